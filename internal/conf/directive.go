@@ -1,0 +1,71 @@
+package conf
+
+// A Directive is one statement of the configuration, included files already in
+// place. It is never changed after [Load] returned it.
+type Directive struct {
+	Name  string
+	Args  []string // quotes and escapes are resolved
+	Block []*Directive
+	// HasBlock tells "name { }" from "name;": Block is empty for both.
+	HasBlock bool
+	File     string // as nginx would name it in an error: absolute
+	Line     int    // of the directive's first token, counted from 1
+}
+
+// Arg returns argument i, counted from 0, or "" when there are fewer.
+func (d *Directive) Arg(i int) string {
+	if d == nil || i >= len(d.Args) {
+		return ""
+	}
+	return d.Args[i]
+}
+
+// A Scope is one block seen together with the blocks around it: location in
+// server in http in main. nginx's rule of inheritance, that a directive which is
+// absent here is looked for one level further out, is the lookup along it.
+type Scope struct {
+	// Context is what kind of block this is.
+	Context Context
+	// Self is the directive that opened the block; nil for the main block.
+	Self *Directive
+	// Block is the content.
+	Block []*Directive
+	// Up is the block around this one; nil for the main block.
+	Up *Scope
+}
+
+// In returns the scope of block d, which must be a direct part of s.
+func (s *Scope) In(c Context, d *Directive) *Scope {
+	return &Scope{Context: c, Self: d, Block: d.Block, Up: s}
+}
+
+// Own returns the directives called name in this block itself, in order.
+func (s *Scope) Own(name string) []*Directive {
+	var ds []*Directive
+	for _, d := range s.Block {
+		if d.Name == name {
+			ds = append(ds, d)
+		}
+	}
+	return ds
+}
+
+// All returns the directives called name from the nearest block that has any,
+// this one first, in order; nil when none has.
+func (s *Scope) All(name string) []*Directive {
+	for ; s != nil; s = s.Up {
+		if ds := s.Own(name); ds != nil {
+			return ds
+		}
+	}
+	return nil
+}
+
+// One returns the last of [Scope.All], or nil.
+func (s *Scope) One(name string) *Directive {
+	ds := s.All(name)
+	if len(ds) == 0 {
+		return nil
+	}
+	return ds[len(ds)-1]
+}

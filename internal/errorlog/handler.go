@@ -1,0 +1,128 @@
+package errorlog
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Attributes that are not written as ", key: value".
+const (
+	// KeyConn is the number of the connection, written as "*7 " before the message.
+	KeyConn = "conn"
+	// KeyErr is the cause, written right behind the message: ": cause", or as
+	// nginx writes an errno when it is a syscall.Errno: " (2: No such file or directory)".
+	KeyErr = "err"
+)
+
+// New returns a logger that writes each record to every output whose level it
+// reaches. With no outputs it discards everything.
+func New(outputs ...*Output) *slog.Logger {
+	h := &handler{outputs: outputs, pid: os.Getpid(), min: math.MaxInt}
+	for _, o := range outputs {
+		h.min = min(h.min, o.level)
+		h.console = h.console || o.word != ""
+	}
+	return slog.New(h)
+}
+
+// A handler is never changed once made; With and WithGroup copy it.
+type handler struct {
+	outputs []*Output
+	pid     int
+	min     slog.Level
+	console bool // some output wants the short form
+
+	conn   string // "*7 " or ""
+	cause  string // ": cause" or ""
+	attrs  string // ", key: value" of With, rendered already
+	prefix string // "group." of WithGroup
+}
+
+func (h *handler) Enabled(_ context.Context, l slog.Level) bool { return l >= h.min }
+
+func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	var l line
+	l.prefix = h.prefix
+	for _, a := range attrs {
+		l.add(a)
+	}
+	c := *h
+	if len(l.conn) > 0 {
+		c.conn = string(l.conn)
+	}
+	c.cause += string(l.cause)
+	c.attrs += string(l.attrs)
+	return &c
+}
+
+func (h *handler) WithGroup(name string) slog.Handler {
+	if name == "" {
+		return h
+	}
+	c := *h
+	c.prefix += name + "."
+	return &c
+}
+
+// Handle writes r. It tries every output, and returns what went wrong with any.
+func (h *handler) Handle(_ context.Context, r slog.Record) error {
+	l := lines.Get().(*line)
+	defer l.free()
+	l.reset(h)
+	r.Attrs(l.addRecord)
+
+	name := LevelName(r.Level)
+	l.text = h.appendHead(l.text[:0], r.Time, name)
+	head := len(l.text)
+	l.text = l.appendBody(l.text, r.Message)
+
+	var errs []error
+	for _, o := range h.outputs {
+		if r.Level < o.level {
+			continue
+		}
+		b := l.text
+		if o.word != "" {
+			l.short = append(append(l.short[:0], o.word...), ": ["...)
+			l.short = append(append(l.short, name...), "] "...)
+			l.short = append(l.short, l.text[head:]...)
+			b = l.short
+		}
+		if err := o.write(b); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// appendHead appends "2026/11/20 21:00:00 [notice] 123#123: ".
+//
+// nginx has the thread's number behind the #. A goroutine has none that lasts,
+// and an nginx worker's main thread has the number of its process, so ours is
+// the process's twice.
+func (h *handler) appendHead(b []byte, t time.Time, level string) []byte {
+	if t.IsZero() {
+		t = time.Now()
+	}
+	b = t.AppendFormat(b, "2006/01/02 15:04:05 [")
+	b = append(b, level...)
+	b = append(b, "] "...)
+	b = strconv.AppendInt(b, int64(h.pid), 10)
+	b = append(b, '#')
+	b = strconv.AppendInt(b, int64(h.pid), 10)
+	return append(b, ": "...)
+}
+
+// lines is memory for records on their way, reused.
+var lines = sync.Pool{New: func() any {
+	l := new(line)
+	// Made once, not for each record: a method value is an allocation.
+	l.addRecord = func(a slog.Attr) bool { l.add(a); return true }
+	return l
+}}

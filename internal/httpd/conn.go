@@ -1,0 +1,204 @@
+package httpd
+
+import (
+	"errors"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A conn is one client connection. It belongs to the goroutine that runs serve;
+// only state and transport.Close are touched by others.
+type conn struct {
+	*transport
+	srv    *Server
+	ln     *listener
+	peer   peer
+	here   *peer  // the server's end, when it was asked for
+	number uint64 // $connection: counted over the worker's life
+	served int    // requests so far, the current one included
+	in     inbuf
+	out    []byte // written when full or when the response is complete
+	broken error  // set once: the client cannot be reached any more
+	state  atomic.Uint32
+}
+
+// What a connection is doing, for stub_status and for retiring.
+const (
+	stateReading uint32 = iota // a request head
+	stateWriting               // serving a request
+	stateWaiting               // for the next request
+)
+
+// serve runs the connection until it ends, and closes it.
+func (c *conn) serve() {
+	defer c.close()
+	timeout := c.ln.def.clientHeaderTimeout
+	for {
+		r := c.srv.getRequest(c)
+		keep := c.one(r, timeout)
+		timeout = r.keepaliveTimeout()
+		c.srv.putRequest(r)
+		if !keep {
+			return
+		}
+		c.setState(stateWaiting)
+	}
+}
+
+// one waits for a request, serves it and reports whether another may follow.
+func (c *conn) one(r *Request, timeout time.Duration) bool {
+	if c.in.empty() {
+		if err := c.fill(&c.in, timeout); err != nil {
+			c.logIdleEnd(err)
+			return false
+		}
+	}
+	c.setState(stateReading)
+	c.served++
+	r.begin()
+	status, err := r.readHead()
+	if err != nil {
+		return c.headFailed(r, err)
+	}
+	c.setState(stateWriting)
+	c.srv.stats.requests()
+	if status != 0 {
+		r.keepalive = false
+		r.finish(status)
+	} else {
+		r.serve()
+	}
+	r.complete()
+	if !r.keepalive || c.broken != nil {
+		c.linger(r)
+		return false
+	}
+	return true
+}
+
+// headFailed ends a connection whose client went away, or was silent for too
+// long, in the middle of a request head. nginx closes it without an answer.
+func (c *conn) headFailed(r *Request, err error) bool {
+	c.srv.stats.requests()
+	r.keepalive = false
+	c.broken = err
+	if errors.Is(err, errTimeout) {
+		r.Out.Status = 408
+		r.Log(levelInfo, "client timed out", err)
+	} else {
+		r.Out.Status = 400
+		r.Log(levelInfo, "client prematurely closed connection", nil)
+	}
+	if c.served > 0 && len(r.badLine) > 0 {
+		r.runLog()
+	}
+	return false
+}
+
+func (c *conn) logIdleEnd(err error) {
+	if err == io.EOF || errors.Is(err, errTimeout) {
+		return
+	}
+	c.srv.log.Debug("keepalive connection ended", "conn", c.number, "err", err)
+}
+
+// setState tells the shared counters what the connection does now.
+func (c *conn) setState(s uint32) {
+	if old := c.state.Swap(s); old != s {
+		c.srv.stats.move(old, s)
+	}
+}
+
+// flush writes what is pending.
+func (c *conn) flush(timeout time.Duration) error {
+	return c.send(nil, timeout)
+}
+
+// send writes what is pending and then p.
+func (c *conn) send(p []byte, timeout time.Duration) error {
+	if c.broken != nil {
+		return c.broken
+	}
+	if len(c.out)+len(p) == 0 {
+		return nil
+	}
+	err := c.writeAll(c.out, p, timeout)
+	c.out = c.out[:0]
+	if err != nil {
+		c.broken = err
+	}
+	return err
+}
+
+// outRoom returns the pending output, which has room for at least n more bytes
+// unless n is larger than any buffer.
+func (c *conn) outRoom(n int, timeout time.Duration) ([]byte, error) {
+	if c.out == nil {
+		c.out = getBuffer(bufferPage)[:0]
+	}
+	if len(c.out)+n <= cap(c.out) {
+		return c.out, nil
+	}
+	if len(c.out) == 0 || cap(c.out) < bufferLarge && len(c.out)+n <= bufferLarge {
+		big := append(getBuffer(bufferLarge)[:0], c.out...)
+		putBuffer(c.out)
+		c.out = big
+		return c.out, nil
+	}
+	return c.out, c.flush(timeout)
+}
+
+// releaseOut gives the output buffer back between requests.
+func (c *conn) releaseOut() {
+	if c.out != nil && len(c.out) == 0 {
+		putBuffer(c.out)
+		c.out = nil
+	}
+}
+
+// local is the server's end of the connection.
+func (c *conn) local() *peer {
+	if c.here == nil {
+		p := &peer{}
+		_ = c.raw.Control(func(fd uintptr) {
+			if sa, err := unix.Getsockname(int(fd)); err == nil {
+				*p = peerOf(sa)
+			}
+		})
+		c.here = p
+	}
+	return c.here
+}
+
+// linger reads on for a while after the last response when the client may still
+// be sending: closing a socket with unread input resets it, and the reset could
+// overtake the response on its way to the client.
+func (c *conn) linger(r *Request) {
+	if c.broken != nil || (c.in.empty() && !r.bodyUnread() && !c.transport.pending()) {
+		return
+	}
+	loc := r.core()
+	if loc.lingeringClose == lingerOff {
+		return
+	}
+	c.shutdownWrite()
+	var scratch [4096]byte
+	for end := time.Now().Add(loc.lingeringTime); time.Now().Before(end); {
+		if _, err := c.readInto(scratch[:], loc.lingeringTimeout); err != nil {
+			return
+		}
+	}
+}
+
+// close ends the connection and takes it off the server's books.
+func (c *conn) close() {
+	c.in.consume(len(c.in.data()))
+	c.in.release()
+	c.out = c.out[:0]
+	c.releaseOut()
+	_ = c.transport.Close()
+	c.srv.forget(c)
+}

@@ -1,0 +1,21 @@
+// Package httpd serves HTTP/1: connections, requests, the choice of server and
+// location, variables, and the response on its way to the client.
+//
+// A request flows connection → virtual server → location → module → response →
+// log. What a location does is brought by modules, one folder each below this
+// one; httpd knows none of them by name. The modules' list is package modules.
+//
+// # Connections
+//
+// Each connection has one goroutine, which runs [Server]'s loop: wait for a
+// request, read its head, serve it, log it, wait again. While it waits it holds
+// no buffer. Messages are parsed by fasthttp; the loop is our own because it is
+// where a retiring worker lets go of a connection, where nginx's time-outs of
+// one server block apply, and where a response is known to be complete.
+//
+// # Ownership
+//
+// A [Request] and everything reached through it belongs to its connection's
+// goroutine and is used again for the next request: a module must not keep it,
+// nor any slice it got from it, after Serve returned.
+package httpd

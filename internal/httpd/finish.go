@@ -1,0 +1,241 @@
+package httpd
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"strconv"
+)
+
+// An errorPage is one error_page directive.
+type errorPage struct {
+	codes []int
+	// status replaces the code: 0 keeps it, -1 takes that of the page ("=").
+	status int
+	target Template
+}
+
+// pageFor returns the error_page for code, or nil.
+func (c *coreConf) pageFor(code int) *errorPage {
+	for i := range c.errorPages {
+		for _, have := range c.errorPages[i].codes {
+			if have == code {
+				return &c.errorPages[i]
+			}
+		}
+	}
+	return nil
+}
+
+// finish answers with status what no handler answered: the page that error_page
+// names, or nginx's own.
+func (r *Request) finish(status int) {
+	for range maxRedirects + 1 {
+		page := r.core().pageFor(status)
+		if page == nil || r.Out.head || r.c.broken != nil || r.errorPage && !r.core().recursiveErrorPages {
+			break
+		}
+		next := r.servePage(page, status)
+		if next == Done {
+			return
+		}
+		status = next
+	}
+	r.sendStatusPage(status)
+}
+
+// servePage serves the target of an error_page and returns Done or the status
+// that is to be answered instead.
+func (r *Request) servePage(page *errorPage, status int) int {
+	r.errorPage = true
+	target := page.target.Append(nil, r)
+	switch {
+	case len(target) > 0 && target[0] == '@':
+		r.Out.forceStatus(page.status, status)
+		return r.pageStatus(r.NamedLocation(string(target)))
+	case len(target) > 0 && target[0] == '/':
+		r.Out.forceStatus(page.status, status)
+		uri, args, _ := bytes.Cut(target, []byte("?"))
+		r.becomeGet()
+		return r.pageStatus(r.InternalRedirect(uri, args))
+	}
+	r.Out.Location = target
+	switch page.status {
+	case 301, 302, 303, 307, 308:
+		r.sendStatusPage(page.status)
+	default:
+		r.sendStatusPage(302)
+	}
+	return Done
+}
+
+// becomeGet makes an error page be fetched with GET, whatever was asked; a HEAD
+// request still gets no body. $request and $request_method stay the client's.
+func (r *Request) becomeGet() {
+	if r.Head.IsHead() || r.Head.IsGet() {
+		return
+	}
+	r.askedMethod = append([]byte(nil), r.Head.Method()...)
+	r.Head.SetMethod("GET")
+}
+
+// pageStatus is what follows when an error page could not be served itself.
+func (r *Request) pageStatus(result int) int {
+	if result != Done {
+		r.Out.override = 0
+	}
+	return result
+}
+
+// forceStatus makes whatever is sent from now on carry a status of its own.
+func (o *Response) forceStatus(want, was int) {
+	switch want {
+	case -1:
+		o.override = 0
+	case 0:
+		o.override = was
+	default:
+		o.override = want
+	}
+}
+
+// sendStatusPage sends nginx's page for a status, or an empty answer where a page
+// makes no sense.
+func (r *Request) sendStatusPage(status int) {
+	if r.Out.head {
+		// Too late for a status: the client must not take the part it has for all.
+		r.Out.Abort()
+		return
+	}
+	o := &r.Out
+	o.override = 0
+	location := o.Location
+	if status == 444 {
+		o.Status = 444
+		o.Abort()
+		return
+	}
+	fields := o.Fields
+	o.ContentType, o.LastModified, o.ETag, o.Server, o.Date, o.Reason = nil, nil, nil, nil, nil, ""
+	o.Fields = keepErrorFields(fields)
+	o.Location = nil
+	switch status {
+	case 400, 413, 414, 408, statusHeaderTooLarge:
+		r.keepalive = false
+	case 301, 302, 303, 307, 308:
+		o.Location = r.absoluteLocation(location)
+	case 204, 304:
+		o.Status, o.ContentLength = status, -1
+		_ = o.SendHead()
+		return
+	}
+	shown := status
+	if status == statusHeaderTooLarge {
+		shown = 400
+	}
+	o.Send(shown, []byte("text/html"), r.statusPage(status))
+}
+
+// keepErrorFields keeps of a handler's fields what an error answer needs too.
+func keepErrorFields(fields []Field) []Field {
+	kept := fields[:0]
+	for _, f := range fields {
+		switch f.Name {
+		case "WWW-Authenticate", "Allow", "Content-Range", "Retry-After":
+			kept = append(kept, f)
+		}
+	}
+	return kept
+}
+
+// statusPage is nginx's page, byte for byte but for the name of the server.
+func (r *Request) statusPage(status int) []byte {
+	title := strconv.Itoa(status) + " " + statusText(status)
+	note := ""
+	if status == statusHeaderTooLarge {
+		title, note = "400 Request Header Or Cookie Too Large", "<center>Request Header Or Cookie Too Large</center>\r\n"
+	}
+	b := make([]byte, 0, 512)
+	b = append(b, "<html>\r\n<head><title>"...)
+	b = append(b, title...)
+	b = append(b, "</title></head>\r\n<body>\r\n<center><h1>"...)
+	if note != "" {
+		title = "400 Bad Request"
+	}
+	b = append(b, title...)
+	b = append(b, "</h1></center>\r\n"...)
+	b = append(b, note...)
+	b = append(b, "<hr><center>"...)
+	b = append(b, r.core().serverToken...)
+	b = append(b, "</center>\r\n</body>\r\n</html>\r\n"...)
+	if status >= 400 && r.core().msiePadding && wantsPadding(r.Field("User-Agent")) {
+		for range 6 {
+			b = append(b, "<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n"...)
+		}
+	}
+	return b
+}
+
+func wantsPadding(agent []byte) bool {
+	return bytes.Contains(agent, []byte("MSIE ")) && !bytes.Contains(agent, []byte("Opera")) ||
+		bytes.Contains(agent, []byte("Chrome/"))
+}
+
+// absoluteLocation completes a redirect to a path of this server.
+func (r *Request) absoluteLocation(to []byte) []byte {
+	if len(to) == 0 || to[0] != '/' || !r.core().absoluteRedirect {
+		return to
+	}
+	_, port := r.LocalAddr()
+	b := append([]byte(nil), "http://"...)
+	switch {
+	case r.core().serverNameInRedirect && r.Server.Name != "":
+		b = append(b, r.Server.Name...)
+	case len(r.Host) > 0:
+		b = append(b, r.Host...)
+	default:
+		addr, _ := r.LocalAddr()
+		b = append(b, addr...)
+	}
+	if r.core().portInRedirect && port != "" && port != "80" {
+		b = append(append(b, ':'), port...)
+	}
+	return append(b, to...)
+}
+
+// Log writes to the error log of the location, with what nginx says about a
+// request behind the message. err may be nil.
+func (r *Request) Log(level slog.Level, msg string, err error) {
+	log := r.c.srv.logger(r.loc)
+	ctx := context.Background()
+	if !log.Enabled(ctx, level) {
+		return
+	}
+	attrs := make([]slog.Attr, 0, 8)
+	attrs = append(attrs, slog.Uint64("conn", r.c.number))
+	if err != nil {
+		attrs = append(attrs, slog.Any("err", err))
+	}
+	attrs = append(attrs, slog.String("client", r.RemoteAddr()), slog.String("server", r.Server.Name))
+	if line := r.AppendRequestLine(nil); len(line) > 0 {
+		attrs = append(attrs, slog.String("request", string(line)))
+	}
+	if host := r.Field("Host"); len(host) > 0 {
+		attrs = append(attrs, slog.String("host", string(host)))
+	}
+	log.LogAttrs(ctx, level, msg, attrs...)
+}
+
+// AppendRequestLine appends the request line as the client sent it.
+func (r *Request) AppendRequestLine(dst []byte) []byte {
+	if r.badLine != nil {
+		return append(dst, r.badLine...)
+	}
+	uri := r.Head.RequestURI()
+	if len(r.rawPath) == 0 && len(uri) <= 1 {
+		return dst
+	}
+	dst = append(dst, r.Method()...)
+	dst = append(append(dst, ' '), uri...)
+	return append(append(dst, ' '), r.Head.Protocol()...)
+}

@@ -1,0 +1,92 @@
+package httpd
+
+import "github.com/baton-deploy/baton/internal/conf"
+
+// CoreGroup is the directives of the HTTP core module, which is part of this
+// package and always there.
+func CoreGroup() conf.Group {
+	const hsl = conf.HTTPServerLocation
+	hs := conf.HTTP | conf.Server
+	one := func(name string, in conf.Context) conf.Spec { return conf.Spec{Name: name, In: in, Min: 1, Max: 1} }
+	flag := func(name string, in conf.Context) conf.Spec {
+		return conf.Spec{Name: name, In: in, Min: 1, Max: 1, Flag: true}
+	}
+	none := func(s conf.Spec, note string) conf.Spec {
+		s.Effect, s.Note = conf.NoEffect, note
+		return s
+	}
+	args := func(s conf.Spec, lo, hi int) conf.Spec {
+		s.Min, s.Max = lo, hi
+		return s
+	}
+	repeat := func(s conf.Spec) conf.Spec {
+		s.Repeat = true
+		return s
+	}
+	return conf.Group{Module: "ngx_http_core_module", Specs: []conf.Spec{
+		{Name: "http", In: conf.Main, Block: true, Inner: conf.HTTP},
+		{Name: "server", In: conf.HTTP, Block: true, Inner: conf.Server, Repeat: true},
+		{Name: "location", In: conf.Server | conf.Location, Min: 1, Max: 2, Block: true, Inner: conf.Location, Repeat: true},
+		{Name: "types", In: hsl, Block: true, Inner: conf.Types, Free: true, Repeat: true},
+		repeat(args(one("listen", conf.Server), 1, conf.AnyArgs)),
+		repeat(args(one("server_name", conf.Server), 1, conf.AnyArgs)),
+		repeat(args(one("error_page", hsl|conf.LocationIf), 2, conf.AnyArgs)),
+		one("root", hsl|conf.LocationIf),
+		one("alias", conf.Location),
+		one("default_type", hsl),
+		flag("etag", hsl),
+		one("server_tokens", hsl),
+		flag("absolute_redirect", hsl),
+		flag("port_in_redirect", hsl),
+		flag("server_name_in_redirect", hsl),
+		flag("recursive_error_pages", hsl),
+		flag("msie_padding", hsl),
+		flag("chunked_transfer_encoding", hsl),
+		flag("merge_slashes", hs),
+		flag("underscores_in_headers", hs),
+		none(flag("ignore_invalid_headers", hs), "Requests with invalid header fields are answered with 400."),
+		one("client_max_body_size", hsl),
+		one("client_body_buffer_size", hsl),
+		one("client_body_timeout", hsl),
+		one("client_header_timeout", hs),
+		one("client_header_buffer_size", hs),
+		args(one("large_client_header_buffers", hs), 2, 2),
+		one("send_timeout", hsl),
+		args(one("keepalive_timeout", hsl), 1, 2),
+		one("keepalive_requests", hsl),
+		one("lingering_close", hsl),
+		one("lingering_time", hsl),
+		one("lingering_timeout", hsl),
+		flag("sendfile", hsl|conf.LocationIf),
+		one("limit_rate", hsl|conf.LocationIf),
+		one("limit_rate_after", hsl|conf.LocationIf),
+		one("max_ranges", hsl),
+		args(one("internal", conf.Location), 0, 0),
+		none(flag("tcp_nopush", hsl), "A response's head and body are sent together where they fit."),
+		none(flag("tcp_nodelay", hsl), "Always on."),
+		none(one("sendfile_max_chunk", hsl), "A call sends 2 MB at most; a slow client delays no other."),
+		none(one("send_lowat", hsl), "FreeBSD only, in nginx too."),
+		none(one("postpone_output", hsl), "Small writes are gathered as the response is built."),
+		none(flag("reset_timedout_connection", hsl), "A connection that timed out is closed."),
+		none(one("keepalive_disable", hsl), "The browsers that it is about are gone."),
+		none(one("keepalive_time", hsl), "Use keepalive_requests."),
+		none(one("server_names_hash_max_size", conf.HTTP), "Tables grow by themselves."),
+		none(one("server_names_hash_bucket_size", conf.HTTP), "Tables grow by themselves."),
+		none(one("types_hash_max_size", hsl), "Tables grow by themselves."),
+		none(one("types_hash_bucket_size", hsl), "Tables grow by themselves."),
+		none(one("variables_hash_max_size", conf.HTTP), "Tables grow by themselves."),
+		none(one("variables_hash_bucket_size", conf.HTTP), "Tables grow by themselves."),
+		none(one("connection_pool_size", hs), "Memory is managed by the Go runtime."),
+		none(one("request_pool_size", hs), "Memory is managed by the Go runtime."),
+		none(args(one("output_buffers", hsl), 2, 2), "Buffers are chosen by the size of the file."),
+		none(one("read_ahead", hsl), "Left to the kernel."),
+		none(one("directio", hsl), "Left to the kernel."),
+		none(one("directio_alignment", hsl), "Left to the kernel."),
+		none(args(one("aio", hsl), 1, 1), "A read from disk delays its own request only."),
+		none(flag("aio_write", hsl), "A write to disk delays its own request only."),
+		none(flag("log_subrequest", hsl), "There are no subrequests yet."),
+		none(args(one("client_body_temp_path", hsl), 1, 4), "See proxy_temp_path."),
+		none(flag("client_body_in_single_buffer", hsl), "A body is passed on as a stream."),
+		none(one("client_body_in_file_only", hsl), "A body is passed on as a stream."),
+	}}
+}

@@ -1,0 +1,106 @@
+package httpd
+
+import (
+	"net/http"
+
+	"github.com/baton-deploy/baton/internal/conf"
+)
+
+// What [Handler.Serve] returns besides an HTTP status.
+const (
+	// Done: the response was sent, or sending it failed and the connection is
+	// marked broken. There is nothing left to do.
+	Done = 0
+	// Declined: the handler has nothing for this request; the next one is asked.
+	Declined = -1
+)
+
+// A Handler answers requests. It is built once for each location that it serves
+// and is used by many goroutines at once.
+type Handler interface {
+	// Serve answers r and returns [Done], or returns [Declined], or returns an
+	// HTTP status of 300 or more with nothing sent: then httpd sends what
+	// error_page says, or nginx's page for that status.
+	Serve(r *Request) int
+}
+
+// HandlerFunc is a function as a [Handler].
+type HandlerFunc func(r *Request) int
+
+// Serve calls f.
+func (f HandlerFunc) Serve(r *Request) int { return f(r) }
+
+// A Part is what one module does in one location. Nil fields do nothing.
+type Part struct {
+	// Rewrite runs first; on a server block's own scope it runs before a location
+	// is chosen. It returns Declined to go on.
+	Rewrite func(r *Request) int
+	// Access may refuse a request before any content is looked for: it returns
+	// Declined to let it pass, or a status.
+	Access func(r *Request) int
+	// Precontent runs before Content; it may redirect inside the server
+	// (try_files). It returns Declined to go on.
+	Precontent func(r *Request) int
+	// Content answers. At most one module may set it for a location.
+	Content Handler
+	// ContentIsProxy: as nginx's auto_redirect, "location /a/" answers a request
+	// for /a with a redirect to /a/.
+	ContentIsProxy bool
+	// Default answers when no module set Content, in the order of the modules'
+	// list, until one does not decline (index, then static files).
+	Default Handler
+	// Head is called just before a response's head is written, also for error
+	// pages; it may change status and fields of r.Out.
+	Head func(r *Request)
+	// Log is called once when the response is complete or was given up.
+	Log func(r *Request)
+}
+
+// A Module is one of nginx's modules.
+type Module struct {
+	// Name is nginx's: "ngx_http_proxy_module".
+	Name string
+	// Option is the configure option that nginx has for it, without dashes, e.g.
+	// "with-http_stub_status_module"; "" for a module that is always there.
+	Option string
+	// Directives with their contexts and arguments.
+	Directives []conf.Spec
+	// Variables that the module adds, by name; a name ending in "_" is a prefix
+	// ("upstream_http_").
+	Variables map[string]Variable
+	// New is called once for each configuration that is compiled and returns the
+	// module's part in it. Nil: the module has directives and variables only.
+	New func(b *Builder) (Instance, error)
+}
+
+// An Instance is a module's part in one compiled configuration.
+type Instance interface {
+	// Location builds the module's part for one location, or for the server block
+	// itself, which serves where no location matches. s.Context tells.
+	Location(s *conf.Scope) (Part, error)
+}
+
+// Closer is an [Instance] that holds something to be let go of when the
+// configuration it belongs to has served its last request.
+type Closer interface{ Close() }
+
+// statusText is nginx's reason phrase, where it differs from Go's.
+func statusText(code int) string {
+	switch code {
+	case 302:
+		return "Moved Temporarily"
+	case 408:
+		return "Request Time-out"
+	case 413:
+		return "Request Entity Too Large"
+	case 414:
+		return "Request-URI Too Large"
+	case 416:
+		return "Requested Range Not Satisfiable"
+	case 503:
+		return "Service Temporarily Unavailable"
+	case 504:
+		return "Gateway Time-out"
+	}
+	return http.StatusText(code)
+}

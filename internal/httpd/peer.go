@@ -1,0 +1,44 @@
+package httpd
+
+import (
+	"net/netip"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// A peer is the address of one end of a connection.
+type peer struct {
+	addr netip.AddrPort // invalid for a unix socket
+	text string         // the address without port, made when first asked for
+}
+
+// peerOf reads a socket address as accept(2) and getsockname(2) give it.
+func peerOf(sa unix.Sockaddr) peer {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return peer{addr: netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))}
+	case *unix.SockaddrInet6:
+		return peer{addr: netip.AddrPortFrom(netip.AddrFrom16(sa.Addr), uint16(sa.Port))}
+	}
+	return peer{}
+}
+
+// Text is the address as $remote_addr has it: "unix:" for a unix socket.
+func (p *peer) Text() string {
+	if p.text == "" {
+		p.text = "unix:"
+		if p.addr.IsValid() {
+			p.text = p.addr.Addr().String()
+		}
+	}
+	return p.text
+}
+
+// Port is "" for a unix socket.
+func (p *peer) Port() string {
+	if !p.addr.IsValid() {
+		return ""
+	}
+	return strconv.Itoa(int(p.addr.Port()))
+}

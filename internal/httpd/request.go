@@ -1,0 +1,301 @@
+package httpd
+
+import (
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// A Request is one request and the response to it. See the package's section on
+// ownership.
+type Request struct {
+	// Head is the request line and the fields as the client sent them.
+	Head fasthttp.RequestHeader
+	// URI is the decoded, normalized path. An internal redirect changes it.
+	URI []byte
+	// Args is the query string, without the question mark.
+	Args []byte
+	// Host is the host that was asked for, lower-cased, without port; empty when
+	// an HTTP/1.0 client named none.
+	Host []byte
+	// Server is the virtual server that was chosen.
+	Server *VirtualServer
+	// Out is the response.
+	Out Response
+
+	c         *conn
+	loc       *Location
+	start     time.Time
+	body      Body
+	rawPath   []byte // path as sent, part of Head
+	badLine   []byte // the request line when Head could not be parsed
+	keepalive bool   // as wanted by the client so far, then as answered
+	internal  bool   // an internal redirect brought it here
+	redirects int
+	errorPage bool // error_page was applied: it is not applied to its own result
+	captures  [][]byte
+	names     []namedCapture
+	// askedMethod is the client's method when an error page changed Head's.
+	askedMethod []byte
+	scratch     []byte
+	module      [maxModuleState]any
+}
+
+// maxModuleState is how many modules can keep state in a request.
+const maxModuleState = 8
+
+// A StateKey is a module's place for state in each request; see [Builder.StateKey].
+type StateKey int
+
+// State returns what SetState stored for this request, or nil.
+func (r *Request) State(k StateKey) any { return r.module[k] }
+
+// SetState keeps v until the request is complete.
+func (r *Request) SetState(k StateKey, v any) { r.module[k] = v }
+
+// begin prepares r for a request whose first byte has come.
+func (r *Request) begin() {
+	r.start = time.Now()
+	r.Server = r.c.ln.def
+	r.loc = r.Server.root
+	r.Out.r = r
+}
+
+// reset clears r for the next request.
+func (r *Request) reset() {
+	r.Head.Reset()
+	r.URI, r.Args, r.Host = r.URI[:0], r.Args[:0], r.Host[:0]
+	r.Server, r.loc, r.c = nil, nil, nil
+	r.Out.reset()
+	r.body = Body{}
+	r.rawPath, r.badLine = nil, nil
+	r.keepalive, r.internal, r.errorPage = false, false, false
+	r.redirects = 0
+	r.captures, r.names, r.askedMethod = r.captures[:0], r.names[:0], nil
+	r.module = [maxModuleState]any{}
+}
+
+// Location is the location that serves the request now.
+func (r *Request) Location() *Location { return r.loc }
+
+// core is the core module's configuration that applies now.
+func (r *Request) core() *coreConf { return &r.loc.core }
+
+// Start is when the first byte of the request was read.
+func (r *Request) Start() time.Time { return r.start }
+
+// Body is the request's body.
+func (r *Request) Body() *Body { return &r.body }
+
+// RawPath is the path as the client sent it, without arguments.
+func (r *Request) RawPath() []byte { return r.rawPath }
+
+// Internal reports whether an internal redirect brought the request here, so that
+// URI is not what the client asked for.
+func (r *Request) Internal() bool { return r.internal }
+
+// Method is the client's method; Head.Method may be that of an error page.
+func (r *Request) Method() []byte {
+	if r.askedMethod != nil {
+		return r.askedMethod
+	}
+	return r.Head.Method()
+}
+
+// A namedCapture is a group of a regular expression that has a name.
+type namedCapture struct {
+	name  string
+	value []byte
+}
+
+func (r *Request) setNamed(name string, value []byte) {
+	for i := range r.names {
+		if r.names[i].name == name {
+			r.names[i].value = value
+			return
+		}
+	}
+	r.names = append(r.names, namedCapture{name, value})
+}
+
+// capturedVariable is the variable of a named group.
+func capturedVariable(r *Request, name string, dst []byte) ([]byte, bool) {
+	for i := range r.names {
+		if r.names[i].name == name {
+			return append(dst, r.names[i].value...), true
+		}
+	}
+	return dst, false
+}
+
+// Field returns a request header field by its canonical name
+// ("If-Modified-Since"), or nil. Of several fields it is the first.
+func (r *Request) Field(name string) []byte {
+	if name == "Host" {
+		return r.Head.Host()
+	}
+	return r.Head.Peek(name)
+}
+
+// EachField calls f for each header field in the order and the spelling in which
+// the client sent them.
+func (r *Request) EachField(f func(name, value []byte)) { forEachField(r.Head.RawHeaders(), f) }
+
+// RemoteAddr is the client's address without port; "unix:" for a unix socket.
+func (r *Request) RemoteAddr() string { return r.c.peer.Text() }
+
+// RemotePort is the client's port, "" for a unix socket.
+func (r *Request) RemotePort() string { return r.c.peer.Port() }
+
+// LocalAddr is the address and port of the server's end.
+func (r *Request) LocalAddr() (addr, port string) {
+	p := r.c.local()
+	return p.Text(), p.Port()
+}
+
+// ConnNumber is $connection.
+func (r *Request) ConnNumber() uint64 { return r.c.number }
+
+// ConnRequests is $connection_requests, this request included.
+func (r *Request) ConnRequests() int { return r.c.served }
+
+// Shared is the memory with the counters of all workers; see [Sum].
+func (r *Request) Shared() []byte { return r.c.srv.shared }
+
+// Capture returns group n of the regular expression that chose the location or
+// the server name, or nil.
+func (r *Request) Capture(n int) []byte { return r.capture(n) }
+
+func (r *Request) capture(n int) []byte {
+	if n >= len(r.captures) {
+		return nil
+	}
+	return r.captures[n]
+}
+
+// Scratch returns an empty slice that is free until the next call of Scratch.
+func (r *Request) Scratch() []byte { return r.scratch[:0] }
+
+// KeepScratch stores b, which grew from Scratch, to be used again.
+func (r *Request) KeepScratch(b []byte) { r.scratch = b }
+
+func (r *Request) keepaliveTimeout() time.Duration { return r.core().keepaliveTimeout }
+
+// serve chooses a location for a checked request and runs it.
+func (r *Request) serve() {
+	r.body.r = r
+	r.body.left = max(r.body.length, 0)
+	if status := r.run(); status != Done {
+		r.finish(status)
+	}
+}
+
+// run is nginx's phases: rewrite of the server, location, rewrite of the location,
+// access, precontent, content.
+func (r *Request) run() int {
+	if rw := r.Server.root.rewrite; rw != nil && !r.internal {
+		if status := rw(r); status != Declined {
+			return status
+		}
+	}
+	if status := r.locate(); status != Declined {
+		return status
+	}
+	return r.runLocation()
+}
+
+// runLocation runs the phases of the location that was chosen.
+func (r *Request) runLocation() int {
+	loc := r.loc
+	if loc.internalOnly && !r.internal {
+		return 404
+	}
+	core := &loc.core
+	if core.maxBody > 0 && r.body.length > core.maxBody {
+		r.Log(levelError, "client intended to send too large body", nil)
+		r.keepalive = false
+		return 413
+	}
+	r.body.limit, r.body.timeout = core.maxBody, core.clientBodyTimeout
+	if loc.rewrite != nil && loc != r.Server.root {
+		if status := loc.rewrite(r); status != Declined {
+			return status
+		}
+	}
+	for _, access := range loc.access {
+		if status := access(r); status != Declined {
+			return status
+		}
+	}
+	for _, pre := range loc.precontent {
+		if status := pre(r); status != Declined {
+			return status
+		}
+	}
+	for _, h := range loc.content {
+		if status := h.Serve(r); status != Declined {
+			return status
+		}
+	}
+	return 404
+}
+
+// maxRedirects is how often a request may be sent on inside the server.
+const maxRedirects = 10
+
+// InternalRedirect serves uri, a normalized path, with args in place of the
+// request's own, through the choice of a location again. What it returns is what
+// the handler is to return.
+func (r *Request) InternalRedirect(uri, args []byte) int {
+	if status := r.redirected(); status != Done {
+		return status
+	}
+	r.URI = append(r.URI[:0], uri...)
+	r.Args = append(r.Args[:0], args...)
+	return r.run()
+}
+
+// NamedLocation serves the request by location @name of its server, URI unchanged.
+func (r *Request) NamedLocation(name string) int {
+	if status := r.redirected(); status != Done {
+		return status
+	}
+	loc := r.Server.named[name]
+	if loc == nil {
+		r.Log(levelError, "could not find named location \""+name+"\"", nil)
+		return 500
+	}
+	r.loc = loc
+	return r.runLocation()
+}
+
+func (r *Request) redirected() int {
+	r.internal = true
+	if r.redirects++; r.redirects > maxRedirects {
+		r.Log(levelError, "rewrite or internal redirection cycle", nil)
+		return 500
+	}
+	return Done
+}
+
+// complete ends the request: the rest of the response is flushed, a body that
+// nobody wanted is dropped, and it is logged.
+func (r *Request) complete() {
+	c := r.c
+	r.Out.end()
+	if err := c.flush(r.core().sendTimeout); err != nil {
+		r.keepalive = false
+	}
+	r.runLog()
+	if r.keepalive && !r.discardBody() {
+		r.keepalive = false
+	}
+	c.releaseOut()
+}
+
+// runLog lets the modules of the location log the request.
+func (r *Request) runLog() {
+	for _, log := range r.loc.log {
+		log(r)
+	}
+}

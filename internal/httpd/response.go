@@ -1,0 +1,377 @@
+package httpd
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Field is one header field of a response.
+type Field struct {
+	Name  string
+	Value []byte
+}
+
+// A Response is what the client gets. A handler sets Status and what it knows of
+// the head, then calls one of Send's, or SendHead and Write.
+type Response struct {
+	Status int
+	// Reason is the reason phrase; "" means nginx's for Status.
+	Reason string
+	// ContentType of the body; nil sends none.
+	ContentType []byte
+	// ContentLength of the body, or -1 when only its end will tell.
+	ContentLength int64
+	// LastModified as an HTTP date; nil sends none. Location and ETag likewise.
+	LastModified, Location, ETag []byte
+	// Server and Date replace ours (a proxied response has its own Date); empty
+	// and not nil sends none.
+	Server, Date []byte
+	// Fields are further fields, in order.
+	Fields []Field
+	// Upgraded: the response is 101 and the connection becomes a tunnel.
+	Upgraded bool
+
+	override int // status that error_page demands, 0 for none
+	r        *Request
+	head     bool  // the head was composed
+	chunked  bool  // the body is framed in chunks
+	bodiless bool  // HEAD, 204, 304: no body follows the head
+	ended    bool  // the body's end was framed
+	headLen  int64 // bytes of the head
+	bodyLen  int64 // bytes of content, framing not counted
+	wireLen  int64 // bytes of the body with its framing
+}
+
+func (o *Response) reset() {
+	clear(o.Fields[:cap(o.Fields)])
+	*o = Response{Fields: o.Fields[:0], ContentLength: -1}
+}
+
+// Set sets a field, in place of one of the same name.
+func (o *Response) Set(name string, value []byte) {
+	for i := range o.Fields {
+		if equalFold([]byte(o.Fields[i].Name), name) {
+			o.Fields[i].Value = value
+			return
+		}
+	}
+	o.Add(name, value)
+}
+
+// Add adds a field. value must not change until the head is sent.
+func (o *Response) Add(name string, value []byte) {
+	o.Fields = append(o.Fields, Field{name, value})
+}
+
+// Get returns the first field of that name, in any case, or nil. It knows the
+// fields in Fields only.
+func (o *Response) Get(name string) []byte {
+	for i := range o.Fields {
+		if equalFold([]byte(o.Fields[i].Name), name) {
+			return o.Fields[i].Value
+		}
+	}
+	return nil
+}
+
+// Forced reports whether error_page gave the response a status of its own: it is
+// sent whole then, without regard to conditions and ranges.
+func (o *Response) Forced() bool { return o.override != 0 }
+
+// HeadSent reports whether the head is on its way: an error can no longer be
+// answered with a status.
+func (o *Response) HeadSent() bool { return o.head }
+
+// BodyBytes is how many bytes of content went out, framing not counted.
+func (o *Response) BodyBytes() int64 { return o.bodyLen }
+
+// BytesSent is everything that went out: head, content, framing.
+func (o *Response) BytesSent() int64 { return o.headLen + o.wireLen }
+
+// Chunked reports whether the body is sent in chunks.
+func (o *Response) Chunked() bool { return o.chunked }
+
+// Send answers with a body in memory and returns [Done].
+func (o *Response) Send(status int, contentType, body []byte) int {
+	o.Status, o.ContentType, o.ContentLength = status, contentType, int64(len(body))
+	if o.SendHead() == nil && !o.bodiless {
+		_, _ = o.Write(body)
+	}
+	return Done
+}
+
+// SendHead composes the head; it is written with the first of the body. It
+// returns an error when the client is gone.
+func (o *Response) SendHead() error {
+	if o.head {
+		return nil
+	}
+	r := o.r
+	if o.override != 0 {
+		o.Status, o.Reason = o.override, ""
+	}
+	for _, filter := range r.loc.head {
+		filter(r)
+	}
+	o.head = true
+	o.frame()
+	c := r.c
+	need := 512 + len(o.ContentType) + len(o.Location) + len(o.ETag)
+	for i := range o.Fields {
+		need += len(o.Fields[i].Name) + len(o.Fields[i].Value) + 4
+	}
+	out, err := c.outRoom(need, r.core().sendTimeout)
+	if err != nil {
+		return err
+	}
+	n := len(out)
+	c.out = o.appendHead(out)
+	o.headLen = int64(len(c.out) - n)
+	return nil
+}
+
+// frame decides how the body's end is told, and whether the connection stays.
+func (o *Response) frame() {
+	r := o.r
+	o.bodiless = r.Head.IsHead() || o.Status == 204 || o.Status == 304 || o.Status < 200
+	if o.Status == 204 || o.Status < 200 {
+		o.ContentLength = -1
+	}
+	if o.Upgraded {
+		r.keepalive = false
+		return
+	}
+	if o.ContentLength < 0 && !(o.bodiless && !r.Head.IsHead()) {
+		if o.chunked = r.Head.IsHTTP11() && r.core().chunked; !o.chunked {
+			r.keepalive = false
+		}
+	}
+	core := r.core()
+	if core.keepaliveTimeout <= 0 || r.c.served >= core.keepaliveRequests || r.c.srv.retiring.Load() {
+		r.keepalive = false
+	}
+}
+
+func (o *Response) appendHead(b []byte) []byte {
+	r := o.r
+	b = append(b, "HTTP/1.1 "...)
+	b = strconv.AppendInt(b, int64(o.Status), 10)
+	b = append(b, ' ')
+	if o.Reason != "" {
+		b = append(b, o.Reason...)
+	} else {
+		b = append(b, statusText(o.Status)...)
+	}
+	b = append(b, "\r\n"...)
+	if o.Server == nil {
+		b = append(b, r.core().serverLine...)
+	} else {
+		b = appendField(b, "Server", o.Server)
+	}
+	if o.Date == nil {
+		b = append(b, r.c.srv.dateLine(time.Now())...)
+	} else {
+		b = appendField(b, "Date", o.Date)
+	}
+	b = appendField(b, "Content-Type", o.ContentType)
+	if o.ContentLength >= 0 {
+		b = append(b, "Content-Length: "...)
+		b = strconv.AppendInt(b, o.ContentLength, 10)
+		b = append(b, "\r\n"...)
+	}
+	b = appendField(b, "Last-Modified", o.LastModified)
+	b = appendField(b, "Location", o.Location)
+	if o.chunked {
+		b = append(b, "Transfer-Encoding: chunked\r\n"...)
+	}
+	switch {
+	case o.Upgraded:
+		b = append(b, "Connection: upgrade\r\n"...)
+	case r.keepalive:
+		b = append(b, "Connection: keep-alive\r\n"...)
+		b = append(b, r.core().keepaliveLine...)
+	default:
+		b = append(b, "Connection: close\r\n"...)
+	}
+	b = appendField(b, "ETag", o.ETag)
+	for i := range o.Fields {
+		if v := o.Fields[i].Value; v != nil {
+			b = append(b, o.Fields[i].Name...)
+			b = append(b, ": "...)
+			b = append(b, v...)
+			b = append(b, "\r\n"...)
+		}
+	}
+	return append(b, "\r\n"...)
+}
+
+func appendField(b []byte, name string, value []byte) []byte {
+	if len(value) == 0 {
+		return b
+	}
+	b = append(b, name...)
+	b = append(b, ": "...)
+	b = append(b, value...)
+	return append(b, "\r\n"...)
+}
+
+// Write sends some of the body. What is small waits for more until Flush or the
+// end. It returns an error when the client is gone.
+func (o *Response) Write(p []byte) (int, error) {
+	if err := o.SendHead(); err != nil {
+		return 0, err
+	}
+	if o.bodiless || len(p) == 0 {
+		return len(p), nil
+	}
+	if err := o.writeFramed(p); err != nil {
+		return 0, err
+	}
+	o.bodyLen += int64(len(p))
+	return len(p), nil
+}
+
+func (o *Response) writeFramed(p []byte) error {
+	if !o.chunked {
+		o.wireLen += int64(len(p))
+		return o.put(p)
+	}
+	var size [20]byte
+	line := append(strconv.AppendInt(size[:0], int64(len(p)), 16), "\r\n"...)
+	o.wireLen += int64(len(line) + len(p) + 2)
+	if err := o.put(line); err != nil {
+		return err
+	}
+	if err := o.put(p); err != nil {
+		return err
+	}
+	return o.put([]byte("\r\n"))
+}
+
+// put sends p after what is pending, together with it where that is cheap.
+func (o *Response) put(p []byte) error {
+	c, timeout := o.r.c, o.r.core().sendTimeout
+	if c.out == nil || len(c.out)+len(p) > cap(c.out) {
+		if len(p) > bufferPage || c.broken != nil {
+			return c.send(p, timeout)
+		}
+		if _, err := c.outRoom(len(p), timeout); err != nil {
+			return err
+		}
+	}
+	c.out = append(c.out, p...)
+	return nil
+}
+
+// Flush writes everything that waits to the client.
+func (o *Response) Flush() error { return o.r.c.flush(o.r.core().sendTimeout) }
+
+// end frames the end of the body. What is missing of a declared length can only
+// be told by closing the connection.
+func (o *Response) end() {
+	if !o.head || o.ended {
+		return
+	}
+	o.ended = true
+	switch {
+	case o.bodiless:
+	case o.chunked:
+		if o.r.c.broken == nil {
+			o.wireLen += 5
+			_ = o.put([]byte("0\r\n\r\n"))
+		}
+	case o.ContentLength >= 0 && o.bodyLen != o.ContentLength && !o.Upgraded:
+		o.r.keepalive = false
+	}
+}
+
+// Abort gives the response up: the client sees the connection end, so that it
+// cannot take a part for the whole.
+func (o *Response) Abort() {
+	o.ended = true
+	o.r.keepalive = false
+	_ = o.Flush()
+	if o.r.c.broken == nil {
+		o.r.c.broken = errAborted
+	}
+}
+
+var errAborted = errors.New("response was given up")
+
+// maxSendfile bounds one call of sendfile, so that a fast client does not keep
+// its thread for a whole large file.
+const maxSendfile = 2 << 20
+
+// SendFile sends n bytes of file fd, from off on, as the body or the next part of
+// it. fd stays the caller's. The bytes go from the page cache to the socket
+// unless the body is chunked or sendfile is off.
+func (o *Response) SendFile(fd int, off, n int64) error {
+	if err := o.SendHead(); err != nil || o.bodiless {
+		return err
+	}
+	if o.chunked || !o.r.core().sendfile || n <= bufferPage {
+		return o.copyFile(fd, off, n)
+	}
+	if err := o.Flush(); err != nil {
+		return err
+	}
+	c, core := o.r.c, o.r.core()
+	for n > 0 {
+		sent, err := c.sendfile(fd, off, int(min(n, maxSendfile)), core.sendTimeout)
+		off, n = off+int64(sent), n-int64(sent)
+		o.bodyLen += int64(sent)
+		o.wireLen += int64(sent)
+		if err != nil {
+			c.broken = err
+			return err
+		}
+	}
+	return nil
+}
+
+// copyFile sends a part of a file through a buffer.
+func (o *Response) copyFile(fd int, off, n int64) error {
+	buf := getBuffer(int(min(n, bufferLarge)))
+	defer putBuffer(buf)
+	for n > 0 {
+		k, err := unix.Pread(fd, buf[:min(int64(len(buf)), n)], off)
+		if err == unix.EINTR {
+			continue
+		}
+		if k == 0 && err == nil {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			o.Abort()
+			return err
+		}
+		if _, err := o.Write(buf[:k]); err != nil {
+			return err
+		}
+		off, n = off+int64(k), n-int64(k)
+	}
+	return nil
+}
+
+// A dateLine is the Date field of one second.
+type dateLine struct {
+	unix int64
+	line []byte
+}
+
+// dateLine returns the Date field for now.
+func (s *Server) dateLine(now time.Time) []byte {
+	sec := now.Unix()
+	if d := s.date.Load(); d != nil && d.unix == sec {
+		return d.line
+	}
+	line := append([]byte("Date: "), now.UTC().AppendFormat(nil, http.TimeFormat)...)
+	d := &dateLine{sec, append(line, "\r\n"...)}
+	s.date.Store(d)
+	return d.line
+}

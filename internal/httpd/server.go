@@ -1,0 +1,335 @@
+package httpd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/baton-deploy/baton/internal/errorlog"
+	"golang.org/x/sys/unix"
+)
+
+// Env is what a worker gives the server it runs.
+type Env struct {
+	// Log is the process's error log.
+	Log *slog.Logger
+	// Logs are the files of all logs by absolute path, open for appending.
+	Logs map[string]*os.File
+	// Shared is memory with the counters of all workers, Slot the number of this
+	// worker's. Nil: the worker counts for itself.
+	Shared []byte
+	Slot   int
+	// MaxConns is how many connections may be open at once; 0 means no limit.
+	MaxConns int
+}
+
+// A Server serves one compiled configuration: it is what runs in a worker.
+type Server struct {
+	site   *Site
+	log    *slog.Logger
+	shared []byte
+	stats  Stats
+
+	maxConns int64
+	retiring atomic.Bool
+	numbers  atomic.Uint64 // connections so far
+	date     atomic.Pointer[dateLine]
+	requests sync.Pool
+	loggers  []*slog.Logger
+	outputs  map[string]*LogFile // files of error logs
+
+	wg sync.WaitGroup // listeners and connections
+
+	// mu guards what follows. It is a leaf: nothing is locked and nothing blocks
+	// while it is held.
+	mu        sync.Mutex
+	conns     map[*conn]struct{}
+	listeners []*listener
+	closed    bool
+}
+
+// A listener is one listening socket and the virtual servers behind it.
+type listener struct {
+	*hosts
+	key string
+	ln  net.Listener
+	raw syscall.RawConn
+}
+
+// NewServer makes a server for site. Nothing is started.
+func NewServer(site *Site, env Env) *Server {
+	s := &Server{
+		site: site, log: env.Log, shared: env.Shared,
+		maxConns: int64(env.MaxConns),
+		conns:    map[*conn]struct{}{},
+		outputs:  map[string]*LogFile{},
+	}
+	if off := env.Slot * StatsBytes; len(env.Shared) >= off+StatsBytes {
+		s.stats = NewStats(env.Shared[off:])
+	} else {
+		s.stats = NewStats(nil)
+		s.shared = s.stats.bytes()
+	}
+	s.requests.New = func() any { return new(Request) }
+	s.openErrorLogs()
+	s.Reopen(env.Logs)
+	return s
+}
+
+// openErrorLogs makes a logger for each set of error logs in the configuration.
+func (s *Server) openErrorLogs() {
+	s.loggers = []*slog.Logger{s.log}
+	for i, logs := range s.site.errorLogs {
+		if i == 0 {
+			continue // the process's own
+		}
+		var outs []*errorlog.Output
+		for _, l := range logs {
+			level, err := errorlog.ParseLevel(l.Level)
+			if err != nil {
+				level = levelError
+			}
+			outs = append(outs, errorlog.NewOutput(s.errorOutput(l.Path), level))
+		}
+		s.loggers = append(s.loggers, errorlog.New(outs...))
+	}
+}
+
+func (s *Server) errorOutput(path string) io.Writer {
+	if path == "stderr" {
+		return os.Stderr
+	}
+	if s.outputs[path] == nil {
+		s.outputs[path] = new(LogFile)
+	}
+	return s.outputs[path]
+}
+
+func (s *Server) logger(l *Location) *slog.Logger {
+	if l == nil || l.logger >= len(s.loggers) {
+		return s.log
+	}
+	return s.loggers[l.logger]
+}
+
+// Reopen replaces log files by path. The server owns the files from then on and
+// closes those they replace.
+func (s *Server) Reopen(logs map[string]*os.File) {
+	for path, f := range logs {
+		for _, known := range []map[string]*LogFile{s.site.logs, s.outputs} {
+			if l := known[path]; l != nil {
+				l.f.Store(f)
+			}
+		}
+	}
+}
+
+// Start accepts connections on sockets, by conf.Listen.Key, until [Server.Retire]
+// or [Server.Close]. The server owns the listeners from then on, also when Start
+// fails; closing them leaves the sockets themselves to the master.
+func (s *Server) Start(sockets map[string][]net.Listener) error {
+	for key, lns := range sockets {
+		h := s.site.hosts[key]
+		if h == nil {
+			continue
+		}
+		for _, ln := range lns {
+			if err := s.listen(key, h, ln); err != nil {
+				s.Close()
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Server) listen(key string, h *hosts, ln net.Listener) error {
+	sc, ok := ln.(syscall.Conn)
+	if !ok {
+		return fmt.Errorf("listen on %s: %T has no descriptor", key, ln)
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", key, err)
+	}
+	if ul, ok := ln.(*net.UnixListener); ok {
+		ul.SetUnlinkOnClose(false)
+	}
+	l := &listener{hosts: h, key: key, ln: ln, raw: raw}
+	s.mu.Lock()
+	s.listeners = append(s.listeners, l)
+	s.mu.Unlock()
+	s.wg.Go(func() { s.accept(l) })
+	return nil
+}
+
+// accept takes connections from l until l is closed.
+func (s *Server) accept(l *listener) {
+	var fd int
+	var sa unix.Sockaddr
+	var err error
+	try := func(lfd uintptr) bool {
+		fd, sa, err = unix.Accept4(int(lfd), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		return err != unix.EAGAIN
+	}
+	for {
+		if l.raw.Read(try) != nil {
+			return
+		}
+		switch {
+		case err == nil:
+			s.accepted(l, fd, sa)
+		case errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.ENOBUFS):
+			s.log.Log(context.Background(), levelCrit, "accept4() failed", "err", err)
+			s.pauseAccept()
+		case errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EBADF):
+			return
+		default: // the client was quicker: ECONNABORTED and the like
+		}
+	}
+}
+
+// acceptPause is how long accepting rests when the process is out of descriptors:
+// trying at once would take a whole core and change nothing.
+const acceptPause = 100 * time.Millisecond
+
+func (s *Server) pauseAccept() {
+	t := time.NewTimer(acceptPause)
+	defer t.Stop()
+	<-t.C
+}
+
+// accepted starts a goroutine for a new connection.
+func (s *Server) accepted(l *listener, fd int, sa unix.Sockaddr) {
+	p := peerOf(sa)
+	if p.addr.IsValid() {
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	}
+	t, err := newTransport(fd, "client")
+	if err != nil {
+		s.log.Error("accept a connection", "err", err)
+		return
+	}
+	c := &conn{transport: t, srv: s, ln: l, peer: p, number: s.numbers.Add(1)}
+	if !s.remember(c) {
+		s.stats.refused()
+		_ = t.Close()
+		return
+	}
+	s.stats.opened()
+	s.wg.Go(c.serve)
+}
+
+// remember puts c on the books unless the server is closed or full.
+func (s *Server) remember(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	if s.maxConns > 0 && int64(len(s.conns)) >= s.maxConns {
+		s.log.Log(context.Background(), levelAlert, fmt.Sprintf("%d worker_connections are not enough", s.maxConns))
+		return false
+	}
+	s.conns[c] = struct{}{}
+	return true
+}
+
+func (s *Server) forget(c *conn) {
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+	s.stats.closed(c.state.Load())
+}
+
+// Conns is how many connections are open.
+func (s *Server) Conns() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
+// Retire stops accepting and waits until every connection has ended: a request
+// under way is answered, the next one on an idle connection is answered with
+// "Connection: close", and one that stays silent ends with its keepalive_timeout
+// (invariant 3). When ctx is done, what is left is cut, and Retire returns how
+// many connections that were.
+func (s *Server) Retire(ctx context.Context) (cut int) {
+	s.retiring.Store(true)
+	s.stopAccepting()
+	gone := make(chan struct{})
+	go func() {
+		s.wg.Wait()
+		close(gone)
+	}()
+	select {
+	case <-gone:
+	case <-ctx.Done():
+		cut = s.Conns()
+		s.Close()
+		<-gone
+	}
+	s.closeSite()
+	return cut
+}
+
+func (s *Server) stopAccepting() {
+	s.mu.Lock()
+	ls := s.listeners
+	s.listeners = nil
+	s.mu.Unlock()
+	for _, l := range ls {
+		_ = l.ln.Close()
+	}
+}
+
+// Close stops accepting and ends every connection at once. It does not wait.
+func (s *Server) Close() {
+	s.stopAccepting()
+	s.mu.Lock()
+	s.closed = true
+	conns := make([]*conn, 0, len(s.conns))
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	s.mu.Unlock()
+	for _, c := range conns {
+		_ = c.transport.Close()
+	}
+}
+
+func (s *Server) closeSite() {
+	for _, c := range s.site.closers {
+		c.Close()
+	}
+}
+
+func (s *Server) getRequest(c *conn) *Request {
+	r := s.requests.Get().(*Request)
+	r.c = c
+	r.Out.ContentLength = -1
+	r.loc = c.ln.def.root
+	return r
+}
+
+func (s *Server) putRequest(r *Request) {
+	r.reset()
+	s.requests.Put(r)
+}
+
+// Listens are the addresses that the site's servers listen on.
+func (s *Site) Listens() []string {
+	var keys []string
+	for k := range s.hosts {
+		keys = append(keys, k)
+	}
+	return keys
+}

@@ -1,0 +1,454 @@
+package httpd
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+
+	"os"
+
+	"github.com/baton-deploy/baton/internal/conf"
+)
+
+// A Site is a compiled configuration: everything that is known before the first
+// connection comes. It opens no file and no socket, so a master can compile one
+// to check it.
+type Site struct {
+	hosts     map[string]*hosts // by conf.Listen.Key
+	errorLogs [][]conf.ErrorLog // by Location.logger
+	logs      map[string]*LogFile
+	closers   []Closer
+	process   conf.Process
+	product   string
+}
+
+// A Builder is what modules see of a configuration while it is compiled.
+type Builder struct {
+	Config *conf.Config
+	// HTTP is the http block.
+	HTTP *conf.Scope
+	// Product is "baton/2.0.0".
+	Product string
+
+	site      *Site
+	vars      variables
+	types     map[*conf.Directive]map[string][]byte
+	instances []Instance
+	states    int
+}
+
+// Compile checks c against modules and builds the site. product is the name and
+// version for the Server field, "baton/2.0.0". Errors carry file and line.
+func Compile(c *conf.Config, modules []Module, product string) (*Site, error) {
+	site := &Site{
+		hosts:   map[string]*hosts{},
+		logs:    map[string]*LogFile{},
+		process: c.Process,
+		product: product,
+	}
+	b := &Builder{
+		Config: c, HTTP: c.HTTP(), Product: product, site: site,
+		types: map[*conf.Directive]map[string][]byte{},
+	}
+	if b.HTTP == nil {
+		return site, nil
+	}
+	for name, v := range coreVariables() {
+		b.vars.add(name, v)
+	}
+	for _, m := range modules {
+		for name, v := range m.Variables {
+			b.vars.add(name, v)
+		}
+	}
+	if err := b.namedGroups(b.HTTP.Block); err != nil {
+		return nil, err
+	}
+	for _, m := range modules {
+		if m.New == nil {
+			continue
+		}
+		in, err := m.New(b)
+		if err != nil {
+			return nil, err
+		}
+		if cl, ok := in.(Closer); ok {
+			site.closers = append(site.closers, cl)
+		}
+		b.instances = append(b.instances, in)
+	}
+	for _, d := range b.HTTP.Own("server") {
+		if err := b.server(b.HTTP.In(conf.Server, d)); err != nil {
+			return nil, err
+		}
+	}
+	return site, nil
+}
+
+// StateKey reserves a place for a module's state in each request.
+func (b *Builder) StateKey() (StateKey, error) {
+	if b.states == maxModuleState {
+		return 0, fmt.Errorf("reserve state: more than %d modules want it", maxModuleState)
+	}
+	b.states++
+	return StateKey(b.states - 1), nil
+}
+
+// Template compiles text with variables. d names the place in an error.
+func (b *Builder) Template(d *conf.Directive, text string) (Template, error) {
+	t, err := b.vars.template(text)
+	if err != nil && d != nil {
+		return t, conf.Errorf(d, "%s", err)
+	}
+	return t, err
+}
+
+// Variable returns a variable by name, or nil. A module may also add some in New,
+// with AddVariable, before any location is built.
+func (b *Builder) Variable(name string) Variable { return b.vars.lookup(name) }
+
+// AddVariable adds a variable; one that is there already stays.
+func (b *Builder) AddVariable(name string, v Variable) { b.vars.add(name, v) }
+
+// Pattern compiles a regular expression; fold ignores case.
+func (b *Builder) Pattern(d *conf.Directive, text string, fold bool) (*Pattern, error) {
+	p, err := compilePattern(text, fold)
+	if err != nil {
+		return nil, conf.Errorf(d, "%s", err)
+	}
+	return p, nil
+}
+
+// Log returns the log file at an absolute path. It can be written to once a
+// server runs.
+func (b *Builder) Log(path string) *LogFile {
+	if b.site.logs[path] == nil {
+		b.site.logs[path] = new(LogFile)
+	}
+	return b.site.logs[path]
+}
+
+// A LogFile is a file that the master opened for its workers and may replace at
+// any time (USR1). The zero LogFile drops what is written.
+type LogFile struct{ f atomic.Pointer[os.File] }
+
+// Write appends p with one write(2), so that lines of several workers do not mix.
+func (l *LogFile) Write(p []byte) (int, error) {
+	f := l.f.Load()
+	if f == nil {
+		return len(p), nil
+	}
+	return f.Write(p)
+}
+
+// namedGroups makes variables of the named groups of all regular expressions in
+// names of servers and locations, before any text that uses them is compiled.
+func (b *Builder) namedGroups(block []*conf.Directive) error {
+	for _, d := range block {
+		if d.Name == "server_name" || d.Name == "location" {
+			for _, a := range d.Args {
+				b.nameGroups(a)
+			}
+		}
+		if err := b.namedGroups(d.Block); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *Builder) nameGroups(expr string) {
+	if !strings.Contains(expr, "(?") {
+		return
+	}
+	p, err := compilePattern(strings.TrimPrefix(expr, "~"), false)
+	if err != nil {
+		return // reported where the expression is used
+	}
+	for _, name := range p.names {
+		if name != "" {
+			b.vars.add(name, capturedVariable)
+		}
+	}
+}
+
+// server builds one server block and puts it where it listens.
+func (b *Builder) server(s *conf.Scope) error {
+	vs := &VirtualServer{named: map[string]*Location{}}
+	var err error
+	if vs.serverConf, err = newServerConf(s); err != nil {
+		return err
+	}
+	if vs.root, err = b.location(vs, s, &Location{}); err != nil {
+		return err
+	}
+	if err := b.locations(vs, s, &vs.locs, nil); err != nil {
+		return err
+	}
+	listens, err := b.listens(s)
+	if err != nil {
+		return err
+	}
+	for _, l := range listens {
+		h := b.site.hosts[l.Key()]
+		if h == nil {
+			h = &hosts{def: vs}
+			b.site.hosts[l.Key()] = h
+		}
+		if l.Default {
+			h.def = vs
+		}
+		if err := b.names(h, vs, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *Builder) listens(s *conf.Scope) ([]conf.Listen, error) {
+	ds := s.Own("listen")
+	if len(ds) == 0 {
+		return []conf.Listen{conf.DefaultListen()}, nil
+	}
+	var ls []conf.Listen
+	for _, d := range ds {
+		l, err := conf.ParseListen(d)
+		if err != nil {
+			return nil, err
+		}
+		ls = append(ls, l)
+	}
+	return ls, nil
+}
+
+// names registers the server's names at one address. The first server to bring a
+// name keeps it, as in nginx, which warns.
+func (b *Builder) names(h *hosts, vs *VirtualServer, s *conf.Scope) error {
+	put := func(m *map[string]*VirtualServer, name string) {
+		if *m == nil {
+			*m = map[string]*VirtualServer{}
+		}
+		if (*m)[name] == nil {
+			(*m)[name] = vs
+		}
+	}
+	for _, d := range s.Own("server_name") {
+		for _, name := range d.Args {
+			if vs.Name == "" {
+				vs.Name = strings.ToLower(name)
+			}
+			switch name = b.hostname(name); {
+			case strings.HasPrefix(name, "~"):
+				if len(name) == 1 {
+					return conf.Errorf(d, "empty regex in server name \"%s\"", name)
+				}
+				p, err := b.Pattern(d, name[1:], true)
+				if err != nil {
+					return err
+				}
+				h.patterns = append(h.patterns, hostPattern{p, vs})
+				continue
+			case strings.HasPrefix(name, "*."):
+				put(&h.suffix, strings.ToLower(name[1:]))
+			case strings.HasPrefix(name, ".") && len(name) > 1:
+				put(&h.exact, strings.ToLower(name[1:]))
+				put(&h.suffix, strings.ToLower(name))
+			case strings.HasSuffix(name, ".*"):
+				put(&h.prefix, strings.ToLower(name[:len(name)-1]))
+			default:
+				put(&h.exact, strings.ToLower(name))
+			}
+			if strings.Contains(strings.TrimSuffix(strings.TrimPrefix(name, "*."), ".*"), "*") {
+				return conf.Errorf(d, "invalid server name or wildcard \"%s\" on %s", name, "0.0.0.0:80")
+			}
+		}
+	}
+	return nil
+}
+
+// hostname resolves nginx's "$hostname" in a server_name.
+func (b *Builder) hostname(name string) string {
+	if name != "$hostname" {
+		return name
+	}
+	if h, err := os.Hostname(); err == nil {
+		return strings.ToLower(h)
+	}
+	return name
+}
+
+// locations builds the location blocks in s.
+func (b *Builder) locations(vs *VirtualServer, s *conf.Scope, ls *locations, outer *Location) error {
+	for _, d := range s.Own("location") {
+		loc, err := b.locationName(d)
+		if err != nil {
+			return err
+		}
+		if outer != nil {
+			if err := nestedName(d, loc, outer); err != nil {
+				return err
+			}
+		}
+		in := s.In(conf.Location, d)
+		if _, err := b.location(vs, in, loc); err != nil {
+			return err
+		}
+		if loc.kind == matchNamed {
+			if vs.named[loc.Name] != nil {
+				return conf.Errorf(d, "duplicate location \"%s\"", loc.Name)
+			}
+			vs.named[loc.Name] = loc
+		} else if !ls.add(loc) {
+			return conf.Errorf(d, "duplicate location \"%s\"", loc.Name)
+		}
+		if err := b.locations(vs, in, &loc.inner, loc); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// nestedName checks a location inside another one.
+func nestedName(d *conf.Directive, loc, outer *Location) error {
+	switch {
+	case outer.kind == matchExact:
+		return conf.Errorf(d, "location \"%s\" cannot be inside the exact location \"%s\"", loc.Name, outer.Name)
+	case outer.kind == matchNamed:
+		return conf.Errorf(d, "location \"%s\" cannot be inside the named location \"%s\"", loc.Name, outer.Name)
+	case loc.kind == matchNamed:
+		return conf.Errorf(d, "named location \"%s\" can be on the server level only", loc.Name)
+	case loc.kind != matchPattern && outer.kind != matchPattern && !strings.HasPrefix(loc.Name, outer.Name):
+		return conf.Errorf(d, "location \"%s\" is outside location \"%s\"", loc.Name, outer.Name)
+	}
+	return nil
+}
+
+// locationName reads what stands between "location" and the block.
+func (b *Builder) locationName(d *conf.Directive) (*Location, error) {
+	mod, name := "", d.Arg(0)
+	if len(d.Args) == 2 {
+		mod, name = d.Arg(0), d.Arg(1)
+	} else {
+		for _, m := range []string{"=", "^~", "~*", "~"} {
+			if strings.HasPrefix(name, m) {
+				mod, name = m, name[len(m):]
+				break
+			}
+		}
+	}
+	loc := &Location{Name: name}
+	switch mod {
+	case "":
+		if strings.HasPrefix(name, "@") {
+			loc.kind = matchNamed
+		}
+	case "=":
+		loc.kind = matchExact
+	case "^~":
+		loc.kind = matchPrefixOnly
+	case "~", "~*":
+		loc.kind = matchPattern
+		p, err := b.Pattern(d, name, mod == "~*")
+		loc.pattern = p
+		return loc, err
+	default:
+		return nil, conf.Errorf(d, "invalid location modifier \"%s\"", mod)
+	}
+	return loc, nil
+}
+
+// location fills loc from its scope: the core's settings, then each module's part.
+func (b *Builder) location(vs *VirtualServer, s *conf.Scope, loc *Location) (*Location, error) {
+	var err error
+	if loc.core, err = b.newCoreConf(s); err != nil {
+		return nil, err
+	}
+	loc.internalOnly = s.Own("internal") != nil
+	loc.logger = b.errorLog(s)
+	var defaults []Handler
+	for _, in := range b.instances {
+		p, err := in.Location(s)
+		if err != nil {
+			return nil, err
+		}
+		defaults = append(defaults, loc.addPart(p)...)
+	}
+	if len(loc.content) == 0 {
+		loc.content = defaults
+	}
+	return loc, nil
+}
+
+// addPart adds one module's part and returns its default handler, if any.
+func (l *Location) addPart(p Part) (defaults []Handler) {
+	if p.Rewrite != nil {
+		l.rewrite = chain(l.rewrite, p.Rewrite)
+	}
+	if p.Access != nil {
+		l.access = append(l.access, p.Access)
+	}
+	if p.Precontent != nil {
+		l.precontent = append(l.precontent, p.Precontent)
+	}
+	if p.Content != nil {
+		l.content = append(l.content, p.Content)
+		l.autoRedirect = p.ContentIsProxy && strings.HasSuffix(l.Name, "/") && l.kind <= matchPrefixOnly
+	}
+	if p.Head != nil {
+		l.head = append(l.head, p.Head)
+	}
+	if p.Log != nil {
+		l.log = append(l.log, p.Log)
+	}
+	if p.Default != nil {
+		defaults = append(defaults, p.Default)
+	}
+	return defaults
+}
+
+func chain(first, then func(*Request) int) func(*Request) int {
+	if first == nil {
+		return then
+	}
+	return func(r *Request) int {
+		if status := first(r); status != Declined {
+			return status
+		}
+		return then(r)
+	}
+}
+
+// errorLog returns the number of the error logs that apply in s; 0 is the
+// process's own.
+func (b *Builder) errorLog(s *conf.Scope) int {
+	if len(b.site.errorLogs) == 0 {
+		b.site.errorLogs = append(b.site.errorLogs, b.Config.Process.ErrorLogs)
+	}
+	var ds []*conf.Directive
+	for at := s; at != nil && at.Up != nil && ds == nil; at = at.Up {
+		ds = at.Own("error_log")
+	}
+	if ds == nil {
+		return 0
+	}
+	logs := b.Config.ErrorLogs(ds)
+	for i, have := range b.site.errorLogs {
+		if sameLogs(have, logs) {
+			return i
+		}
+	}
+	b.site.errorLogs = append(b.site.errorLogs, logs)
+	return len(b.site.errorLogs) - 1
+}
+
+func sameLogs(a, b []conf.ErrorLog) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,80 @@
+package httpd
+
+import (
+	"sync/atomic"
+	"unsafe"
+)
+
+// StatsBytes is the size of one worker's counters in the memory that all workers
+// of a master share: a cache line of eight 64-bit numbers.
+const StatsBytes = 64
+
+// Stats are one worker's counters. They live in shared memory, so that any
+// worker can answer for all, and outlive the worker.
+type Stats struct{ n *[8]int64 }
+
+// The numbers of stub_status, by place. They are read across releases of the
+// same master only: workers run their master's image.
+const (
+	statAccepted = iota
+	statHandled
+	statRequests
+	statReading
+	statWriting
+	statWaiting
+)
+
+// NewStats returns counters kept in b, at least [StatsBytes] long and aligned to
+// 8 bytes. With nil they are private.
+func NewStats(b []byte) Stats {
+	if len(b) < StatsBytes {
+		return Stats{new([8]int64)}
+	}
+	return Stats{(*[8]int64)(unsafe.Pointer(&b[0]))}
+}
+
+// bytes is the memory of counters that no other worker shares.
+func (s Stats) bytes() []byte { return unsafe.Slice((*byte)(unsafe.Pointer(s.n)), StatsBytes) }
+
+func (s Stats) add(i int, n int64) { atomic.AddInt64(&s.n[i], n) }
+func (s Stats) requests()          { s.add(statRequests, 1) }
+
+// opened counts a connection that was accepted and is being read from.
+func (s Stats) opened() {
+	s.add(statAccepted, 1)
+	s.add(statHandled, 1)
+	s.add(statReading, 1)
+}
+
+// refused counts one that was accepted and closed for want of room.
+func (s Stats) refused() { s.add(statAccepted, 1) }
+
+func (s Stats) move(from, to uint32) {
+	s.add(statReading+int(from), -1)
+	s.add(statReading+int(to), 1)
+}
+
+func (s Stats) closed(from uint32) { s.add(statReading+int(from), -1) }
+
+// Totals are the numbers of stub_status.
+type Totals struct {
+	Accepted, Handled, Requests       int64
+	Active, Reading, Writing, Waiting int64
+}
+
+// Sum adds up the counters of all workers in shared. A worker that died leaves
+// its totals; its master clears what it was doing at that moment.
+func Sum(shared []byte) Totals {
+	var t Totals
+	for ; len(shared) >= StatsBytes; shared = shared[StatsBytes:] {
+		n := NewStats(shared).n
+		t.Accepted += atomic.LoadInt64(&n[statAccepted])
+		t.Handled += atomic.LoadInt64(&n[statHandled])
+		t.Requests += atomic.LoadInt64(&n[statRequests])
+		t.Reading += atomic.LoadInt64(&n[statReading])
+		t.Writing += atomic.LoadInt64(&n[statWriting])
+		t.Waiting += atomic.LoadInt64(&n[statWaiting])
+	}
+	t.Active = t.Reading + t.Writing + t.Waiting
+	return t
+}

@@ -1,0 +1,160 @@
+package httpd
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A Variable appends its value for r to dst and reports whether it has one. For
+// a prefix variable ("http_") name is the whole name that was asked for;
+// otherwise it is the variable's own. It is called on the connection's goroutine.
+type Variable func(r *Request, name string, dst []byte) ([]byte, bool)
+
+// A Template is text with variables in it, as nginx.conf has it almost
+// everywhere: "http://$host${request_uri}". The zero Template is the empty text.
+type Template struct {
+	text  string // whole text when there is no variable in it
+	parts []part
+}
+
+type part struct {
+	lit   string
+	name  string
+	value Variable // nil for a literal
+	group int      // capture number $1 to $9, 0 for none
+}
+
+// Static returns the text and true when no variable is in it.
+func (t *Template) Static() (string, bool) { return t.text, t.parts == nil }
+
+// Append appends the text for r to dst. A variable without a value is empty.
+func (t *Template) Append(dst []byte, r *Request) []byte {
+	if t.parts == nil {
+		return append(dst, t.text...)
+	}
+	for i := range t.parts {
+		p := &t.parts[i]
+		switch {
+		case p.value != nil:
+			dst, _ = p.value(r, p.name, dst)
+		case p.group > 0:
+			dst = append(dst, r.capture(p.group)...)
+		default:
+			dst = append(dst, p.lit...)
+		}
+	}
+	return dst
+}
+
+// String returns the text for r.
+func (t *Template) String(r *Request) string {
+	if t.parts == nil {
+		return t.text
+	}
+	return string(t.Append(nil, r))
+}
+
+// A variables table resolves names to variables.
+type variables struct {
+	exact  map[string]Variable
+	prefix []prefixVariable
+}
+
+type prefixVariable struct {
+	prefix string
+	value  Variable
+}
+
+// add registers v. The first one to bring a name keeps it.
+func (vs *variables) add(name string, v Variable) {
+	if strings.HasSuffix(name, "_") {
+		vs.prefix = append(vs.prefix, prefixVariable{name, v})
+		return
+	}
+	if vs.exact == nil {
+		vs.exact = map[string]Variable{}
+	}
+	if _, ok := vs.exact[name]; !ok {
+		vs.exact[name] = v
+	}
+}
+
+// lookup finds a variable by its name, or nil.
+func (vs *variables) lookup(name string) Variable {
+	if v, ok := vs.exact[name]; ok {
+		return v
+	}
+	var found prefixVariable
+	for _, p := range vs.prefix {
+		if strings.HasPrefix(name, p.prefix) && len(name) > len(p.prefix) && len(p.prefix) > len(found.prefix) {
+			found = p
+		}
+	}
+	return found.value
+}
+
+// template compiles text. Its errors are worded as nginx words them, without
+// file and line.
+func (vs *variables) template(text string) (Template, error) {
+	if strings.IndexByte(text, '$') < 0 {
+		return Template{text: text}, nil
+	}
+	var t Template
+	for len(text) > 0 {
+		i := strings.IndexByte(text, '$')
+		if i < 0 {
+			t.parts = append(t.parts, part{lit: text})
+			break
+		}
+		if i > 0 {
+			t.parts = append(t.parts, part{lit: text[:i]})
+		}
+		name, rest, err := variableName(text[i+1:])
+		if err != nil {
+			return Template{}, err
+		}
+		text = rest
+		if len(name) == 1 && name[0] >= '1' && name[0] <= '9' {
+			t.parts = append(t.parts, part{group: int(name[0] - '0')})
+			continue
+		}
+		v := vs.lookup(name)
+		if v == nil {
+			return Template{}, fmt.Errorf("unknown %q variable", name)
+		}
+		t.parts = append(t.parts, part{name: name, value: v})
+	}
+	return t, nil
+}
+
+// variableName splits "name…" or "{name}…", what follows a dollar sign.
+func variableName(s string) (name, rest string, err error) {
+	if s == "" {
+		return "", "", fmt.Errorf("invalid variable name")
+	}
+	if s[0] == '{' {
+		name, rest, ok := strings.Cut(s[1:], "}")
+		if !ok {
+			return "", "", fmt.Errorf("the closing bracket in %q variable is missing", s[1:])
+		}
+		if name == "" {
+			return "", "", fmt.Errorf("invalid variable name")
+		}
+		return name, rest, nil
+	}
+	if s[0] >= '1' && s[0] <= '9' {
+		return s[:1], s[1:], nil
+	}
+	n := 0
+	for n < len(s) && isNameByte(s[n]) {
+		n++
+	}
+	if n == 0 {
+		return "", "", fmt.Errorf("invalid variable name")
+	}
+	return s[:n], s[n:], nil
+}
+
+func isNameByte(c byte) bool {
+	return c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+}

@@ -1,0 +1,280 @@
+package httpd
+
+import (
+	"errors"
+	"io"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// transport is a non-blocking socket on the runtime's poller, read and written
+// through its raw descriptor: the first attempt costs one system call and no
+// deadline, and only an attempt that would block arms one.
+//
+// It is used by one goroutine, but for Close.
+type transport struct {
+	file *os.File
+	raw  syscall.RawConn
+
+	read  side
+	write side
+
+	// What the raw callbacks work on. The callbacks themselves are made once for
+	// each connection: a closure for each call would be garbage.
+	in      *inbuf
+	first   int // size of a first input buffer
+	limit   int // and of the largest
+	dst     []byte
+	src     []byte
+	src2    []byte
+	sendFD  int
+	sendOff int64
+	sendN   int
+	n       int
+	err     error
+
+	onFill, onRead, onWrite, onSendfile func(fd uintptr) bool
+}
+
+// A side is the deadline of one direction.
+type side struct {
+	timeout time.Duration
+	// want is when the present wait ends; set is what the poller was last told.
+	// The poller may fire early, never late by more than lateness: moving its
+	// timer for each request would cost more than the request's parsing.
+	want, set time.Time
+	armed     bool
+}
+
+const (
+	lateness = 100 * time.Millisecond
+	earliest = 5 * time.Second
+)
+
+// errTimeout is returned by a read or write that waited for its time-out.
+var errTimeout = errors.New("timed out")
+
+func newTransport(fd int, name string) (*transport, error) {
+	f := os.NewFile(uintptr(fd), name)
+	raw, err := f.SyscallConn()
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	t := &transport{file: f, raw: raw, first: bufferSmall, limit: bufferLarge}
+	t.onFill, t.onRead, t.onWrite, t.onSendfile = t.tryFill, t.tryRead, t.tryWrite, t.trySendfile
+	return t, nil
+}
+
+// fill reads once into in, at least one byte. It waits for at most timeout;
+// zero means for ever. While it waits with in empty it holds no buffer.
+func (t *transport) fill(in *inbuf, timeout time.Duration) error {
+	t.in = in
+	t.read.timeout = timeout
+	return t.wait(&t.read, t.raw.Read, t.onFill, t.file.SetReadDeadline)
+}
+
+// readInto reads once into p, at least one byte.
+func (t *transport) readInto(p []byte, timeout time.Duration) (int, error) {
+	t.dst = p
+	t.read.timeout = timeout
+	err := t.wait(&t.read, t.raw.Read, t.onRead, t.file.SetReadDeadline)
+	t.dst = nil
+	return t.n, err
+}
+
+// writeAll writes a and then b whole. timeout bounds the time between two
+// successful writes, not the whole.
+func (t *transport) writeAll(a, b []byte, timeout time.Duration) error {
+	t.src, t.src2 = a, b
+	t.write.timeout = timeout
+	var err error
+	for err == nil && len(t.src)+len(t.src2) > 0 {
+		err = t.wait(&t.write, t.raw.Write, t.onWrite, t.file.SetWriteDeadline)
+	}
+	t.src, t.src2 = nil, nil
+	return err
+}
+
+// sendfile sends at most n bytes of the open file fd from off on, and returns how
+// many went; io.ErrUnexpectedEOF when the file has become shorter.
+func (t *transport) sendfile(fd int, off int64, n int, timeout time.Duration) (int, error) {
+	t.sendFD, t.sendOff, t.sendN = fd, off, n
+	t.write.timeout = timeout
+	err := t.wait(&t.write, t.raw.Write, t.onSendfile, t.file.SetWriteDeadline)
+	return t.n, err
+}
+
+// wait runs one raw operation until it is done or its time is over.
+func (t *transport) wait(s *side, op func(func(uintptr) bool) error, try func(uintptr) bool, set func(time.Time) error) error {
+	s.armed = false
+	for {
+		t.n, t.err = 0, nil
+		err := op(try)
+		if err == nil {
+			return t.err
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		// The poller's timer may be one of an earlier wait.
+		now := time.Now()
+		switch {
+		case s.armed && s.timeout > 0 && !now.Before(s.want):
+			return errTimeout
+		case !s.armed:
+			s.set = time.Time{}
+			if err := set(time.Time{}); err != nil {
+				return err
+			}
+		default:
+			s.set = s.want
+			if err := set(s.want); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// arm sets the deadline of a wait that is about to begin.
+func (s *side) arm(set func(time.Time) error) {
+	if s.armed {
+		return
+	}
+	s.armed = true
+	if s.timeout <= 0 {
+		if !s.set.IsZero() {
+			s.set = time.Time{}
+			_ = set(s.set)
+		}
+		return
+	}
+	s.want = time.Now().Add(s.timeout)
+	if ahead := s.want.Sub(s.set); !s.set.IsZero() && ahead > -lateness && ahead < min(earliest, s.timeout/2) {
+		return
+	}
+	s.set = s.want
+	_ = set(s.want)
+}
+
+func (t *transport) tryFill(fd uintptr) bool {
+	in := t.in
+	if !in.room(t.first, t.limit) {
+		t.err = io.ErrShortBuffer
+		return true
+	}
+	n, err := readRetry(int(fd), in.b[in.w:])
+	if err == unix.EAGAIN {
+		in.release()
+		t.read.arm(t.file.SetReadDeadline)
+		return false
+	}
+	switch {
+	case err != nil:
+		t.err = os.NewSyscallError("recv", err)
+	case n == 0:
+		t.err = io.EOF
+	default:
+		in.w += n
+	}
+	return true
+}
+
+func (t *transport) tryRead(fd uintptr) bool {
+	n, err := readRetry(int(fd), t.dst)
+	if err == unix.EAGAIN {
+		t.read.arm(t.file.SetReadDeadline)
+		return false
+	}
+	switch {
+	case err != nil:
+		t.err = os.NewSyscallError("recv", err)
+	case n == 0:
+		t.err = io.EOF
+	}
+	t.n = max(n, 0)
+	return true
+}
+
+func (t *transport) tryWrite(fd uintptr) bool {
+	var n int
+	var err error
+	for {
+		switch {
+		case len(t.src2) == 0:
+			n, err = unix.Write(int(fd), t.src)
+		case len(t.src) == 0:
+			n, err = unix.Write(int(fd), t.src2)
+		default:
+			n, err = unix.Writev(int(fd), [][]byte{t.src, t.src2})
+		}
+		if err != unix.EINTR {
+			break
+		}
+	}
+	if err == unix.EAGAIN {
+		t.write.arm(t.file.SetWriteDeadline)
+		return false
+	}
+	if err != nil {
+		t.err = os.NewSyscallError("send", err)
+		return true
+	}
+	t.n = n
+	k := min(n, len(t.src))
+	t.src, t.src2 = t.src[k:], t.src2[n-k:]
+	return true
+}
+
+func (t *transport) trySendfile(fd uintptr) bool {
+	var n int
+	var err error
+	for {
+		off := t.sendOff
+		n, err = unix.Sendfile(int(fd), t.sendFD, &off, t.sendN)
+		if err != unix.EINTR {
+			break
+		}
+	}
+	if err == unix.EAGAIN {
+		t.write.arm(t.file.SetWriteDeadline)
+		return false
+	}
+	switch {
+	case err != nil:
+		t.err = os.NewSyscallError("sendfile", err)
+	case n == 0 && t.sendN > 0:
+		t.err = io.ErrUnexpectedEOF
+	}
+	t.n = max(n, 0)
+	return true
+}
+
+func readRetry(fd int, p []byte) (int, error) {
+	for {
+		n, err := unix.Read(fd, p)
+		if err != unix.EINTR {
+			return n, err
+		}
+	}
+}
+
+// pending reports whether input waits in the kernel, without waiting for any.
+func (t *transport) pending() bool {
+	var n int
+	_ = t.raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.FIONREAD) })
+	return n > 0
+}
+
+// shutdownWrite tells the client that no more bytes follow. Only for a connection
+// that is about to be closed: it acts on the socket, not on the descriptor.
+func (t *transport) shutdownWrite() {
+	_ = t.raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_WR) })
+}
+
+// Close closes the descriptor. It may be called from any goroutine; a read or
+// write under way then fails.
+func (t *transport) Close() error { return t.file.Close() }

@@ -8,8 +8,12 @@ type Directive struct {
 	Block []*Directive
 	// HasBlock tells "name { }" from "name;": Block is empty for both.
 	HasBlock bool
-	File     string // as nginx would name it in an error: absolute
-	Line     int    // of the directive's first token, counted from 1
+	File     string // as nginx would name it in an error: absolute, or [CommandLine]
+	// Line is the line that nginx names in an error about the directive: where its
+	// ";" or "{" stands, counted from 1; 0 on the command line.
+	Line int
+	// EndLine is where the "}" of the block stands; Line when there is no block.
+	EndLine int
 }
 
 // Arg returns argument i, counted from 0, or "" when there are fewer.
@@ -34,8 +38,12 @@ type Scope struct {
 	Up *Scope
 }
 
-// In returns the scope of block d, which must be a direct part of s.
+// In returns the scope of block d, which must be a direct part of s. A block that
+// does not exist, nil, is an empty one.
 func (s *Scope) In(c Context, d *Directive) *Scope {
+	if d == nil {
+		return &Scope{Context: c, Up: s}
+	}
 	return &Scope{Context: c, Self: d, Block: d.Block, Up: s}
 }
 

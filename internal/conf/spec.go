@@ -1,5 +1,7 @@
 package conf
 
+import "strings"
+
 // A Context is a set of places in which a directive may stand.
 type Context uint32
 
@@ -17,6 +19,24 @@ const (
 	Types // entries of types { }
 	Map   // entries of map { }, geo { } and the like
 )
+
+// contextNames are the contexts as documentation names them, in the order of their
+// bits.
+var contextNames = [...]string{
+	"main", "events", "http", "upstream", "server", "location",
+	"if in server", "if in location", "limit_except", "types", "map",
+}
+
+// String returns the names of all contexts in c: "http, server, location".
+func (c Context) String() string {
+	var names []string
+	for i, name := range contextNames {
+		if c&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ", ")
+}
 
 // HTTPServerLocation is where most directives of the HTTP modules may stand.
 const HTTPServerLocation = HTTP | Server | Location

@@ -1,0 +1,144 @@
+package conf
+
+import (
+	"os"
+	"strings"
+	"time"
+)
+
+// Options say what to load.
+type Options struct {
+	// Prefix is the installation's folder, which relative names of logs and roots
+	// start from. It must be absolute.
+	Prefix string
+	// File is the main configuration file; relative to Prefix when it is relative.
+	// "" means conf/nginx.conf.
+	File string
+	// Globals is the text of -g: directives of the main context, before the file's.
+	Globals string
+
+	// What holds when the configuration does not say, built in or from the command
+	// line; relative to Prefix when relative. "" means nginx's: logs/nginx.pid,
+	// logs/error.log ("stderr" is allowed), logs/access.log.
+	Pid, ErrorLog, AccessLog string
+}
+
+func (o Options) withDefaults() Options {
+	def := func(s *string, value string) {
+		if *s == "" {
+			*s = value
+		}
+	}
+	def(&o.File, "conf/nginx.conf")
+	def(&o.Pid, "logs/nginx.pid")
+	def(&o.ErrorLog, "logs/error.log")
+	def(&o.AccessLog, "logs/access.log")
+	return o
+}
+
+// A Config is a checked configuration: every directive in it is known, stands in a
+// context it may stand in and has a possible number of arguments. What the values
+// of HTTP directives mean is for their modules to check. It is never changed after
+// [Load] returned it.
+type Config struct {
+	Root     *Scope
+	File     string // the main file's full name
+	Process  Process
+	Listens  []Listen // the sockets to open, one for each [Listen.Key]
+	Logs     []string // full names of all log files, of every level, each once
+	Warnings []string // with their place, without "[warn]"
+	Snapshot *Snapshot
+	// AccessLog is the full name of the log of servers that have no access_log at
+	// any level.
+	AccessLog string
+
+	files   *reader
+	options Options // with defaults
+}
+
+// Process is what the master and the workers need to know of the main context.
+type Process struct {
+	// User and Group are what workers run as when the master is root. Group "" is
+	// the primary group of User: no "user" directive names one.
+	User, Group string
+	Workers     int // 0 is "auto"
+	Nofile      uint64 // worker_rlimit_nofile; 0: not set
+	Core        int64  // worker_rlimit_core in bytes; -1: not set
+	// ShutdownTimeout bounds how long a retiring worker drains; 0: for ever.
+	ShutdownTimeout time.Duration
+	// UpgradeTimeout bounds how long a new master may take to be ready.
+	UpgradeTimeout    time.Duration
+	Pid               string // full name
+	ErrorLogs         []ErrorLog
+	Daemon, Master    bool
+	Env               []string // NAME or NAME=value, as written
+	WorkingDirectory  string   // "" for none
+	WorkerConnections int
+}
+
+// An ErrorLog is one error_log: messages of Level and worse go to Path.
+type ErrorLog struct {
+	Path  string // full name, or "stderr"
+	Level string // "debug", "info", "notice", "warn", "error", "crit", "alert" or "emerg"
+}
+
+// HTTP returns the http block, or nil when there is none.
+func (c *Config) HTTP() *Scope {
+	if ds := c.Root.Own("http"); len(ds) > 0 {
+		return c.Root.In(HTTP, ds[0])
+	}
+	return nil
+}
+
+// Abs returns the full name of a file that is relative to the prefix: a log, a root,
+// a pid file. An absolute one stays. Nothing is cleaned: nginx shows names as they
+// were put together.
+func (c *Config) Abs(path string) string { return under(c.options.Prefix, path) }
+
+// AbsConf returns the full name of a file that is relative to the folder of the main
+// configuration file: an include, a certificate, a password file.
+func (c *Config) AbsConf(path string) string { return under(folder(c.File), path) }
+
+// ReadFile returns the content of a file named by a directive, relative to the folder
+// of the main configuration file. It becomes part of the snapshot, and of a
+// configuration from a snapshot it is what was read then. A failure is in nginx's
+// words, `open() "/x" failed (2: No such file or directory)`, and wraps its errno.
+func (c *Config) ReadFile(path string) ([]byte, error) { return c.files.read(c.AbsConf(path), false) }
+
+// under returns name as it is seen from dir.
+func under(dir, name string) string {
+	if strings.HasPrefix(name, "/") {
+		return name
+	}
+	if !strings.HasSuffix(dir, "/") {
+		dir += "/"
+	}
+	return dir + name
+}
+
+// folder returns the folder of a file, with the slash.
+func folder(file string) string { return file[:strings.LastIndexByte(file, '/')+1] }
+
+// Load reads and checks a configuration. Errors are of type *[Error]; the first one
+// is returned, as nginx stops there.
+func Load(t *Table, o Options) (*Config, error) {
+	return load(t, &reader{into: newSnapshot(o, os.Geteuid() == 0)})
+}
+
+func load(t *Table, r *reader) (*Config, error) {
+	c := &Config{files: r, options: r.options().withDefaults(), Snapshot: r.into}
+	c.File = under(c.options.Prefix, c.options.File)
+	c.AccessLog = c.Abs(c.options.AccessLog)
+	ch := &checker{table: t, config: c}
+	if err := ch.run(); err != nil {
+		return nil, err
+	}
+	for _, step := range []func(*Config) error{readProcess, readListens, readLogs} {
+		if err := step(c); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+func (r *reader) options() Options { return r.into.options }

@@ -1,0 +1,93 @@
+package conf
+
+import (
+	"slices"
+	"strings"
+)
+
+// logLevels are nginx's, the least severe first.
+var logLevels = []string{"debug", "info", "notice", "warn", "error", "crit", "alert", "emerg"}
+
+// ParseErrorLog reads an error_log directive.
+func (c *Config) ParseErrorLog(d *Directive) (ErrorLog, error) {
+	name, level := d.Arg(0), "error"
+	for _, scheme := range []string{"syslog:", "memory:"} {
+		if strings.HasPrefix(name, scheme) {
+			return ErrorLog{}, Errorf(d, `"%s" in the "error_log" directive is not supported by baton`, scheme)
+		}
+	}
+	for _, arg := range d.Args[min(1, len(d.Args)):] {
+		if strings.HasPrefix(arg, "debug_") {
+			arg = "debug" // nginx's finer levels are parts of it
+		}
+		if !slices.Contains(logLevels, arg) {
+			return ErrorLog{}, Errorf(d, `invalid log level "%s"`, arg)
+		}
+		level = arg
+	}
+	return ErrorLog{Path: c.logName(name), Level: level}, nil
+}
+
+// logName returns the full name of a log, or "stderr".
+func (c *Config) logName(name string) string {
+	if name == "stderr" || name == "" {
+		return "stderr"
+	}
+	return c.Abs(name)
+}
+
+// readLogs fills in c.Logs.
+func readLogs(c *Config) error {
+	seen := make(map[string]bool)
+	add := func(name string) {
+		if name != "stderr" && !seen[name] {
+			seen[name] = true
+			c.Logs = append(c.Logs, name)
+		}
+	}
+	for _, l := range c.Process.ErrorLogs {
+		add(l.Path)
+	}
+	if c.needsAccessLog() {
+		add(c.AccessLog)
+	}
+	var visit func(ds []*Directive) error
+	visit = func(ds []*Directive) error {
+		for _, d := range ds {
+			switch d.Name {
+			case "error_log":
+				l, err := c.ParseErrorLog(d)
+				if err != nil {
+					return err
+				}
+				add(l.Path)
+			case "access_log":
+				if isLogFile(d.Arg(0)) {
+					add(c.Abs(d.Arg(0)))
+				}
+			}
+			if err := visit(d.Block); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return visit(c.Root.Block)
+}
+
+// isLogFile reports whether the first argument of access_log names a file that the
+// master opens.
+func isLogFile(name string) bool {
+	return name != "" && name != "off" && !strings.HasPrefix(name, "syslog:") && !strings.Contains(name, "$")
+}
+
+// needsAccessLog reports whether some server logs to the default file.
+func (c *Config) needsAccessLog() bool {
+	h := c.HTTP()
+	if h == nil || len(h.Own("access_log")) > 0 {
+		return false
+	}
+	return slices.ContainsFunc(h.Own("server"), func(server *Directive) bool {
+		return len(h.In(Server, server).Own("access_log")) == 0
+	})
+}

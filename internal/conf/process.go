@@ -1,0 +1,117 @@
+package conf
+
+import (
+	"path"
+	"time"
+)
+
+// readProcess fills in c.Process from the main context and events.
+func readProcess(c *Config) error {
+	p := &c.Process
+	*p = Process{}
+	for _, read := range []func(*Config, *Process) error{readUser, readWorkers, readTimes, readFiles, readFlags, readEvents} {
+		if err := read(c, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readUser takes nobody as the default, as nginx does.
+func readUser(c *Config, p *Process) error {
+	p.User = "nobody"
+	d := c.Root.One("user")
+	if d == nil {
+		return nil
+	}
+	if !c.Snapshot.root {
+		c.warn(d, `the "user" directive makes sense only if the master process runs with super-user privileges, ignored`)
+		return nil
+	}
+	p.User, p.Group = d.Arg(0), d.Arg(0)
+	if len(d.Args) == 2 {
+		p.Group = d.Args[1]
+	}
+	return nil
+}
+
+// warn adds a warning about d.
+func (c *Config) warn(d *Directive, msg string) {
+	c.Warnings = append(c.Warnings, msg+place(d.File, d.Line))
+}
+
+func readWorkers(c *Config, p *Process) error {
+	p.Workers = 1
+	if d := c.Root.One("worker_processes"); d != nil && d.Arg(0) == "auto" {
+		p.Workers = 0
+	} else if d != nil {
+		n, err := parseCount(d.Arg(0))
+		if err != nil || n == 0 {
+			return Errorf(d, `"worker_processes" directive invalid value`)
+		}
+		p.Workers = n
+	}
+	nofile, err := c.Root.Int("worker_rlimit_nofile", 0)
+	if err != nil {
+		return err
+	}
+	p.Nofile = uint64(nofile)
+	p.Core, err = c.Root.Offset("worker_rlimit_core", -1)
+	return err
+}
+
+func readTimes(c *Config, p *Process) (err error) {
+	if p.ShutdownTimeout, err = c.Root.Time("worker_shutdown_timeout", 0); err != nil {
+		return err
+	}
+	p.UpgradeTimeout, err = c.Root.Time("upgrade_timeout", time.Minute)
+	return err
+}
+
+func readFiles(c *Config, p *Process) error {
+	p.Pid = c.Abs(c.Root.String("pid", c.options.Pid))
+	if dir := c.Root.String("working_directory", ""); dir != "" {
+		p.WorkingDirectory = path.Clean(dir)
+	}
+	for _, d := range c.Root.Own("env") {
+		p.Env = append(p.Env, d.Arg(0))
+	}
+	for _, d := range c.Root.Own("error_log") {
+		l, err := c.ParseErrorLog(d)
+		if err != nil {
+			return err
+		}
+		p.ErrorLogs = append(p.ErrorLogs, l)
+	}
+	if len(p.ErrorLogs) == 0 {
+		p.ErrorLogs = []ErrorLog{{Path: c.logName(c.options.ErrorLog), Level: "error"}}
+	}
+	return nil
+}
+
+func readFlags(c *Config, p *Process) (err error) {
+	if p.Daemon, err = c.Root.Flag("daemon", true); err != nil {
+		return err
+	}
+	p.Master, err = c.Root.Flag("master_process", true)
+	return err
+}
+
+// readEvents words a bad number as nginx does for this directive alone.
+func readEvents(c *Config, p *Process) error {
+	p.WorkerConnections = 512
+	blocks := c.Root.Own("events")
+	if len(blocks) == 0 {
+		return nil
+	}
+	d := c.Root.In(Events, blocks[0]).One("worker_connections")
+	if d == nil {
+		return nil
+	}
+	n, err := parseCount(d.Arg(0))
+	if err != nil {
+		return Errorf(d, `invalid number "%s"`, d.Arg(0))
+	}
+	p.WorkerConnections = n
+	return nil
+}

@@ -1,0 +1,205 @@
+package testbed
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/baton-deploy/baton/internal/testbed/backend"
+	"github.com/baton-deploy/baton/internal/testbed/tree"
+)
+
+// A Role is a program that a copy of the test binary plays, above all server
+// binaries that are broken in one way.
+type Role string
+
+const (
+	// ExitsAtOnce leaves with status 3 before it does anything.
+	ExitsAtOnce Role = "exits at once"
+	// ExitsAfterBinding listens on the address that is its argument, then
+	// leaves with status 4.
+	ExitsAfterBinding Role = "exits after binding"
+	// NeverReady prints "running" and does nothing. TERM, INT and QUIT end it.
+	NeverReady Role = "never ready"
+	// NeverReadyNorGone is a NeverReady that only SIGKILL ends.
+	NeverReadyNorGone Role = "never ready nor gone"
+	// ExitsWhenReady writes its process id to the file that is its argument,
+	// which is all the sign of life that nginx gives, and leaves with status 5.
+	ExitsWhenReady Role = "exits when ready"
+	// EchoBackend serves package backend on the address that is its argument.
+	EchoBackend Role = "echo backend"
+)
+
+// roleMark ends a binary that plays a role. The name of the file cannot tell
+// the role: whatever is upgraded to is called sbin/nginx.
+const roleMark = "\x00testbed role\x00"
+
+type roleNote struct {
+	Role Role
+	Args []string
+}
+
+// Fixture returns the path of a binary that plays role.
+func Fixture(t testing.TB, role Role, args ...string) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "fixture")
+	if err := copyFile(path, "/proc/self/exe"); err != nil {
+		t.Fatal(err)
+	}
+	note, err := json.Marshal(roleNote{Role: role, Args: args})
+	if err != nil {
+		t.Fatal(err)
+	}
+	note = binary.BigEndian.AppendUint32(note, uint32(len(note)))
+	appendTo(t, path, append(note, roleMark...))
+	return path
+}
+
+// WrongArchitecture returns the path of an executable for a machine that does
+// not exist: execve(2) says ENOEXEC.
+func WrongArchitecture(t testing.TB) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "wrong-architecture")
+	if err := copyFile(path, "/proc/self/exe"); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const machine = 18 // offset of e_machine, see elf(5)
+	if _, err := f.WriteAt([]byte{0xfe, 0xfe}, machine); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// NotExecutable returns the path of a copy of binary that nobody may execute.
+func NotExecutable(t testing.TB, binary string) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "not-executable")
+	if err := copyFile(path, binary); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func appendTo(t testing.TB, path string, b []byte) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Main runs the tests of a package, unless this process was started to be the
+// root of a process tree or to play a [Role]. It returns the exit status.
+func Main(m *testing.M) int {
+	if status, wasRoot := tree.Main(); wasRoot {
+		return status
+	}
+	note, ok := readNote("/proc/self/exe")
+	if ok {
+		return play(note)
+	}
+	return m.Run()
+}
+
+// readNote reads the note at the end of a binary that [Fixture] made.
+func readNote(path string) (note roleNote, ok bool) {
+	f, err := os.Open(path)
+	if err != nil {
+		return note, false
+	}
+	defer f.Close()
+	const maxNote = 4096
+	end, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return note, false
+	}
+	tail := make([]byte, min(end, maxNote))
+	if _, err := f.ReadAt(tail, end-int64(len(tail))); err != nil {
+		return note, false
+	}
+	tail, ok = bytes.CutSuffix(tail, []byte(roleMark))
+	if !ok || len(tail) < 4 {
+		return note, false
+	}
+	tail, size := tail[:len(tail)-4], int(binary.BigEndian.Uint32(tail[len(tail)-4:]))
+	if size > len(tail) {
+		return note, false
+	}
+	return note, json.Unmarshal(tail[len(tail)-size:], &note) == nil
+}
+
+// play is the main function of a fixture.
+func play(note roleNote) (status int) {
+	switch note.Role {
+	case ExitsAtOnce:
+		return 3
+	case ExitsAfterBinding:
+		if _, err := net.Listen("tcp", note.Args[0]); err != nil {
+			return complain(err)
+		}
+		return 4
+	case NeverReady:
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT)
+		defer stop()
+		io.WriteString(os.Stdout, "running\n")
+		<-ctx.Done()
+		return 0
+	case NeverReadyNorGone:
+		signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP)
+		io.WriteString(os.Stdout, "running\n")
+		for forever := time.NewTicker(time.Hour); ; {
+			<-forever.C
+		}
+	case ExitsWhenReady:
+		if err := os.WriteFile(note.Args[0], fmt.Appendln(nil, os.Getpid()), 0o644); err != nil {
+			return complain(err)
+		}
+		return 5
+	case EchoBackend:
+		return playBackend(note.Args[0])
+	default:
+		return complain(fmt.Errorf("play %q: no such role", note.Role))
+	}
+}
+
+func playBackend(addr string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return complain(err)
+	}
+	if err := backend.Serve(ctx, ln); err != nil {
+		return complain(err)
+	}
+	return 0
+}
+
+func complain(err error) int {
+	fmt.Fprintf(os.Stderr, "fixture: %v\n", err)
+	return 1
+}

@@ -1,0 +1,83 @@
+# "make help" lists the targets.
+#
+# Built-in paths, as nginx's configure takes them; empty means the default that
+# docs/operators.md tells:
+#   make build PREFIX=/usr/share/nginx CONF_PATH=/etc/nginx/nginx.conf PID_PATH=/run/nginx.pid
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+GO ?= go
+VERSION ?= $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null | sed 's/^v//')
+PREFIX ?=
+CONF_PATH ?=
+PID_PATH ?=
+ERROR_LOG_PATH ?=
+HTTP_LOG_PATH ?=
+
+LDFLAGS := $(if $(VERSION),-X main.version=$(VERSION)) \
+	$(if $(PREFIX),-X main.prefixPath=$(PREFIX)) $(if $(CONF_PATH),-X main.confPath=$(CONF_PATH)) \
+	$(if $(PID_PATH),-X main.pidPath=$(PID_PATH)) $(if $(ERROR_LOG_PATH),-X main.errorLogPath=$(ERROR_LOG_PATH)) \
+	$(if $(HTTP_LOG_PATH),-X main.httpLogPath=$(HTTP_LOG_PATH))
+
+# Where install puts things. The executable lies in the prefix, as nginx's does.
+DESTDIR ?=
+SBIN_PATH ?= $(or $(PREFIX),/usr/local/nginx)/sbin/baton
+DATA_DIR ?= /usr/local/share
+UNIT_DIR ?= /usr/local/lib/systemd/system
+
+GOLANGCI_VERSION := v2.5.0
+FUZZTIME ?= 10s
+TESTFLAGS ?=
+
+.PHONY: help
+help: ## list the targets
+	@echo 'usage: make TARGET'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+.PHONY: build
+build: ## build ./build/baton (VERSION= PREFIX= CONF_PATH= PID_PATH= ERROR_LOG_PATH= HTTP_LOG_PATH=)
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o build/baton ./cmd/baton
+
+.PHONY: demo
+demo: ## upgrade a server under load, roll it back, upgrade it again, and count what was lost
+	$(GO) run ./internal/testbed/demo
+
+.PHONY: test
+test: packages format vet lint ## everything that must pass: format, vet, linter, all tests with the race detector
+	$(GO) test -race -timeout 9m $(TESTFLAGS) ./...
+
+.PHONY: bench
+bench: packages ## compare with real servers and write docs/benchmarks.md (several minutes)
+	$(GO) run ./bench
+
+.PHONY: lint
+lint: ## run the linter (.golangci.yml)
+	$$(scripts/golangci-lint $(GOLANGCI_VERSION)) run ./...
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (10s)
+	GO='$(GO)' scripts/fuzz $(FUZZTIME)
+
+.PHONY: install
+install: build ## install executable, manual page, completions and unit file (DESTDIR= SBIN_PATH= DATA_DIR= UNIT_DIR=)
+	DESTDIR='$(DESTDIR)' SBIN_PATH='$(SBIN_PATH)' DATA_DIR='$(DATA_DIR)' UNIT_DIR='$(UNIT_DIR)' scripts/install build/baton
+
+.PHONY: clean
+clean: ## remove what was built here
+	rm -rf build
+
+# What follows is part of test.
+
+.PHONY: packages
+packages:
+	scripts/test-packages
+
+.PHONY: format
+format:
+	@bad=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); \
+	if [ -n "$$bad" ]; then echo "gofmt would change:" >&2; echo "$$bad" >&2; exit 1; fi
+
+.PHONY: vet
+vet:
+	$(GO) vet ./...

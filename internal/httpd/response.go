@@ -3,7 +3,6 @@ package httpd
 import (
 	"errors"
 	"io"
-	"net/http"
 	"strconv"
 	"time"
 
@@ -356,22 +355,4 @@ func (o *Response) copyFile(fd int, off, n int64) error {
 		off, n = off+int64(k), n-int64(k)
 	}
 	return nil
-}
-
-// A dateLine is the Date field of one second.
-type dateLine struct {
-	unix int64
-	line []byte
-}
-
-// dateLine returns the Date field for now.
-func (s *Server) dateLine(now time.Time) []byte {
-	sec := now.Unix()
-	if d := s.date.Load(); d != nil && d.unix == sec {
-		return d.line
-	}
-	line := append([]byte("Date: "), now.UTC().AppendFormat(nil, http.TimeFormat)...)
-	d := &dateLine{sec, append(line, "\r\n"...)}
-	s.date.Store(d)
-	return d.line
 }

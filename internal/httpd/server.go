@@ -41,7 +41,7 @@ type Server struct {
 	maxConns int64
 	retiring atomic.Bool
 	numbers  atomic.Uint64 // connections so far
-	date     atomic.Pointer[dateLine]
+	clock    atomic.Pointer[second]
 	requests sync.Pool
 	loggers  []*slog.Logger
 	outputs  map[string]*LogFile // files of error logs
@@ -59,9 +59,9 @@ type Server struct {
 // A listener is one listening socket and the virtual servers behind it.
 type listener struct {
 	*hosts
-	key string
-	ln  net.Listener
-	raw syscall.RawConn
+	key  string
+	file *os.File
+	raw  syscall.RawConn
 }
 
 // NewServer makes a server for site. Nothing is started.
@@ -152,23 +152,51 @@ func (s *Server) Start(sockets map[string][]net.Listener) error {
 }
 
 func (s *Server) listen(key string, h *hosts, ln net.Listener) error {
-	sc, ok := ln.(syscall.Conn)
-	if !ok {
-		return fmt.Errorf("listen on %s: %T has no descriptor", key, ln)
-	}
-	raw, err := sc.SyscallConn()
+	f, err := listenFile(ln)
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", key, err)
 	}
-	if ul, ok := ln.(*net.UnixListener); ok {
-		ul.SetUnlinkOnClose(false)
+	l := &listener{hosts: h, key: key, file: f}
+	if l.raw, err = f.SyscallConn(); err != nil {
+		return fmt.Errorf("listen on %s: %w", key, err)
 	}
-	l := &listener{hosts: h, key: key, ln: ln, raw: raw}
 	s.mu.Lock()
 	s.listeners = append(s.listeners, l)
 	s.mu.Unlock()
 	s.wg.Go(func() { s.accept(l) })
 	return nil
+}
+
+// listenFile turns ln, which it closes, into a file on the runtime's poller. A
+// net.Listener lends its descriptor for control only, and its Accept sets options
+// on each connection, five system calls, that nobody asked for.
+func listenFile(ln net.Listener) (*os.File, error) {
+	sc, ok := ln.(syscall.Conn)
+	if !ok {
+		return nil, fmt.Errorf("%T has no descriptor", ln)
+	}
+	if ul, ok := ln.(*net.UnixListener); ok {
+		ul.SetUnlinkOnClose(false)
+	}
+	defer ln.Close()
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var fd int
+	var dupErr error
+	if err := raw.Control(func(lfd uintptr) { fd, dupErr = unix.FcntlInt(lfd, unix.F_DUPFD_CLOEXEC, 0) }); err != nil {
+		return nil, err
+	}
+	if dupErr != nil {
+		return nil, os.NewSyscallError("fcntl", dupErr)
+	}
+	// Non-blocking before NewFile: that is what makes it register with the poller.
+	if err := unix.SetNonblock(fd, true); err != nil {
+		_ = unix.Close(fd)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	return os.NewFile(uintptr(fd), ln.Addr().String()), nil
 }
 
 // accept takes connections from l until l is closed.
@@ -287,7 +315,7 @@ func (s *Server) stopAccepting() {
 	s.listeners = nil
 	s.mu.Unlock()
 	for _, l := range ls {
-		_ = l.ln.Close()
+		_ = l.file.Close()
 	}
 }
 

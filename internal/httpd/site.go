@@ -2,10 +2,10 @@ package httpd
 
 import (
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
-
-	"os"
 
 	"github.com/baton-deploy/baton/internal/conf"
 )
@@ -185,7 +185,7 @@ func (b *Builder) server(s *conf.Scope) error {
 	if err := b.locations(vs, s, &vs.locs, nil); err != nil {
 		return err
 	}
-	listens, err := b.listens(s)
+	listens, err := b.Config.ServerListens(s.Self)
 	if err != nil {
 		return err
 	}
@@ -203,22 +203,6 @@ func (b *Builder) server(s *conf.Scope) error {
 		}
 	}
 	return nil
-}
-
-func (b *Builder) listens(s *conf.Scope) ([]conf.Listen, error) {
-	ds := s.Own("listen")
-	if len(ds) == 0 {
-		return []conf.Listen{conf.DefaultListen()}, nil
-	}
-	var ls []conf.Listen
-	for _, d := range ds {
-		l, err := conf.ParseListen(d)
-		if err != nil {
-			return nil, err
-		}
-		ls = append(ls, l)
-	}
-	return ls, nil
 }
 
 // names registers the server's names at one address. The first server to bring a
@@ -364,7 +348,9 @@ func (b *Builder) location(vs *VirtualServer, s *conf.Scope, loc *Location) (*Lo
 		return nil, err
 	}
 	loc.internalOnly = s.Own("internal") != nil
-	loc.logger = b.errorLog(s)
+	if loc.logger, err = b.errorLog(s); err != nil {
+		return nil, err
+	}
 	var defaults []Handler
 	for _, in := range b.instances {
 		p, err := in.Location(s)
@@ -420,7 +406,7 @@ func chain(first, then func(*Request) int) func(*Request) int {
 
 // errorLog returns the number of the error logs that apply in s; 0 is the
 // process's own.
-func (b *Builder) errorLog(s *conf.Scope) int {
+func (b *Builder) errorLog(s *conf.Scope) (int, error) {
 	if len(b.site.errorLogs) == 0 {
 		b.site.errorLogs = append(b.site.errorLogs, b.Config.Process.ErrorLogs)
 	}
@@ -429,26 +415,21 @@ func (b *Builder) errorLog(s *conf.Scope) int {
 		ds = at.Own("error_log")
 	}
 	if ds == nil {
-		return 0
+		return 0, nil
 	}
-	logs := b.Config.ErrorLogs(ds)
+	var logs []conf.ErrorLog
+	for _, d := range ds {
+		l, err := b.Config.ParseErrorLog(d)
+		if err != nil {
+			return 0, err
+		}
+		logs = append(logs, l)
+	}
 	for i, have := range b.site.errorLogs {
-		if sameLogs(have, logs) {
-			return i
+		if slices.Equal(have, logs) {
+			return i, nil
 		}
 	}
 	b.site.errorLogs = append(b.site.errorLogs, logs)
-	return len(b.site.errorLogs) - 1
-}
-
-func sameLogs(a, b []conf.ErrorLog) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
+	return len(b.site.errorLogs) - 1, nil
 }

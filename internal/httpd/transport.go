@@ -265,7 +265,7 @@ func readRetry(fd int, p []byte) (int, error) {
 // pending reports whether input waits in the kernel, without waiting for any.
 func (t *transport) pending() bool {
 	var n int
-	_ = t.raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.FIONREAD) })
+	_ = t.raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
 	return n > 0
 }
 

@@ -1,0 +1,23 @@
+// Package modules is the list of HTTP modules that this build has. Adding a
+// module is a folder and a line here.
+package modules
+
+import (
+	"github.com/baton-deploy/baton/internal/conf"
+	"github.com/baton-deploy/baton/internal/httpd"
+)
+
+// All returns the modules. The order is that in which their parts run, and in
+// which those that answer when no other does are asked.
+func All() []httpd.Module {
+	return []httpd.Module{}
+}
+
+// Table returns the directives of the configuration as a whole.
+func Table() (*conf.Table, error) {
+	groups := []conf.Group{conf.CoreGroup(), httpd.CoreGroup()}
+	for _, m := range All() {
+		groups = append(groups, conf.Group{Module: m.Name, Specs: m.Directives})
+	}
+	return conf.NewTable(groups...)
+}

@@ -1,0 +1,256 @@
+package sidebyside
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/baton-deploy/baton/internal/conf"
+	"github.com/baton-deploy/baton/internal/errorlog"
+	"github.com/baton-deploy/baton/internal/httpd"
+	"github.com/baton-deploy/baton/internal/httpd/modules"
+	"github.com/baton-deploy/baton/internal/testbed"
+)
+
+const (
+	nginxIP = "127.0.0.1"
+	batonIP = "127.0.0.2"
+	// waitLimit bounds every wait for a fact.
+	waitLimit = 10 * time.Second
+	// Product is the name that both servers go by.
+	Product = "nginx/1.22.1"
+)
+
+// A Pair is nginx and Baton with the same configuration, for one test.
+type Pair struct {
+	// Dir holds the files that both serve: "ROOT" in the configuration.
+	Dir string
+	// Nginx and Baton are where they listen: "ADDR" in the configuration.
+	Nginx, Baton string
+
+	t      testing.TB
+	server *httpd.Server
+}
+
+// Files is what a test puts below Dir before the servers start: content by
+// relative name. A name that ends in a slash is a folder.
+type Files map[string]string
+
+// Start runs both servers until the test ends. http is the content of the http
+// block; in it (and nowhere else in the text) these words are replaced:
+//
+//	ADDR  address and port to listen on
+//	IP    the same address without the port
+//	PORT  the port
+//	ROOT  the folder with the files
+//
+// Relative paths of logs lie in each server's own prefix; see [Pair.Logs].
+func Start(t testing.TB, http string, files Files) *Pair {
+	t.Helper()
+	port, err := testbed.TakePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(port.Release)
+	p := &Pair{
+		Dir:   filepath.Join(t.TempDir(), "files"),
+		Nginx: net.JoinHostPort(nginxIP, strconv.Itoa(port.Number)),
+		Baton: net.JoinHostPort(batonIP, strconv.Itoa(port.Number)),
+		t:     t,
+	}
+	p.put(files)
+	p.startNginx(http)
+	p.startBaton(http)
+	return p
+}
+
+// put writes files below Dir.
+func (p *Pair) put(files Files) {
+	p.t.Helper()
+	if err := os.MkdirAll(p.Dir, 0o755); err != nil {
+		p.t.Fatal(err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		full := filepath.Join(p.Dir, name)
+		if strings.HasSuffix(name, "/") {
+			if err := os.MkdirAll(full, 0o755); err != nil {
+				p.t.Fatal(err)
+			}
+			continue
+		}
+		if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+			p.t.Fatal(err)
+		}
+		if err := os.WriteFile(full, []byte(files[name]), 0o644); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+}
+
+// config is the whole nginx.conf for the server that listens on addr.
+func (p *Pair) config(http, addr, extra string) string {
+	ip, port, _ := net.SplitHostPort(addr)
+	text := strings.NewReplacer("ADDR", addr, "IP", ip, "PORT", port, "ROOT", p.Dir).Replace(http)
+	return "daemon off;\nmaster_process off;\nerror_log logs/error.log info;\npid logs/nginx.pid;\n" +
+		"events { worker_connections 256; }\nhttp {\n" + extra + text + "\n}\n"
+}
+
+// prefix lays out a prefix for one of the servers and returns it.
+func (p *Pair) prefix(name, config string) string {
+	p.t.Helper()
+	dir := filepath.Join(filepath.Dir(p.Dir), name)
+	for _, sub := range []string{"conf", "logs", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "conf/nginx.conf"), []byte(config), 0o644); err != nil {
+		p.t.Fatal(err)
+	}
+	return dir
+}
+
+// Logs returns the content of a log file, by its name relative to the prefix
+// ("logs/error.log"), of both servers.
+func (p *Pair) Logs(name string) (nginx, baton string) {
+	p.t.Helper()
+	read := func(server string) string {
+		b, err := os.ReadFile(filepath.Join(filepath.Dir(p.Dir), server, name))
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		return string(b)
+	}
+	return read("nginx"), read("baton")
+}
+
+func (p *Pair) startNginx(http string) {
+	p.t.Helper()
+	path, err := exec.LookPath("nginx")
+	if err != nil {
+		p.t.Fatalf("find the real nginx to compare with: %v", err)
+	}
+	var temp strings.Builder
+	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
+		if !strings.Contains(http, kind+"_temp_path") {
+			fmt.Fprintf(&temp, "%s_temp_path tmp/%s;\n", kind, kind)
+		}
+	}
+	dir := p.prefix("nginx", p.config(http, p.Nginx, temp.String()))
+	cmd := exec.Command(path, "-p", dir, "-c", "conf/nginx.conf", "-e", "logs/error.log")
+	var out strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+	exited := make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(exited)
+	}()
+	p.t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-exited:
+		case <-time.After(waitLimit):
+			p.t.Error("nginx did not end")
+			_ = cmd.Process.Kill()
+			<-exited
+		}
+	})
+	for deadline := time.Now().Add(waitLimit); ; {
+		c, err := net.Dial("tcp", p.Nginx)
+		if err == nil {
+			c.Close()
+			return
+		}
+		select {
+		case <-exited:
+			p.t.Fatalf("nginx ended: %s", out.String())
+		case <-time.After(5 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			p.t.Fatalf("nginx does not listen: %v: %s", err, out.String())
+		}
+	}
+}
+
+func (p *Pair) startBaton(http string) {
+	p.t.Helper()
+	dir := p.prefix("baton", p.config(http, p.Baton, ""))
+	table, err := modules.Table()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	c, err := conf.Load(table, conf.Options{Prefix: dir, ErrorLog: "logs/error.log"})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	site, err := httpd.Compile(c, modules.All(), Product)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.server = httpd.NewServer(site, p.env(c))
+	sockets := map[string][]net.Listener{}
+	for _, key := range site.Listens() {
+		network, addr := "tcp", key
+		if path, ok := strings.CutPrefix(key, "unix:"); ok {
+			network, addr = "unix", path
+		}
+		ln, err := net.Listen(network, addr)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		sockets[key] = []net.Listener{ln}
+	}
+	if err := p.server.Start(sockets); err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() {
+		done, cancel := context.WithCancel(context.Background())
+		cancel() // idle connections are cut: nobody waits for them
+		p.server.Retire(done)
+	})
+}
+
+// env opens the logs of c as a worker's master would.
+func (p *Pair) env(c *conf.Config) httpd.Env {
+	p.t.Helper()
+	logs := map[string]*os.File{}
+	for _, path := range c.Logs {
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		p.t.Cleanup(func() { _ = f.Close() })
+		logs[path] = f
+	}
+	var outs []*errorlog.Output
+	for _, l := range c.Process.ErrorLogs {
+		level, err := errorlog.ParseLevel(l.Level)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		outs = append(outs, errorlog.NewOutput(logs[l.Path], level))
+	}
+	log := slog.New(slog.DiscardHandler)
+	if len(outs) > 0 {
+		log = errorlog.New(outs...)
+	}
+	return httpd.Env{Log: log, Logs: logs}
+}
+
+// Server is Baton's.
+func (p *Pair) Server() *httpd.Server { return p.server }

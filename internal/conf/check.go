@@ -140,10 +140,8 @@ func (b *blockCheck) directive(d *Directive) error {
 		return Errorf(d, `"%s" directive is duplicate`, d.Name)
 	}
 	b.seen[d.Name] = true
-	if spec.Flag {
-		if _, err := flagValue(d); err != nil {
-			return err
-		}
+	if err := checkValue(spec, d); err != nil {
+		return err
 	}
 	if spec.Block {
 		inner := &blockCheck{
@@ -185,6 +183,19 @@ func checkForm(spec Spec, d *Directive) error {
 		return Errorf(d, `directive "%s" has no opening "{"`, d.Name)
 	case n < spec.Min, spec.Max != AnyArgs && n > spec.Max:
 		return Errorf(d, `invalid number of arguments in "%s" directive`, d.Name)
+	}
+	return nil
+}
+
+// checkValue checks what the spec says about the arguments themselves.
+func checkValue(spec Spec, d *Directive) error {
+	if spec.Flag {
+		if _, err := flagValue(d); err != nil {
+			return err
+		}
+	}
+	if spec.Check != nil {
+		return spec.Check(d)
 	}
 	return nil
 }

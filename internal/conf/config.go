@@ -61,7 +61,7 @@ type Process struct {
 	// User and Group are what workers run as when the master is root. Group "" is
 	// the primary group of User: no "user" directive names one.
 	User, Group string
-	Workers     int // 0 is "auto"
+	Workers     int    // 0 is "auto"
 	Nofile      uint64 // worker_rlimit_nofile; 0: not set
 	Core        int64  // worker_rlimit_core in bytes; -1: not set
 	// ShutdownTimeout bounds how long a retiring worker drains; 0: for ever.

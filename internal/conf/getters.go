@@ -51,13 +51,15 @@ func (s *Scope) String(name, def string) string {
 
 // Enum returns the one of values that the argument is, in any case of letters.
 func (s *Scope) Enum(name, def string, values ...string) (string, error) {
-	return get(s, name, def, func(d *Directive) (string, error) {
-		i := slices.IndexFunc(values, func(v string) bool { return strings.EqualFold(v, d.Arg(0)) })
-		if i < 0 {
-			return "", Errorf(d, `invalid value "%s"`, d.Arg(0))
-		}
-		return values[i], nil
-	})
+	return get(s, name, def, func(d *Directive) (string, error) { return enum(d, values) })
+}
+
+func enum(d *Directive, values []string) (string, error) {
+	i := slices.IndexFunc(values, func(v string) bool { return strings.EqualFold(v, d.Arg(0)) })
+	if i < 0 {
+		return "", Errorf(d, `invalid value "%s"`, d.Arg(0))
+	}
+	return values[i], nil
 }
 
 func get[V any](s *Scope, name string, def V, value func(*Directive) (V, error)) (V, error) {

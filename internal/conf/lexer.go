@@ -41,7 +41,9 @@ func newLexer(file string, text []byte) *lexer {
 func (lx *lexer) statement() ([]string, statementEnd, *Error) {
 	var words []string
 	for {
-		lx.skipSpace()
+		if err := lx.skipSpace(); err != nil {
+			return nil, 0, err
+		}
 		if lx.pos == len(lx.text) {
 			if len(words) > 0 {
 				return nil, 0, lx.unfinished()
@@ -78,24 +80,39 @@ func (lx *lexer) end(ch byte) statementEnd {
 	return endSemicolon
 }
 
-// skipSpace steps over space and comments.
-func (lx *lexer) skipSpace() {
+// skipSpace steps over space and comments. A comment has to fit nginx's buffer as a
+// word has to.
+func (lx *lexer) skipSpace() *Error {
 	for ; lx.pos < len(lx.text); lx.pos++ {
 		switch ch := lx.text[lx.pos]; {
 		case ch == '#':
-			n := bytes.IndexByte(lx.text[lx.pos:], '\n')
+			start := lx.pos
+			n := bytes.IndexByte(lx.text[start:], '\n')
+			lx.pos += n
 			if n < 0 {
 				lx.pos = len(lx.text)
-				return
 			}
-			lx.pos += n
+			if lx.overflows(start) {
+				return lx.tooLong(start, lx.line, 0)
+			}
+			if n < 0 {
+				return nil
+			}
 			lx.line += lx.step
 		case !isSpace(ch):
-			return
+			return nil
 		case ch == '\n':
 			lx.line += lx.step
 		}
 	}
+	return nil
+}
+
+// overflows reports whether nginx needs another byte when its buffer is full of what
+// began at start. The command line is read from no buffer.
+func (lx *lexer) overflows(start int) bool {
+	n := lx.pos - start
+	return lx.step > 0 && (n > maxWord || n == maxWord && lx.pos < len(lx.text))
 }
 
 // word reads the word that starts at lx.pos, which is no space and ends nothing.
@@ -110,7 +127,7 @@ func (lx *lexer) word() (string, *Error) {
 	first := lx.pos
 	dollar := false // the byte before is a "$"
 	for ; lx.pos < len(lx.text); lx.pos++ {
-		if lx.pos-first >= maxWord && lx.step > 0 {
+		if lx.overflows(first) {
 			return "", lx.tooLong(first, startLine, quote)
 		}
 		ch := lx.text[lx.pos]
@@ -124,6 +141,9 @@ func (lx *lexer) word() (string, *Error) {
 		case quote != 0 && ch == quote:
 			word := unescape(lx.text[first:lx.pos])
 			lx.pos++
+			if lx.overflows(first) {
+				return "", lx.tooLong(first, startLine, 0)
+			}
 			return word, lx.afterQuote()
 		case quote == 0 && (isSpace(ch) || ch == ';' || ch == '{' && !wasDollar):
 			return unescape(lx.text[first:lx.pos]), nil

@@ -170,12 +170,22 @@ func isPorts(text string) bool {
 }
 
 func parsePort(text string) (port uint16, fault string) {
-	if strings.Contains(text, "-") && isPorts(text) {
-		return 0, "port range is not supported by baton"
+	from, to, dash := strings.Cut(text, "-")
+	last := int64(65535)
+	if dash {
+		var err error
+		if last, err = ParseNumber(to); err != nil || last < 1 || last > 65535 {
+			return 0, "invalid port"
+		}
 	}
-	n, err := ParseNumber(text)
-	if err != nil || n < 1 || n > 65535 {
+	n, err := ParseNumber(from)
+	switch {
+	case err != nil || n < 1 || n > 65535:
 		return 0, "invalid port"
+	case n > last:
+		return 0, "invalid port range"
+	case dash:
+		return 0, "port range, which baton does not support,"
 	}
 	return uint16(n), ""
 }
@@ -204,7 +214,10 @@ func (l *Listen) parameter(d *Directive, arg string) error {
 
 // setting reads a parameter of the form name=value.
 func (l *Listen) setting(d *Directive, arg string) error {
-	name, value, _ := strings.Cut(arg, "=")
+	name, value, ok := strings.Cut(arg, "=")
+	if !ok {
+		return Errorf(d, `invalid parameter "%s"`, arg)
+	}
 	var err error
 	switch name {
 	case "backlog":
@@ -219,6 +232,9 @@ func (l *Listen) setting(d *Directive, arg string) error {
 	case "sndbuf":
 		l.Sndbuf, err = ParseSize(value)
 	case "ipv6only":
+		if !strings.HasPrefix(value, "o") {
+			return Errorf(d, `invalid parameter "%s"`, arg)
+		}
 		if value != "on" && value != "off" {
 			return Errorf(d, `invalid ipv6only flags "%s"`, value)
 		}

@@ -8,24 +8,39 @@ import (
 // logLevels are nginx's, the least severe first.
 var logLevels = []string{"debug", "info", "notice", "warn", "error", "crit", "alert", "emerg"}
 
+// debugLevels are parts of debug in nginx; here each is all of it.
+var debugLevels = []string{"debug_core", "debug_alloc", "debug_mutex", "debug_event", "debug_http", "debug_mail", "debug_stream"}
+
 // ParseErrorLog reads an error_log directive.
 func (c *Config) ParseErrorLog(d *Directive) (ErrorLog, error) {
+	level, err := errorLogLevel(d)
+	return ErrorLog{Path: c.logName(d.Arg(0)), Level: level}, err
+}
+
+// CheckErrorLog wants what [Config.ParseErrorLog] reads.
+func CheckErrorLog(d *Directive) error {
+	_, err := errorLogLevel(d)
+	return err
+}
+
+// errorLogLevel checks the whole directive.
+func errorLogLevel(d *Directive) (string, error) {
 	name, level := d.Arg(0), "error"
 	for _, scheme := range []string{"syslog:", "memory:"} {
 		if strings.HasPrefix(name, scheme) {
-			return ErrorLog{}, Errorf(d, `"%s" in the "error_log" directive is not supported by baton`, scheme)
+			return "", Errorf(d, `"%s" in the "error_log" directive is not supported by baton`, scheme)
 		}
 	}
 	for _, arg := range d.Args[min(1, len(d.Args)):] {
-		if strings.HasPrefix(arg, "debug_") {
-			arg = "debug" // nginx's finer levels are parts of it
+		if slices.Contains(debugLevels, arg) {
+			arg = "debug"
 		}
 		if !slices.Contains(logLevels, arg) {
-			return ErrorLog{}, Errorf(d, `invalid log level "%s"`, arg)
+			return "", Errorf(d, `invalid log level "%s"`, arg)
 		}
 		level = arg
 	}
-	return ErrorLog{Path: c.logName(name), Level: level}, nil
+	return level, nil
 }
 
 // logName returns the full name of a log, or "stderr".

@@ -40,16 +40,12 @@ func (c *Config) warn(d *Directive, msg string) {
 	c.Warnings = append(c.Warnings, msg+place(d.File, d.Line))
 }
 
-func readWorkers(c *Config, p *Process) error {
+func readWorkers(c *Config, p *Process) (err error) {
 	p.Workers = 1
-	if d := c.Root.One("worker_processes"); d != nil && d.Arg(0) == "auto" {
-		p.Workers = 0
-	} else if d != nil {
-		n, err := parseCount(d.Arg(0))
-		if err != nil || n == 0 {
-			return Errorf(d, `"worker_processes" directive invalid value`)
+	if d := c.Root.One("worker_processes"); d != nil {
+		if p.Workers, err = workers(d); err != nil {
+			return err
 		}
-		p.Workers = n
 	}
 	nofile, err := c.Root.Int("worker_rlimit_nofile", 0)
 	if err != nil {
@@ -57,6 +53,24 @@ func readWorkers(c *Config, p *Process) error {
 	}
 	p.Nofile = uint64(nofile)
 	p.Core, err = c.Root.Offset("worker_rlimit_core", -1)
+	return err
+}
+
+// workers returns 0 for "auto". The number 0, which nginx accepts and then serves
+// nobody, is refused.
+func workers(d *Directive) (int, error) {
+	if d.Arg(0) == "auto" {
+		return 0, nil
+	}
+	n, err := parseCount(d.Arg(0))
+	if err != nil || n == 0 {
+		return 0, Errorf(d, `"worker_processes" directive invalid value`)
+	}
+	return n, nil
+}
+
+func checkWorkers(d *Directive) error {
+	_, err := workers(d)
 	return err
 }
 
@@ -97,7 +111,6 @@ func readFlags(c *Config, p *Process) (err error) {
 	return err
 }
 
-// readEvents words a bad number as nginx does for this directive alone.
 func readEvents(c *Config, p *Process) error {
 	p.WorkerConnections = 512
 	blocks := c.Root.Own("events")
@@ -108,10 +121,21 @@ func readEvents(c *Config, p *Process) error {
 	if d == nil {
 		return nil
 	}
+	n, err := connections(d)
+	p.WorkerConnections = n
+	return err
+}
+
+// connections words a bad number as nginx does for this directive alone.
+func connections(d *Directive) (int, error) {
 	n, err := parseCount(d.Arg(0))
 	if err != nil {
-		return Errorf(d, `invalid number "%s"`, d.Arg(0))
+		return 0, Errorf(d, `invalid number "%s"`, d.Arg(0))
 	}
-	p.WorkerConnections = n
-	return nil
+	return n, nil
+}
+
+func checkConnections(d *Directive) error {
+	_, err := connections(d)
+	return err
 }

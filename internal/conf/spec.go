@@ -71,6 +71,10 @@ type Spec struct {
 	// Repeat: may stand more than once in the same block. Without it a second one
 	// is the error `"x" directive is duplicate`.
 	Repeat bool
+	// Check, if not nil, checks the values as soon as the directive is read, so that
+	// the first fault in the text is the one reported, as nginx does. Whoever uses
+	// the directive reads the values again and may rely on the check.
+	Check  func(d *Directive) error
 	Effect Effect
 	// Note is one sentence for docs/directives.md: a difference from nginx, or why
 	// it has no effect. "" for none.

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/baton-deploy/baton/internal/testbed"
+	"github.com/baton-deploy/baton/internal/testbed/tree"
+)
+
+func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
+
+// nginx returns the path of the system's nginx, which plays both versions: the
+// demo itself is what these tests are about.
+func nginx(t *testing.T) string {
+	t.Helper()
+	for _, name := range []string{"nginx", "/usr/sbin/nginx"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	t.Fatal("these tests need nginx (apt-get install nginx)")
+	return ""
+}
+
+// emptyTemp makes the demo use a temporary folder of its own, and returns a
+// check that it left nothing there and no process.
+func emptyTemp(t *testing.T) (check func()) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "demo-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil { // workers of another user go through it
+		t.Fatal(err)
+	}
+	t.Setenv("TMPDIR", dir)
+	return func() {
+		t.Helper()
+		left, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, entry := range left {
+			if !strings.HasPrefix(entry.Name(), "baton-testbed-") { // the cache that test programs share
+				t.Errorf("left behind: %s", entry.Name())
+			}
+		}
+		found, err := tree.Descendants(os.Getpid())
+		if err != nil || len(found) > 0 {
+			t.Errorf("left running: %+v, %v", found, err)
+		}
+	}
+}
+
+func TestDemoGoesThroughTheProcedure(t *testing.T) {
+	check := emptyTemp(t)
+	var stdout, stderr bytes.Buffer
+	status := run(t.Context(), []string{"-old", nginx(t), "-new", nginx(t)}, &stdout, &stderr)
+	if status != 0 {
+		t.Fatalf("status %d: %s\n%s", status, &stderr, &stdout)
+	}
+	out := stdout.String()
+	for _, want := range []string{
+		"kill -USR2 ", "kill -WINCH ", "kill -HUP ", "kill -QUIT ",
+		" of 12 answers by nginx/", "answered by nginx/", "lost on new connections", "new connections: nothing lost",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	if strings.Contains(out, "\x1b[") {
+		t.Error("escape sequences in what is no terminal")
+	}
+	check()
+}
+
+// A stopper ends a context when it sees a text go by.
+type stopper struct {
+	mu   sync.Mutex
+	seen bytes.Buffer
+	text string
+	stop func()
+}
+
+func (s *stopper) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen.Write(b)
+	if bytes.Contains(s.seen.Bytes(), []byte(s.text)) {
+		s.stop()
+	}
+	return len(b), nil
+}
+
+// Ctrl-C in the middle of an upgrade, with two masters and load, leaves
+// nothing.
+func TestInterruptedDemoCleansUp(t *testing.T) {
+	check := emptyTemp(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var stderr bytes.Buffer
+	status := run(ctx, []string{"-old", nginx(t), "-new", nginx(t)}, &stopper{text: "kill -WINCH ", stop: cancel}, &stderr)
+	if status != 130 {
+		t.Errorf("status %d, want 130: %s", status, &stderr)
+	}
+	check()
+}
+
+// A new binary that does not start makes the demo fail, with the reason.
+func TestDemoFailsWithABrokenBinary(t *testing.T) {
+	broken := testbed.Fixture(t, testbed.ExitsAtOnce)
+	check := emptyTemp(t)
+	var stdout, stderr bytes.Buffer
+	status := run(t.Context(), []string{"-old", broken, "-new", broken}, &stdout, &stderr)
+	if status != 1 || !strings.Contains(stderr.String(), "exit status 3") {
+		t.Errorf("status %d: %s", status, &stderr)
+	}
+	check()
+}
+
+func TestMisuseIsRefused(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	if status := run(t.Context(), []string{"surplus"}, &stdout, &stderr); status != 2 {
+		t.Errorf("status %d, want 2", status)
+	}
+}

@@ -31,6 +31,7 @@ type Request struct {
 	badLine   []byte // the request line when Head could not be parsed
 	keepalive bool   // as wanted by the client so far, then as answered
 	internal  bool   // an internal redirect brought it here
+	moved     bool   // URI is no longer what the client asked for
 	redirects int
 	errorPage bool // error_page was applied: it is not applied to its own result
 	captures  [][]byte
@@ -69,9 +70,10 @@ func (r *Request) reset() {
 	r.Out.reset()
 	r.body = Body{}
 	r.rawPath, r.badLine = nil, nil
-	r.keepalive, r.internal, r.errorPage = false, false, false
+	r.keepalive, r.internal, r.moved, r.errorPage = false, false, false, false
 	r.redirects = 0
 	r.captures, r.names, r.askedMethod = r.captures[:0], r.names[:0], nil
+	r.endStates()
 	r.module = [maxModuleState]any{}
 }
 
@@ -90,9 +92,11 @@ func (r *Request) Body() *Body { return &r.body }
 // RawPath is the path as the client sent it, without arguments.
 func (r *Request) RawPath() []byte { return r.rawPath }
 
-// Internal reports whether an internal redirect brought the request here, so that
-// URI is not what the client asked for.
+// Internal reports whether an internal redirect brought the request here.
 func (r *Request) Internal() bool { return r.internal }
+
+// Moved reports whether URI is no longer what the client asked for.
+func (r *Request) Moved() bool { return r.moved }
 
 // Method is the client's method; Head.Method may be that of an error page.
 func (r *Request) Method() []byte {
@@ -250,6 +254,7 @@ func (r *Request) InternalRedirect(uri, args []byte) int {
 	if status := r.redirected(); status != Done {
 		return status
 	}
+	r.moved = true
 	r.URI = append(r.URI[:0], uri...)
 	r.Args = append(r.Args[:0], args...)
 	return r.run()

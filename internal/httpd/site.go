@@ -34,6 +34,7 @@ type Builder struct {
 	vars      variables
 	types     map[*conf.Directive]map[string][]byte
 	instances []Instance
+	named     map[string]Instance // by name of their module
 	states    int
 }
 
@@ -49,6 +50,7 @@ func Compile(c *conf.Config, modules []Module, product string) (*Site, error) {
 	b := &Builder{
 		Config: c, HTTP: c.HTTP(), Product: product, site: site,
 		types: map[*conf.Directive]map[string][]byte{},
+		named: map[string]Instance{},
 	}
 	if b.HTTP == nil {
 		return site, nil
@@ -76,6 +78,7 @@ func Compile(c *conf.Config, modules []Module, product string) (*Site, error) {
 			site.closers = append(site.closers, cl)
 		}
 		b.instances = append(b.instances, in)
+		b.named[m.Name] = in
 	}
 	for _, d := range b.HTTP.Own("server") {
 		if err := b.server(b.HTTP.In(conf.Server, d)); err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -14,13 +15,16 @@ import (
 // through its raw descriptor: the first attempt costs one system call and no
 // deadline, and only an attempt that would block arms one.
 //
-// It is used by one goroutine, but for Close.
+// One goroutine reads and one writes, which may be the same; Close and interrupt
+// may be called from any.
 type transport struct {
 	file *os.File
 	raw  syscall.RawConn
 
 	read  side
 	write side
+
+	stopped atomic.Bool // by interrupt
 
 	// What the raw callbacks work on. The callbacks themselves are made once for
 	// each connection: a closure for each call would be garbage.
@@ -33,8 +37,6 @@ type transport struct {
 	sendFD  int
 	sendOff int64
 	sendN   int
-	n       int
-	err     error
 
 	onFill, onRead, onWrite, onSendfile func(fd uintptr) bool
 }
@@ -47,12 +49,23 @@ type side struct {
 	// timer for each request would cost more than the request's parsing.
 	want, set time.Time
 	armed     bool
+
+	// What the present wait came to.
+	n   int
+	err error
 }
 
 const (
 	lateness = 100 * time.Millisecond
 	earliest = 5 * time.Second
 )
+
+// longAgo as a deadline ends a wait at once.
+var longAgo = time.Unix(1, 0)
+
+// ErrInterrupted is returned by a read or write that waited when it was told to
+// stop, with nothing lost.
+var ErrInterrupted = errors.New("interrupted")
 
 // errTimeout is returned by a read or write that waited for its time-out.
 var errTimeout = errors.New("timed out")
@@ -83,7 +96,7 @@ func (t *transport) readInto(p []byte, timeout time.Duration) (int, error) {
 	t.read.timeout = timeout
 	err := t.wait(&t.read, t.raw.Read, t.onRead, t.file.SetReadDeadline)
 	t.dst = nil
-	return t.n, err
+	return t.read.n, err
 }
 
 // writeAll writes a and then b whole. timeout bounds the time between two
@@ -105,20 +118,23 @@ func (t *transport) sendfile(fd int, off int64, n int, timeout time.Duration) (i
 	t.sendFD, t.sendOff, t.sendN = fd, off, n
 	t.write.timeout = timeout
 	err := t.wait(&t.write, t.raw.Write, t.onSendfile, t.file.SetWriteDeadline)
-	return t.n, err
+	return t.write.n, err
 }
 
 // wait runs one raw operation until it is done or its time is over.
 func (t *transport) wait(s *side, op func(func(uintptr) bool) error, try func(uintptr) bool, set func(time.Time) error) error {
 	s.armed = false
 	for {
-		t.n, t.err = 0, nil
+		s.n, s.err = 0, nil
 		err := op(try)
 		if err == nil {
-			return t.err
+			return s.err
 		}
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return err
+		}
+		if t.stopped.Load() {
+			return ErrInterrupted
 		}
 		// The poller's timer may be one of an earlier wait.
 		now := time.Now()
@@ -136,15 +152,17 @@ func (t *transport) wait(s *side, op func(func(uintptr) bool) error, try func(ui
 				return err
 			}
 		}
+		t.keepStopped(set)
 	}
 }
 
 // arm sets the deadline of a wait that is about to begin.
-func (s *side) arm(set func(time.Time) error) {
+func (s *side) arm(t *transport, set func(time.Time) error) {
 	if s.armed {
 		return
 	}
 	s.armed = true
+	defer t.keepStopped(set)
 	if s.timeout <= 0 {
 		if !s.set.IsZero() {
 			s.set = time.Time{}
@@ -160,23 +178,44 @@ func (s *side) arm(set func(time.Time) error) {
 	_ = set(s.want)
 }
 
+// interrupt ends the waits under way, and those that begin until resume, with
+// [ErrInterrupted]. Nothing that was read or written is lost by it.
+func (t *transport) interrupt() {
+	t.stopped.Store(true)
+	_ = t.file.SetDeadline(longAgo)
+}
+
+// resume undoes interrupt. Nobody may be waiting.
+func (t *transport) resume() {
+	t.stopped.Store(false)
+	t.read.set, t.write.set = time.Time{}, time.Time{}
+	_ = t.file.SetDeadline(time.Time{})
+}
+
+// keepStopped repeats what interrupt did when a wait has just overwritten it.
+func (t *transport) keepStopped(set func(time.Time) error) {
+	if t.stopped.Load() {
+		_ = set(longAgo)
+	}
+}
+
 func (t *transport) tryFill(fd uintptr) bool {
 	in := t.in
 	if !in.room(t.first, t.limit) {
-		t.err = io.ErrShortBuffer
+		t.read.err = io.ErrShortBuffer
 		return true
 	}
 	n, err := readRetry(int(fd), in.b[in.w:])
 	if err == unix.EAGAIN {
 		in.release()
-		t.read.arm(t.file.SetReadDeadline)
+		t.read.arm(t, t.file.SetReadDeadline)
 		return false
 	}
 	switch {
 	case err != nil:
-		t.err = os.NewSyscallError("recv", err)
+		t.read.err = os.NewSyscallError("recv", err)
 	case n == 0:
-		t.err = io.EOF
+		t.read.err = io.EOF
 	default:
 		in.w += n
 	}
@@ -186,16 +225,16 @@ func (t *transport) tryFill(fd uintptr) bool {
 func (t *transport) tryRead(fd uintptr) bool {
 	n, err := readRetry(int(fd), t.dst)
 	if err == unix.EAGAIN {
-		t.read.arm(t.file.SetReadDeadline)
+		t.read.arm(t, t.file.SetReadDeadline)
 		return false
 	}
 	switch {
 	case err != nil:
-		t.err = os.NewSyscallError("recv", err)
+		t.read.err = os.NewSyscallError("recv", err)
 	case n == 0:
-		t.err = io.EOF
+		t.read.err = io.EOF
 	}
-	t.n = max(n, 0)
+	t.read.n = max(n, 0)
 	return true
 }
 
@@ -216,14 +255,14 @@ func (t *transport) tryWrite(fd uintptr) bool {
 		}
 	}
 	if err == unix.EAGAIN {
-		t.write.arm(t.file.SetWriteDeadline)
+		t.write.arm(t, t.file.SetWriteDeadline)
 		return false
 	}
 	if err != nil {
-		t.err = os.NewSyscallError("send", err)
+		t.write.err = os.NewSyscallError("send", err)
 		return true
 	}
-	t.n = n
+	t.write.n = n
 	k := min(n, len(t.src))
 	t.src, t.src2 = t.src[k:], t.src2[n-k:]
 	return true
@@ -240,16 +279,16 @@ func (t *transport) trySendfile(fd uintptr) bool {
 		}
 	}
 	if err == unix.EAGAIN {
-		t.write.arm(t.file.SetWriteDeadline)
+		t.write.arm(t, t.file.SetWriteDeadline)
 		return false
 	}
 	switch {
 	case err != nil:
-		t.err = os.NewSyscallError("sendfile", err)
+		t.write.err = os.NewSyscallError("sendfile", err)
 	case n == 0 && t.sendN > 0:
-		t.err = io.ErrUnexpectedEOF
+		t.write.err = io.ErrUnexpectedEOF
 	}
-	t.n = max(n, 0)
+	t.write.n = max(n, 0)
 	return true
 }
 

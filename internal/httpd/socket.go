@@ -1,0 +1,152 @@
+package httpd
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrTimeout is returned by a [Socket] that waited for its time-out.
+var ErrTimeout = errTimeout
+
+// A Socket is a stream socket with what was read from it and not yet consumed. It
+// is non-blocking and on the runtime's poller; a wait holds no buffer. One
+// goroutine may read while another writes; Interrupt and Close may be called from
+// any.
+type Socket struct {
+	t  *transport
+	in *inbuf
+}
+
+// Sizes of a Socket's input buffer that are pooled; see [Socket.SetBuffer].
+const (
+	BufferPage  = bufferPage
+	BufferLarge = bufferLarge
+)
+
+// NewSocket takes over the non-blocking descriptor fd, also when it fails.
+func NewSocket(fd int, name string) (*Socket, error) {
+	t, err := newTransport(fd, name)
+	if err != nil {
+		return nil, err
+	}
+	return &Socket{t: t, in: new(inbuf)}, nil
+}
+
+// SetBuffer sets how large a first input buffer is, and how large it may grow.
+func (s *Socket) SetBuffer(first, largest int) { s.t.first, s.t.limit = first, largest }
+
+// Fill waits for input and reads once into the buffer. It returns io.EOF at the
+// end, io.ErrShortBuffer when the buffer is full, [ErrTimeout], [ErrInterrupted],
+// or the socket's error. A timeout of zero waits for ever.
+func (s *Socket) Fill(timeout time.Duration) error { return s.t.fill(s.in, timeout) }
+
+// Ready reports whether Fill would return at once, with input, the end or an
+// error.
+func (s *Socket) Ready() bool { return s.poll(unix.POLLIN) != 0 }
+
+// Buffered is what was read and not consumed. It is valid until the next Fill or
+// Consume.
+func (s *Socket) Buffered() []byte { return s.in.data() }
+
+// Consume drops the first n bytes of Buffered.
+func (s *Socket) Consume(n int) { s.in.consume(n) }
+
+// Release gives the buffer back when nothing is in it.
+func (s *Socket) Release() { s.in.release() }
+
+// Write writes a and then b whole. timeout bounds the time between two writes
+// that got something out.
+func (s *Socket) Write(a, b []byte, timeout time.Duration) error { return s.t.writeAll(a, b, timeout) }
+
+// WriteSome is Write of one slice that also tells how much was written before an
+// error.
+func (s *Socket) WriteSome(p []byte, timeout time.Duration) (int, error) {
+	total := len(p)
+	t := s.t
+	t.src, t.src2, t.write.timeout = p, nil, timeout
+	var err error
+	for err == nil && len(t.src) > 0 {
+		err = t.wait(&t.write, t.raw.Write, t.onWrite, t.file.SetWriteDeadline)
+	}
+	n := total - len(t.src)
+	t.src = nil
+	return n, err
+}
+
+// SendFile sends at most n bytes of the open file fd from off on and returns how
+// many went.
+func (s *Socket) SendFile(fd int, off int64, n int, timeout time.Duration) (int, error) {
+	return s.t.sendfile(fd, off, n, timeout)
+}
+
+// WaitConnected waits until a connect(2) that was begun has come to an end, and
+// returns its error.
+func (s *Socket) WaitConnected(timeout time.Duration) error {
+	t := s.t
+	t.write.timeout = timeout
+	return t.wait(&t.write, t.raw.Write, func(fd uintptr) bool {
+		// Not the poller's word: an event may be left over from before connect(2).
+		if pollFD(int(fd), unix.POLLOUT) == 0 {
+			t.write.arm(t, t.file.SetWriteDeadline)
+			return false
+		}
+		errno, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
+		switch {
+		case err != nil:
+			t.write.err = err
+		case errno != 0:
+			t.write.err = unix.Errno(errno)
+		}
+		return true
+	}, t.file.SetWriteDeadline)
+}
+
+// HungUp reports whether the peer closed at least its sending side, or the socket
+// is closed here.
+func (s *Socket) HungUp() bool {
+	return s.poll(unix.POLLRDHUP)&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0
+}
+
+// Idle reports whether the socket is open and has nothing to be read: a kept
+// connection that can be used again.
+func (s *Socket) Idle() bool { return s.in.empty() && s.poll(unix.POLLIN|unix.POLLRDHUP) == 0 }
+
+func (s *Socket) poll(events int16) int16 {
+	got := int16(unix.POLLNVAL)
+	_ = s.t.raw.Control(func(fd uintptr) { got = pollFD(int(fd), events) })
+	return got
+}
+
+// pollFD asks for events without waiting.
+func pollFD(fd int, events int16) int16 {
+	fds := [1]unix.PollFd{{Fd: int32(fd), Events: events}}
+	for {
+		if _, err := unix.Poll(fds[:], 0); err != unix.EINTR {
+			return fds[0].Revents
+		}
+	}
+}
+
+// Control calls f with the descriptor, which f must not keep or close.
+func (s *Socket) Control(f func(fd uintptr)) error { return s.t.raw.Control(f) }
+
+// Interrupt ends the waits under way, and those that begin until Resume, with
+// [ErrInterrupted]. Nothing that was read or written is lost by it.
+func (s *Socket) Interrupt() { s.t.interrupt() }
+
+// Resume undoes Interrupt. Nobody may be waiting.
+func (s *Socket) Resume() { s.t.resume() }
+
+// CloseWrite tells the peer that no more bytes follow.
+func (s *Socket) CloseWrite() { s.t.shutdownWrite() }
+
+// Close closes the descriptor; what waits for it fails.
+func (s *Socket) Close() error { return s.t.Close() }
+
+// Drop is Close by the goroutine that reads, which gives the buffer back too.
+func (s *Socket) Drop() {
+	s.in.consume(len(s.in.data()))
+	s.in.release()
+	_ = s.t.Close()
+}

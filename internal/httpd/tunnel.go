@@ -1,0 +1,84 @@
+package httpd
+
+import (
+	"context"
+	"log/slog"
+)
+
+// Client is the client's connection as a socket: to see whether the client is
+// still there, and to be one end of a tunnel after a response with Out.Upgraded,
+// whose head was flushed. What the client sent behind its request is in its
+// buffer. httpd closes it when Serve returned.
+func (r *Request) Client() Socket { return Socket{t: r.c.transport, in: &r.c.in} }
+
+// Lost ends a request whose client went away before it was answered: status, by
+// nginx's convention 499, is for the log only. It returns what Serve is to return.
+func (r *Request) Lost(status int) int {
+	if !r.Out.head {
+		r.Out.Status = status
+	}
+	r.keepalive = false
+	r.Out.ended = true
+	if r.c.broken == nil {
+		r.c.broken = errAborted
+	}
+	return Done
+}
+
+// KeepsAlive reports whether the connection will serve another request, as far as
+// is known.
+func (r *Request) KeepsAlive() bool { return r.keepalive }
+
+// CloseAfter makes this the last request of its connection.
+func (r *Request) CloseAfter() { r.keepalive = false }
+
+// HasErrorPage reports whether error_page names status.
+func (r *Request) HasErrorPage(status int) bool { return r.core().pageFor(status) != nil }
+
+// AbsoluteLocation completes a redirect to a path of this server as
+// absolute_redirect and its kin say.
+func (r *Request) AbsoluteLocation(to []byte) []byte { return r.absoluteLocation(to) }
+
+// FetchAsGet makes what is served after an internal redirect be fetched with GET,
+// or HEAD, whatever the client asked with.
+func (r *Request) FetchAsGet() { r.becomeGet() }
+
+// LogUpstream is [Request.Log] about an upstream server, whose URL goes into the
+// line.
+func (r *Request) LogUpstream(level slog.Level, msg, upstream string) {
+	log := r.c.srv.logger(r.loc)
+	ctx := context.Background()
+	if !log.Enabled(ctx, level) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.Uint64("conn", r.c.number),
+		slog.String("client", r.RemoteAddr()),
+		slog.String("server", r.Server.Name),
+		slog.String("request", string(r.AppendRequestLine(nil))),
+	}
+	if upstream != "" {
+		attrs = append(attrs, slog.String("upstream", upstream))
+	}
+	if host := r.Field("Host"); len(host) > 0 {
+		attrs = append(attrs, slog.String("host", string(host)))
+	}
+	log.LogAttrs(ctx, level, msg, attrs...)
+}
+
+// An Ender is state of a request (see [Request.SetState]) that is told when the
+// request is complete and logged.
+type Ender interface{ End() }
+
+// endStates tells the modules' states that the request is over.
+func (r *Request) endStates() {
+	for _, s := range &r.module {
+		if e, ok := s.(Ender); ok {
+			e.End()
+		}
+	}
+}
+
+// Instance returns what a module's own part in the configuration is, to another
+// module that comes after it in the list, or nil.
+func (b *Builder) Instance(module string) Instance { return b.named[module] }

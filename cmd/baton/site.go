@@ -1,0 +1,95 @@
+package main
+
+import (
+	"os"
+	"os/user"
+
+	"github.com/baton-deploy/baton/internal/conf"
+	"github.com/baton-deploy/baton/internal/httpd"
+	"github.com/baton-deploy/baton/internal/httpd/modules"
+)
+
+// moduleNames returns nginx's names of the modules that work in this build.
+func moduleNames() []string {
+	var names []string
+	for _, m := range modules.All() {
+		names = append(names, m.Name)
+	}
+	return names
+}
+
+// loadConfig loads the configuration and checks all of it: also what only the
+// modules understand, and that the users it names exist. Errors are in nginx's
+// words. The master calls it for each load, the command line for -t and -s.
+func loadConfig(o conf.Options) (*conf.Config, error) {
+	table, err := modules.Table()
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := conf.Load(table, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkUser(cfg); err != nil {
+		return nil, err
+	}
+	if _, err := httpd.Compile(cfg, modules.All(), product()); err != nil {
+		return nil, err
+	}
+	return cfg, nil
+}
+
+// product is what the server calls itself in responses.
+func product() string { return "baton/" + version }
+
+// decodeConfig is loadConfig for a snapshot, in a worker: its master has checked
+// the configuration, and nothing is read from disk.
+func decodeConfig(snapshot []byte) (*conf.Config, error) {
+	table, err := modules.Table()
+	if err != nil {
+		return nil, err
+	}
+	s, err := conf.DecodeSnapshot(snapshot)
+	if err != nil {
+		return nil, err
+	}
+	return s.Load(table)
+}
+
+// load loads the configuration that the options name.
+func (p *program) load(o options) (*conf.Config, error) { return loadConfig(p.confOptions(o)) }
+
+// confOptions returns what configuration the options name. o is part of
+// p.paths already.
+func (p *program) confOptions(o options) conf.Options {
+	c := conf.Options{
+		Prefix:    p.paths.prefix,
+		File:      p.paths.full(p.paths.conf),
+		Pid:       p.paths.pid,
+		ErrorLog:  p.paths.errorLog,
+		AccessLog: p.paths.httpLog,
+	}
+	if o.globals != nil {
+		c.Globals = *o.globals
+	}
+	return c
+}
+
+// checkUser finds that the user or group of the workers does not exist. As
+// nginx it looks only when root starts it: otherwise they are not used.
+func checkUser(cfg *conf.Config) error {
+	d := cfg.Root.One("user")
+	if os.Geteuid() != 0 || d == nil {
+		return nil
+	}
+	if _, err := user.Lookup(cfg.Process.User); err != nil {
+		return conf.Errorf(d, "getpwnam(\"%s\") failed", cfg.Process.User)
+	}
+	if cfg.Process.Group == "" {
+		return nil
+	}
+	if _, err := user.LookupGroup(cfg.Process.Group); err != nil {
+		return conf.Errorf(d, "getgrnam(\"%s\") failed", cfg.Process.Group)
+	}
+	return nil
+}

@@ -1,14 +1,13 @@
 package tree
 
 import (
-	"bufio"
 	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"strconv"
-	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Holders returns the processes of the tree that hold the other end of conn,
@@ -50,53 +49,87 @@ func addrPort(a net.Addr) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()), err
 }
 
+// Sizes and offsets of struct inet_diag_req_v2 and struct inet_diag_msg, see
+// sock_diag(7).
+const (
+	diagByFamily   = 20 // SOCK_DIAG_BY_FAMILY
+	diagReqBytes   = 56
+	diagMsgBytes   = 72
+	diagInodeAt    = 68
+	netlinkHdBytes = unix.SizeofNlMsghdr
+)
+
 // socketInode returns the inode of the established TCP socket with these
-// addresses, or "".
+// addresses, or "". It asks the kernel for this one socket: the text in
+// /proc/net/tcp has a line for each closed connection of the last minute, too
+// many to read under load.
 func socketInode(local, remote netip.AddrPort) (string, error) {
-	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-		f, err := os.Open(table)
-		if err != nil {
-			continue // a kernel without IPv6
-		}
-		inode, err := findInode(bufio.NewScanner(f), local, remote)
-		f.Close()
-		if inode != "" || err != nil {
-			return inode, err
-		}
+	inode, err := diagnose(unix.AF_INET, local, remote)
+	if inode == 0 && err == nil {
+		// An IPv6 socket may serve IPv4: its addresses are then mapped ones.
+		inode, err = diagnose(unix.AF_INET6, local, remote)
 	}
-	return "", nil
+	if inode == 0 || err != nil {
+		return "", err
+	}
+	return strconv.FormatUint(uint64(inode), 10), nil
 }
 
-func findInode(lines *bufio.Scanner, local, remote netip.AddrPort) (string, error) {
-	lines.Scan() // the heading
-	for lines.Scan() {
-		f := strings.Fields(lines.Text())
-		if len(f) < 10 {
-			continue
-		}
-		if parseHexAddr(f[1]) == local && parseHexAddr(f[2]) == remote && f[9] != "0" {
-			return f[9], nil
-		}
+// diagnose asks for one socket of a family; inode is 0 when there is none.
+func diagnose(family uint8, local, remote netip.AddrPort) (inode uint32, err error) {
+	if family == unix.AF_INET && !local.Addr().Is4() {
+		return 0, nil
 	}
-	return "", lines.Err()
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
+	if err != nil {
+		return 0, fmt.Errorf("ask for socket: %w", err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Sendto(fd, diagRequest(family, local, remote), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return 0, fmt.Errorf("ask for socket: %w", err)
+	}
+	reply := make([]byte, 4096)
+	n, _, err := unix.Recvfrom(fd, reply, 0)
+	if err != nil {
+		return 0, fmt.Errorf("ask for socket: %w", err)
+	}
+	reply = reply[:n]
+	if n < netlinkHdBytes+4 {
+		return 0, fmt.Errorf("ask for socket: answer of %d bytes", n)
+	}
+	if binary.NativeEndian.Uint16(reply[4:]) == unix.NLMSG_ERROR {
+		errno := unix.Errno(-int32(binary.NativeEndian.Uint32(reply[netlinkHdBytes:])))
+		if errno == unix.ENOENT {
+			return 0, nil
+		}
+		return 0, fmt.Errorf("ask for socket: %w", errno)
+	}
+	if n < netlinkHdBytes+diagMsgBytes {
+		return 0, fmt.Errorf("ask for socket: answer of %d bytes", n)
+	}
+	return binary.NativeEndian.Uint32(reply[netlinkHdBytes+diagInodeAt:]), nil
 }
 
-// parseHexAddr reads an address as /proc/net/tcp prints it, in 32-bit words of
-// the machine's byte order. It returns the zero AddrPort when s is none.
-func parseHexAddr(s string) netip.AddrPort {
-	host, port, ok := strings.Cut(s, ":")
-	n, err := strconv.ParseUint(port, 16, 16)
-	if !ok || err != nil || (len(host) != 8 && len(host) != 32) {
-		return netip.AddrPort{}
-	}
-	var raw []byte
-	for i := 0; i < len(host); i += 8 {
-		word, err := strconv.ParseUint(host[i:i+8], 16, 32)
-		if err != nil {
-			return netip.AddrPort{}
+func diagRequest(family uint8, local, remote netip.AddrPort) []byte {
+	var b []byte
+	b = binary.NativeEndian.AppendUint32(b, netlinkHdBytes+diagReqBytes)
+	b = binary.NativeEndian.AppendUint16(b, diagByFamily)
+	b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_REQUEST)
+	b = append(b, make([]byte, 8)...) // sequence number and sender: the kernel fills in
+
+	b = append(b, family, unix.IPPROTO_TCP, 0, 0)
+	b = binary.NativeEndian.AppendUint32(b, 1<<1) // TCP_ESTABLISHED only
+	b = binary.BigEndian.AppendUint16(b, local.Port())
+	b = binary.BigEndian.AppendUint16(b, remote.Port())
+	for _, addr := range []netip.Addr{local.Addr(), remote.Addr()} {
+		raw := addr.AsSlice()
+		if family == unix.AF_INET6 {
+			mapped := addr.As16()
+			raw = mapped[:]
 		}
-		raw = binary.NativeEndian.AppendUint32(raw, uint32(word))
+		b = append(append(b, raw...), make([]byte, 16-len(raw))...)
 	}
-	addr, _ := netip.AddrFromSlice(raw)
-	return netip.AddrPortFrom(addr.Unmap(), uint16(n))
+	b = binary.NativeEndian.AppendUint32(b, 0)          // any interface
+	b = binary.NativeEndian.AppendUint32(b, ^uint32(0)) // any cookie, INET_DIAG_NOCOOKIE
+	return binary.NativeEndian.AppendUint32(b, ^uint32(0))
 }

@@ -134,7 +134,7 @@ func TestStartSaysWhyItFailed(t *testing.T) {
 	}
 }
 
-func TestHoldersFindsTheProcessBehindAConnection(t *testing.T) {
+func TestHoldersAreOfTheTreeOnly(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

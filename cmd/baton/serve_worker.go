@@ -1,0 +1,44 @@
+package main
+
+import (
+	"context"
+	"net"
+	"os"
+
+	"github.com/baton-deploy/baton/internal/conf"
+	"github.com/baton-deploy/baton/internal/httpd"
+	modulelist "github.com/baton-deploy/baton/internal/httpd/modules"
+	"github.com/baton-deploy/baton/internal/worker"
+)
+
+// workerOptions makes a worker serve HTTP.
+func workerOptions() worker.Options {
+	return worker.Options{Decode: decodeConfig, NewLog: newErrorLog, New: newService}
+}
+
+func newService(c *conf.Config, env worker.Env) (worker.Service, error) {
+	site, err := httpd.Compile(c, modulelist.All(), "baton/"+version)
+	if err != nil {
+		return nil, err
+	}
+	return service{httpd.NewServer(site, httpd.Env{
+		Log:      env.Log,
+		Logs:     env.Logs,
+		Shared:   env.Stats,
+		Slot:     env.Slot,
+		MaxConns: c.Process.WorkerConnections,
+	})}, nil
+}
+
+// A service is an HTTP server as a worker knows it.
+type service struct{ s *httpd.Server }
+
+func (s service) Start(listeners map[string][]net.Listener) error { return s.s.Start(listeners) }
+
+func (s service) Retire(ctx context.Context) worker.Result {
+	return worker.Result{Closed: s.s.Retire(ctx)}
+}
+
+func (s service) Reopen(logs map[string]*os.File) { s.s.Reopen(logs) }
+
+func (s service) Close() { s.s.Close() }

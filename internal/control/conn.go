@@ -1,0 +1,224 @@
+package control
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// maxFiles is how many descriptors one message may carry: the kernel refuses
+	// more than 253 (SCM_MAX_FD).
+	maxFiles = 250
+	// maxMessageBytes bounds one message on its way in.
+	maxMessageBytes = 128 << 10
+)
+
+// ErrTooLarge is what Receive returns for a message that does not fit.
+var ErrTooLarge = errors.New("message too large")
+
+// A Message is one datagram of the channel.
+type Message struct {
+	Kind string `json:"kind"`
+	// Names are the names of Files, in order. Several may be equal.
+	Names []string `json:"names,omitempty"`
+	// Body depends on Kind.
+	Body json.RawMessage `json:"body,omitempty"`
+	// Files are owned by the receiver of the message.
+	Files []*os.File `json:"-"`
+}
+
+// Into decodes the body into v, a pointer. An empty body leaves v as it is.
+func (m Message) Into(v any) error {
+	if len(m.Body) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(m.Body, v); err != nil {
+		return fmt.Errorf("decode %s message: %w", m.Kind, err)
+	}
+	return nil
+}
+
+// Close closes the descriptors that came with m.
+func (m Message) Close() {
+	for _, f := range m.Files {
+		f.Close()
+	}
+}
+
+// A File is a descriptor with the name that it travels under. It is a number
+// and not an *os.File because that would make the runtime watch the descriptor:
+// a master must not wake up for every connection on its listening sockets.
+type File struct {
+	Name string
+	FD   int
+}
+
+// A Conn is one end of a channel. Send and Receive may be called from
+// different goroutines, each from one at a time.
+type Conn struct {
+	uc  *net.UnixConn
+	buf []byte // of Receive
+	oob []byte // of Receive
+}
+
+// Pair returns a new channel: this process's end, and the other one as a file
+// to be given to a process that is started. The caller owns both and closes
+// theirs once that process has it, or the channel would never end.
+func Pair() (*Conn, *os.File, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("create control socket: %w", err)
+	}
+	theirs := os.NewFile(uintptr(fds[1]), "control")
+	c, err := Open(fds[0])
+	if err != nil {
+		theirs.Close()
+		return nil, nil, err
+	}
+	return c, theirs, nil
+}
+
+// Open makes a Conn of descriptor fd, which it takes over, also on failure.
+func Open(fd int) (*Conn, error) {
+	unix.CloseOnExec(fd)
+	f := os.NewFile(uintptr(fd), "control")
+	if f == nil {
+		return nil, fmt.Errorf("open control socket: %w", unix.EBADF)
+	}
+	defer f.Close() // FileConn has its own duplicate
+	nc, err := net.FileConn(f)
+	if err != nil {
+		return nil, fmt.Errorf("open control socket %d: %w", fd, err)
+	}
+	uc, ok := nc.(*net.UnixConn)
+	if !ok || uc.LocalAddr().Network() != "unixpacket" {
+		nc.Close()
+		return nil, fmt.Errorf("open control socket %d: not a unix seqpacket socket", fd)
+	}
+	return &Conn{uc: uc}, nil
+}
+
+// Close ends the channel; the other side's Receive returns io.EOF.
+func (c *Conn) Close() error { return c.uc.Close() }
+
+// SetWriteTimeout bounds every Send from now until another call: a receiver
+// that has stopped reading then fails Send with os.ErrDeadlineExceeded.
+func (c *Conn) SetWriteTimeout(d time.Duration) error {
+	return c.uc.SetWriteDeadline(time.Now().Add(d))
+}
+
+// SetReadTimeout bounds Receive from now on.
+func (c *Conn) SetReadTimeout(d time.Duration) error {
+	return c.uc.SetReadDeadline(time.Now().Add(d))
+}
+
+// Send sends one message, and before it as many messages of kind "files" as it
+// takes to carry all files. The files stay the caller's. body may be nil.
+//
+// When Send fails some of the files may have arrived; the channel is then of no
+// more use.
+func (c *Conn) Send(kind string, body any, files ...File) error {
+	for len(files) > maxFiles {
+		if err := c.send(KindFiles, nil, files[:maxFiles]); err != nil {
+			return err
+		}
+		files = files[maxFiles:]
+	}
+	return c.send(kind, body, files)
+}
+
+func (c *Conn) send(kind string, body any, files []File) error {
+	m := Message{Kind: kind}
+	var rights []int
+	for _, f := range files {
+		m.Names = append(m.Names, f.Name)
+		rights = append(rights, f.FD)
+	}
+	if body != nil {
+		raw, err := json.Marshal(body)
+		if err != nil {
+			return fmt.Errorf("send %s: %w", kind, err)
+		}
+		m.Body = raw
+	}
+	data, err := json.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("send %s: %w", kind, err)
+	}
+	if len(data) > maxMessageBytes {
+		return fmt.Errorf("send %s: %w", kind, ErrTooLarge)
+	}
+	var oob []byte
+	if len(rights) > 0 {
+		oob = unix.UnixRights(rights...)
+	}
+	if _, _, err := c.uc.WriteMsgUnix(data, oob, nil); err != nil {
+		return fmt.Errorf("send %s: %w", kind, err)
+	}
+	return nil
+}
+
+// Receive waits for the next message. Messages of kind "files" that went before
+// it are put in front of its own Files and Names. It returns io.EOF when the
+// other side is gone or this one was closed. The result does not alias the Conn's memory.
+func (c *Conn) Receive() (Message, error) {
+	var before Message
+	for {
+		m, err := c.receive()
+		if err != nil {
+			before.Close()
+			return Message{}, err
+		}
+		m.Names = append(before.Names, m.Names...)
+		m.Files = append(before.Files, m.Files...)
+		if m.Kind != KindFiles {
+			return m, nil
+		}
+		before = m
+	}
+}
+
+func (c *Conn) receive() (Message, error) {
+	if c.buf == nil {
+		c.buf = make([]byte, maxMessageBytes)
+		c.oob = make([]byte, unix.CmsgSpace(4*(maxFiles+3)))
+	}
+	n, oobn, flags, _, err := c.uc.ReadMsgUnix(c.buf, c.oob)
+	if err != nil {
+		// A peer that died with messages unread resets the channel; that is its
+		// end as much as a close is, its own or ours.
+		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, net.ErrClosed) {
+			return Message{}, io.EOF
+		}
+		return Message{}, fmt.Errorf("receive: %w", err)
+	}
+	fds, err := parseRights(c.oob[:oobn])
+	if err != nil {
+		return Message{}, fmt.Errorf("receive: %w", err)
+	}
+	m, err := decode(c.buf[:n])
+	switch {
+	case flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0:
+		err = ErrTooLarge
+	case err == nil && len(m.Names) != len(fds):
+		err = fmt.Errorf("%d names for %d descriptors", len(m.Names), len(fds))
+	}
+	if err != nil {
+		for _, fd := range fds {
+			unix.Close(fd)
+		}
+		return Message{}, fmt.Errorf("receive: %w", err)
+	}
+	for i, fd := range fds {
+		m.Files = append(m.Files, os.NewFile(uintptr(fd), m.Names[i]))
+	}
+	return m, nil
+}

@@ -1,0 +1,96 @@
+package control
+
+import "github.com/baton-deploy/baton/internal/proc"
+
+// Kinds of messages. Each side ignores what it does not know.
+const (
+	// KindFiles carries descriptors for the message that follows it.
+	KindFiles = "files"
+
+	// KindStart, master to worker: the configuration and all descriptors, then
+	// serve. Body Start.
+	KindStart = "start"
+	// KindReady, from whoever was started: it serves now. No body.
+	KindReady = "ready"
+	// KindFailed, from whoever was started: it cannot serve and ends. Body Failed.
+	KindFailed = "failed"
+	// KindReopen, master to worker: log files that were opened again, by path.
+	// Worker to master: please do so. No body.
+	KindReopen = "reopen"
+	// KindRetire, master to worker: stop accepting, drain, exit. Body Retire.
+	KindRetire = "retire"
+	// KindRetired, worker to master: how that went; it exits now. Body Retired.
+	KindRetired = "retired"
+
+	// KindHello is the first message of either master after an upgrade began, and
+	// of a master to the command that started it. Body Hello.
+	KindHello = "hello"
+)
+
+// ProtocolMin and ProtocolMax are the versions of the conversation between two
+// masters that this build speaks. The two use the highest that both speak; when
+// there is none they say hello, ready and failed and nothing else.
+const (
+	ProtocolMin = 1
+	ProtocolMax = 1
+)
+
+// A Hello says who speaks and which protocol versions it knows.
+type Hello struct {
+	Version string `json:"version"`
+	Pid     int    `json:"pid"`
+	Min     int    `json:"min"`
+	Max     int    `json:"max"`
+}
+
+// Agree returns the protocol version that two sides use, or 0 when there is
+// none.
+func Agree(a, b Hello) int {
+	v := min(a.Max, b.Max)
+	if v < max(a.Min, b.Min) {
+		return 0
+	}
+	return v
+}
+
+// A Failed says why something did not come to serve.
+type Failed struct {
+	// Stage is "config", "listen", "start" or "ready".
+	Stage  string `json:"stage"`
+	Reason string `json:"reason"`
+}
+
+// Names of the descriptors that come with Start. A listening socket is
+// "listen " and its key, a log file "log " and its path.
+const (
+	FileConfig = "config"
+	FileStats  = "stats"
+	FileListen = "listen "
+	FileLog    = "log "
+)
+
+// Start tells a worker who it is.
+type Start struct {
+	Generation int `json:"generation"`
+	// Seat is unique among all living workers of the master; the lowest free one
+	// is given out.
+	Seat int `json:"seat"`
+	// Workers is how many workers the generation has.
+	Workers int `json:"workers"`
+	// StatsBytes is the size of the shared memory.
+	StatsBytes int `json:"stats_bytes"`
+	// Identity is the user to become before serving; nil to stay what one is.
+	Identity *proc.Identity `json:"identity,omitempty"`
+}
+
+// Retire tells a worker to stop accepting.
+type Retire struct {
+	// Successor: another generation serves the same sockets.
+	Successor bool `json:"successor"`
+}
+
+// Retired is what became of a retired worker's connections.
+type Retired struct {
+	Drained int `json:"drained"`
+	Closed  int `json:"closed"`
+}

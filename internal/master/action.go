@@ -1,0 +1,124 @@
+package master
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/baton-deploy/baton/internal/errorlog"
+)
+
+// An action is something to be done. Its String is its line in a transcript.
+type action interface{ String() string }
+
+type (
+	// logLine writes to the error log.
+	logLine struct {
+		level slog.Level
+		text  string
+	}
+	// load reads the configuration and opens what it needs. Outcome: loaded or
+	// loadFailed, with nothing changed.
+	load struct{}
+	// release lets go of a configuration that no generation uses any more: its
+	// log files, its snapshot, and the sockets that only it wanted.
+	release struct {
+		config int
+		unlink bool // the files of unix sockets go too
+	}
+	// spawn starts a worker. Outcome: spawned or spawnFailed.
+	spawn struct{ gen, slot, workers, config int }
+	// retire tells a worker to drain and exit.
+	retire struct {
+		pid       int
+		successor bool
+	}
+	// stop sends a process TERM.
+	stop struct{ pid int }
+	// kill sends a process KILL.
+	kill struct{ pid int }
+	// reopen opens all log files again and passes them to all workers.
+	reopen struct{}
+	// writePidFile makes the pid file of a configuration name us.
+	// Outcome: pidWritten.
+	writePidFile struct{ config int }
+	// movePidFile renames it to .oldbin. Outcome: pidMoved.
+	movePidFile struct{}
+	// restorePidFile undoes movePidFile.
+	restorePidFile struct{}
+	// removePidFile removes ours, whatever it is called now.
+	removePidFile struct{}
+	// forgetParent removes what a dead old master left behind.
+	forgetParent struct{}
+	// readPidFile looks whom the pid file names. Outcome: pidFileNames.
+	readPidFile struct{}
+	// execute starts the binary on disk as new master. Outcome: executed.
+	execute struct{}
+	// dropSuccessor closes the control socket to a new master that is gone.
+	dropSuccessor struct{}
+	// setTimer starts a timer. Outcome, later: fired.
+	setTimer struct {
+		timer timerID
+		after time.Duration
+	}
+	// dropTimer stops it; the event may be on its way all the same.
+	dropTimer struct{ timer timerID }
+	// tellReady tells whoever started us that we serve; from then on nothing goes
+	// to the terminal any more.
+	tellReady struct{}
+	// tellFailed tells whoever started us that we never will.
+	tellFailed struct{ stage, reason string }
+	// notify tells systemd.
+	notify struct{ assignments []string }
+	// closeSockets closes all listening sockets.
+	closeSockets struct{ unlink bool }
+	// exit ends Run.
+	exit struct{ code int }
+)
+
+func (a logLine) String() string {
+	return fmt.Sprintf("log %s: %s", errorlog.LevelName(a.level), a.text)
+}
+func (load) String() string { return "load configuration" }
+func (a release) String() string {
+	return fmt.Sprintf("release configuration %d unlink=%v", a.config, a.unlink)
+}
+func (a spawn) String() string {
+	return fmt.Sprintf("spawn generation=%d slot=%d of %d configuration=%d", a.gen, a.slot, a.workers, a.config)
+}
+func (a retire) String() string {
+	return fmt.Sprintf("retire %d successor=%v", a.pid, a.successor)
+}
+func (a stop) String() string { return fmt.Sprintf("signal TERM to %d", a.pid) }
+func (a kill) String() string { return fmt.Sprintf("signal KILL to %d", a.pid) }
+func (reopen) String() string { return "reopen logs" }
+func (a writePidFile) String() string {
+	return fmt.Sprintf("write pid file of configuration %d", a.config)
+}
+func (movePidFile) String() string    { return "rename pid file to .oldbin" }
+func (restorePidFile) String() string { return "rename pid file back" }
+func (removePidFile) String() string  { return "remove pid file" }
+func (forgetParent) String() string   { return "remove .oldbin of the dead old master" }
+func (readPidFile) String() string    { return "read pid file" }
+func (execute) String() string        { return "execute binary on disk" }
+func (dropSuccessor) String() string  { return "close control socket of the new master" }
+func (a setTimer) String() string     { return fmt.Sprintf("timer %s in %v", a.timer, a.after) }
+func (a dropTimer) String() string    { return fmt.Sprintf("no timer %s", a.timer) }
+func (tellReady) String() string      { return "tell starter: ready" }
+func (a tellFailed) String() string {
+	return fmt.Sprintf("tell starter: failed: %s: %s", a.stage, a.reason)
+}
+func (a notify) String() string       { return "notify " + strings.Join(a.assignments, " ") }
+func (a closeSockets) String() string { return fmt.Sprintf("close sockets unlink=%v", a.unlink) }
+func (a exit) String() string         { return fmt.Sprintf("exit %d", a.code) }
+
+func (t timerID) String() string {
+	switch t.name {
+	case timerReady:
+		return fmt.Sprintf("%s generation=%d", t.name, t.gen)
+	case timerRespawn:
+		return fmt.Sprintf("%s generation=%d slot=%d", t.name, t.gen, t.slot)
+	}
+	return t.name
+}

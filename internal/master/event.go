@@ -1,0 +1,112 @@
+package master
+
+import (
+	"syscall"
+	"time"
+
+	"github.com/baton-deploy/baton/internal/proc"
+)
+
+// An event is something that happened. Some come from outside, some are the
+// outcome of an action; those are handled before anything else.
+type event interface{ isEvent() }
+
+type (
+	// began: the first configuration is loaded and its sockets are open.
+	began struct {
+		config configFacts
+		// parent: an old master lives, whose sockets we took.
+		parent bool
+	}
+	// signalled: somebody sent us a signal.
+	signalled struct{ sig syscall.Signal }
+	// loaded is the outcome of [load].
+	loaded struct{ config configFacts }
+	// loadFailed is the other one.
+	loadFailed struct{ reason string }
+	// spawned is the outcome of [spawn].
+	spawned struct{ gen, slot, pid int }
+	// spawnFailed is the other one.
+	spawnFailed struct {
+		gen, slot int
+		reason    string
+	}
+	// workerReady: it serves.
+	workerReady struct{ pid int }
+	// workerFailed: it cannot serve, says why, and exits.
+	workerFailed struct {
+		pid           int
+		stage, reason string
+	}
+	// workerAsks: it got USR1 and wants the logs opened again.
+	workerAsks struct{ pid int }
+	// exited: a child is gone, a worker or the new master.
+	exited struct {
+		pid   int
+		exit  proc.Exit
+		lived time.Duration
+	}
+	// fired: a timer ran out.
+	fired struct{ timer timerID }
+	// pidMoved is the outcome of [movePidFile]; reason is "" on success.
+	pidMoved struct{ reason string }
+	// pidWritten is the outcome of [writePidFile]; reason is "" on success.
+	pidWritten struct{ reason string }
+	// executed is the outcome of [execute]; reason is "" on success.
+	executed struct {
+		pid    int
+		path   string
+		reason string
+	}
+	// pidFileNames is the outcome of [readPidFile]; 0 when it names nobody.
+	pidFileNames struct{ pid int }
+	// successorSaid: the new master spoke on the control socket.
+	successorSaid struct {
+		kind          string // "hello", "ready", "failed"
+		stage, reason string // of "failed"
+	}
+	// parentGone: the old master is no more.
+	parentGone struct{}
+)
+
+func (began) isEvent()         {}
+func (signalled) isEvent()     {}
+func (loaded) isEvent()        {}
+func (loadFailed) isEvent()    {}
+func (spawned) isEvent()       {}
+func (spawnFailed) isEvent()   {}
+func (workerReady) isEvent()   {}
+func (workerFailed) isEvent()  {}
+func (workerAsks) isEvent()    {}
+func (exited) isEvent()        {}
+func (fired) isEvent()         {}
+func (pidMoved) isEvent()      {}
+func (pidWritten) isEvent()    {}
+func (executed) isEvent()      {}
+func (pidFileNames) isEvent()  {}
+func (successorSaid) isEvent() {}
+func (parentGone) isEvent()    {}
+
+// configFacts is what the decisions need to know of a configuration.
+type configFacts struct {
+	id             int // counts the loads of this master, from 1
+	workers        int
+	upgradeTimeout time.Duration
+}
+
+// A timerID names a timer; setting it again starts it anew.
+type timerID struct {
+	name      string
+	gen, slot int
+}
+
+// The timers.
+const (
+	timerReady    = "ready"     // of generation gen: it should serve by now
+	timerRespawn  = "respawn"   // of slot in gen: a dead worker is started again
+	timerStop     = "stop"      // workers that were told to exit should be gone
+	timerUpgrade  = "upgrade"   // the new master should be ready by now
+	timerEndNew   = "end-new"   // the new master that was told to exit should be gone
+	timerPidFile  = "pid-file"  // look whether the pid file names the new master
+	timerWatchdog = "watch-dog" // tell systemd that we are well
+)

@@ -1,0 +1,261 @@
+package master
+
+import (
+	"fmt"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/baton-deploy/baton/internal/errorlog"
+	"github.com/baton-deploy/baton/internal/proc"
+)
+
+// startGeneration starts the workers of a generation with configuration c.
+func (s *state) startGeneration(c configFacts) {
+	s.lastID++
+	g := &generation{id: s.lastID, config: c, slots: make([]slot, max(1, c.workers))}
+	s.gens = append(s.gens, g)
+	s.log(errorlog.Notice, "start worker processes")
+	for i := range g.slots {
+		s.spawn(g, i)
+	}
+	if c.upgradeTimeout > 0 {
+		s.do(setTimer{timerID{timerReady, g.id, 0}, c.upgradeTimeout})
+	}
+}
+
+func (s *state) spawn(g *generation, slot int) {
+	s.do(spawn{gen: g.id, slot: slot, workers: len(g.slots), config: g.config.id})
+}
+
+func (s *state) spawned(ev spawned) {
+	s.log(errorlog.Notice, "start worker process %d", ev.pid)
+	g := s.byID(ev.gen)
+	if g == nil {
+		// The generation failed by an earlier action of the same step.
+		s.do(stop{ev.pid})
+		return
+	}
+	g.slots[ev.slot].pid = ev.pid
+	if g.phase == genRetiring {
+		s.do(stop{ev.pid})
+	}
+}
+
+func (s *state) workerReady(pid int) {
+	g, i := s.worker(pid)
+	if g == nil {
+		return
+	}
+	g.slots[i].ready = true
+	if g.phase == genStarting && g.ready() {
+		s.generationServes(g)
+	}
+}
+
+// generationServes makes g the one that serves; those before it retire.
+func (s *state) generationServes(g *generation) {
+	s.do(dropTimer{timerID{timerReady, g.id, 0}})
+	g.phase = genServing
+	s.config = g.config
+	if s.phase == starting {
+		s.do(writePidFile{g.config.id})
+		return
+	}
+	s.phase = serving
+	for _, old := range s.gens {
+		if old != g && old.phase == genServing {
+			s.retire(old, true)
+		}
+	}
+	if s.succ.pid == 0 {
+		// The configuration may have moved the pid file.
+		s.do(writePidFile{g.config.id})
+	}
+	s.reloadDone()
+}
+
+// workerFailed is a worker's own word on why it cannot serve.
+func (s *state) workerFailed(ev workerFailed) {
+	g, _ := s.worker(ev.pid)
+	if g == nil || g.phase == genRetiring {
+		return
+	}
+	s.log(errorlog.Emerg, "%s", ev.reason)
+	if g.phase == genStarting && s.mayFail(g) {
+		s.generationFailed(g, ev.stage, ev.reason)
+	}
+}
+
+// mayFail reports whether g can be given up: a first start may, and one that
+// has another generation to fall back on. Else we go on trying, because nobody
+// serves.
+func (s *state) mayFail(g *generation) bool {
+	return s.phase == starting || s.inPhase(genServing) != nil
+}
+
+// generationFailed ends a generation that never came to serve.
+func (s *state) generationFailed(g *generation, stage, reason string) {
+	if s.phase == starting {
+		s.startFailed(stage, reason)
+		return
+	}
+	s.log(errorlog.Error, "new worker processes failed, the old ones go on: %s: %s", stage, reason)
+	s.end(g)
+	s.forgetIfGone(g)
+	s.reloadDone()
+}
+
+// startFailed ends a master that never came to serve.
+func (s *state) startFailed(stage, reason string) {
+	s.do(tellFailed{stage, reason})
+	s.code = 1
+	s.phase = stopping
+	s.stopAll()
+	s.finishWhenEmpty()
+}
+
+// exited is the end of a child.
+func (s *state) exited(ev exited) {
+	if ev.pid == s.succ.pid {
+		s.successorExited(ev)
+		return
+	}
+	g, i := s.worker(ev.pid)
+	if g == nil {
+		return
+	}
+	s.logExit("worker process", ev)
+	s.workerDied(g, i, ev.lived, fmt.Sprintf("worker process %d %s", ev.pid, ev.exit))
+}
+
+func (s *state) logExit(what string, ev exited) {
+	level := errorlog.Notice
+	if ev.exit != (proc.Exit{}) && ev.exit.Signal != syscall.SIGTERM {
+		level = errorlog.Alert
+	}
+	s.log(level, "%s %d %s", what, ev.pid, ev.exit)
+}
+
+// workerDied empties slot i of g and fills it again when it should be filled.
+func (s *state) workerDied(g *generation, i int, lived time.Duration, reason string) {
+	sl := &g.slots[i]
+	sl.pid, sl.ready = 0, false
+	if g.phase == genRetiring || s.ending() {
+		s.forgetIfGone(g)
+		s.finishWhenEmpty()
+		return
+	}
+	if g.phase == genStarting {
+		g.deaths++
+		if g.deaths >= startDeaths && s.mayFail(g) {
+			s.generationFailed(g, "start", reason)
+			return
+		}
+	}
+	if lived >= youngLife {
+		sl.young = 0
+		s.spawn(g, i)
+		return
+	}
+	delay := min(maxDelay, firstDelay<<min(sl.young, 16))
+	sl.young++
+	s.do(setTimer{timerID{timerRespawn, g.id, i}, delay})
+}
+
+// forgetIfGone forgets g when nobody is left of it, and its configuration when
+// nobody else uses it.
+func (s *state) forgetIfGone(g *generation) {
+	if g.alive() {
+		return
+	}
+	s.gens = slices.DeleteFunc(s.gens, func(o *generation) bool { return o == g })
+	if g.config.id == s.config.id {
+		return
+	}
+	for _, o := range s.gens {
+		if o.config.id == g.config.id {
+			return
+		}
+	}
+	s.do(release{g.config.id, s.lastOwner()})
+}
+
+// retireAll retires every generation; during an upgrade another master's
+// workers are the successors.
+func (s *state) retireAll() {
+	successor := s.parent || s.succ.pid != 0 && s.succ.ready
+	for _, g := range slices.Clone(s.gens) {
+		if g.phase != genRetiring {
+			s.retire(g, successor)
+		}
+	}
+}
+
+// retire tells the workers of g to drain and go.
+func (s *state) retire(g *generation, successor bool) {
+	s.leave(g, func(pid int) action { return retire{pid, successor} })
+}
+
+// end tells the workers of g to go at once.
+func (s *state) end(g *generation) {
+	s.leave(g, func(pid int) action { return stop{pid} })
+	s.do(setTimer{timerID{name: timerStop}, stopPatience})
+}
+
+// stopAll tells all workers to go at once.
+func (s *state) stopAll() {
+	for _, g := range slices.Clone(s.gens) {
+		s.leave(g, func(pid int) action { return stop{pid} })
+	}
+	s.do(setTimer{timerID{name: timerStop}, stopPatience})
+}
+
+func (s *state) leave(g *generation, tell func(pid int) action) {
+	if g.phase == genStarting {
+		s.do(dropTimer{timerID{timerReady, g.id, 0}})
+	}
+	g.phase = genRetiring
+	for i := range g.slots {
+		if pid := g.slots[i].pid; pid != 0 {
+			s.do(tell(pid))
+		}
+	}
+	s.forgetIfGone(g)
+}
+
+// killLate kills what was told to exit at once and is still there.
+func (s *state) killLate() {
+	for _, g := range s.gens {
+		if g.phase != genRetiring {
+			continue
+		}
+		for i := range g.slots {
+			if pid := g.slots[i].pid; pid != 0 && (s.phase == stopping || !g.slots[i].ready) {
+				s.do(kill{pid})
+			}
+		}
+	}
+}
+
+func (s *state) fired(t timerID) {
+	switch t.name {
+	case timerReady:
+		g := s.byID(t.gen)
+		if g == nil || g.phase != genStarting || !s.mayFail(g) {
+			return
+		}
+		reason := fmt.Sprintf("timed out after %v", g.config.upgradeTimeout)
+		s.log(errorlog.Emerg, "worker processes are not ready: %s", reason)
+		s.generationFailed(g, "ready", reason)
+	case timerRespawn:
+		g := s.byID(t.gen)
+		if g != nil && g.phase != genRetiring && !s.ending() && g.slots[t.slot].pid == 0 {
+			s.spawn(g, t.slot)
+		}
+	case timerStop:
+		s.killLate()
+	default:
+		s.upgradeTimer(t)
+	}
+}

@@ -1,0 +1,209 @@
+package master
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/baton-deploy/baton/internal/control"
+	"github.com/baton-deploy/baton/internal/errorlog"
+	"github.com/baton-deploy/baton/internal/proc"
+	"github.com/baton-deploy/baton/internal/sock"
+)
+
+// A Master is the operating system's side of a master: what it holds open and
+// whom it started. It belongs to the goroutine of Run.
+type Master struct {
+	o     Options
+	state state
+	log   *slog.Logger
+	// quiet: nothing goes to the terminal any more.
+	quiet bool
+
+	sockets  sock.Set
+	configs  map[int]*config // loaded and not released
+	lastLoad int
+	children map[int]*child // by pid, workers only
+	new      *newMaster     // the successor, or nil
+	stats    int            // descriptor of the shared memory
+	pid      pidFile
+
+	events  chan event     // from goroutines
+	ended   chan int       // pids of children that ended
+	signals chan os.Signal // sent to us
+	timers  map[timerID]*time.Timer
+	done    bool
+	code    int
+}
+
+// A child is a worker process as its master sees it.
+type child struct {
+	conn    *control.Conn
+	seat    int
+	config  int
+	started time.Time
+}
+
+// Run is the whole life of a master process. It returns the exit status, after
+// its last worker is gone.
+func Run(o Options) int {
+	m := &Master{
+		o:        o,
+		log:      o.StartLog,
+		configs:  map[int]*config{},
+		children: map[int]*child{},
+		stats:    -1,
+		// Unbuffered but for signals: who sends waits, nothing is lost.
+		events:  make(chan event),
+		ended:   make(chan int),
+		signals: make(chan os.Signal, 64),
+		timers:  map[timerID]*time.Timer{},
+	}
+	m.state.self = o.Self
+	signal.Ignore(syscall.SIGPIPE)
+	signal.Notify(m.signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT,
+		syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH)
+	m.greet()
+	facts, err := m.begin()
+	if err != nil {
+		m.logf(levelOf(err), "%v", err)
+		m.tellFailed(stageOf(err), err.Error())
+		m.closeStartLog()
+		return 1
+	}
+	m.watchParent()
+	m.apply(began{config: facts, parent: o.Upgrade && m.parentLives()})
+	m.loop()
+	return m.code
+}
+
+// loop waits for events until the state says exit. The goroutines that feed it
+// end with their processes; the one that waits for a successor outlives the
+// loop when the successor does, and ends with ours.
+func (m *Master) loop() {
+	var watchdog <-chan time.Time
+	if every := proc.WatchdogEvery(); every > 0 {
+		t := time.NewTicker(every)
+		defer t.Stop()
+		watchdog = t.C
+	}
+	for !m.done {
+		select {
+		case s := <-m.signals:
+			if sig, ok := s.(syscall.Signal); ok {
+				m.apply(signalled{sig})
+			}
+		case ev := <-m.events:
+			m.apply(ev)
+		case pid := <-m.ended:
+			m.apply(m.reap(pid))
+		case <-watchdog:
+			m.report("notify", proc.Notify("WATCHDOG=1"))
+		}
+	}
+}
+
+// apply lets the state decide about ev and does what it decided; then the same
+// with what came of that.
+func (m *Master) apply(ev event) {
+	for queue := []event{ev}; len(queue) > 0; {
+		ev, queue = queue[0], queue[1:]
+		for _, a := range m.state.step(ev) {
+			if outcome := m.do(a); outcome != nil {
+				queue = append(queue, outcome)
+			}
+		}
+	}
+}
+
+func (m *Master) logf(level slog.Level, format string, args ...any) {
+	logf(m.log, level, format, args...)
+	if !m.quiet && m.log != m.o.StartLog {
+		logf(m.o.Terminal, level, format, args...)
+	}
+}
+
+// report logs a failure that changes nothing.
+func (m *Master) report(what string, err error) {
+	if err != nil {
+		m.logf(errorlog.Alert, "%s: %v", what, err)
+	}
+}
+
+// closeStartLog closes the log of the time before the first configuration, if
+// it is still in use.
+func (m *Master) closeStartLog() {
+	if m.o.CloseStartLog != nil {
+		m.o.CloseStartLog()
+		m.o.CloseStartLog = nil
+	}
+}
+
+// reap takes the end of child pid and says what it was.
+func (m *Master) reap(pid int) event {
+	ev := exited{pid: pid}
+	exit, err := proc.Reap(pid)
+	m.report("reap", err)
+	ev.exit = exit
+	if c := m.children[pid]; c != nil {
+		ev.lived = time.Since(c.started)
+		c.conn.Close()
+		delete(m.children, pid)
+	}
+	return ev
+}
+
+// greet says hello to whoever started us, so that it knows it need not guess.
+func (m *Master) greet() {
+	for _, c := range []*control.Conn{m.o.Old, m.o.Starter} {
+		if c == nil {
+			continue
+		}
+		// A failure shows as the end of the socket.
+		_ = c.Send(control.KindHello, control.Hello{
+			Version: m.o.Version, Pid: m.o.Self, Min: control.ProtocolMin, Max: control.ProtocolMax})
+	}
+}
+
+// parentLives is false when the old master died between starting us and now.
+func (m *Master) parentLives() bool {
+	return m.o.Old != nil || os.Getppid() == m.o.Parent && m.o.Parent > 1
+}
+
+// watchParent turns the end of the old master into an event. Ours holds a
+// control socket; nginx is watched as a process.
+func (m *Master) watchParent() {
+	switch {
+	case m.o.Old != nil:
+		go func() {
+			for {
+				msg, err := m.o.Old.Receive()
+				if err != nil {
+					m.events <- parentGone{}
+					return
+				}
+				msg.Close() // its hello, or a later version's word
+			}
+		}()
+	case m.o.Upgrade:
+		w, err := proc.WatchPid(m.o.Parent)
+		if err != nil {
+			return // gone already: parentLives says so
+		}
+		go func() {
+			if w.Wait() == nil {
+				m.events <- parentGone{}
+			}
+		}()
+	}
+}
+
+func logf(log *slog.Logger, level slog.Level, format string, args ...any) {
+	ctx := context.Background()
+	if log.Enabled(ctx, level) {
+		log.Log(ctx, level, sprintf(format, args...))
+	}
+}

@@ -1,0 +1,156 @@
+package master
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/baton-deploy/baton/internal/control"
+	"github.com/baton-deploy/baton/internal/proc"
+	"github.com/baton-deploy/baton/internal/sock"
+)
+
+// The environment variables between our processes. Each names a descriptor.
+const (
+	// EnvSockets is nginx's: the listening sockets, for a new master.
+	EnvSockets = "NGINX"
+	// EnvOld is the control socket to the old master, for a new one.
+	EnvOld = "BATON_CONTROL"
+	// EnvStarter is the control socket to the command that started a master.
+	EnvStarter = "BATON_STARTER"
+	// EnvActivated is systemd's sockets, for a master that is not the process
+	// which systemd started.
+	EnvActivated = "BATON_LISTEN"
+	// EnvWorker is the control socket to the master, for a worker.
+	EnvWorker = "BATON_WORKER"
+)
+
+// lastWords is how long the messages of a new master that has ended are waited
+// for: they are in the socket already, but nginx's workers may hold its other
+// end open.
+const lastWords = 100 * time.Millisecond
+
+// A newMaster is the successor as a process.
+type newMaster struct {
+	pid  int
+	conn *control.Conn
+}
+
+// doUpgrade does the actions that have to do with another master.
+func (m *Master) doUpgrade(a action) event {
+	switch a := a.(type) {
+	case writePidFile:
+		c := m.configs[a.config]
+		if err := m.pid.write(c.Process.Pid, m.o.Self); err != nil {
+			return pidWritten{err.Error()}
+		}
+		return pidWritten{}
+	case movePidFile:
+		if err := m.pid.move(m.o.Argv[0]); err != nil {
+			return pidMoved{err.Error()}
+		}
+		return pidMoved{}
+	case restorePidFile:
+		m.report("restore pid file", m.pid.restore(m.o.Argv[0]))
+	case removePidFile:
+		m.report("remove pid file", m.pid.remove(m.o.Self))
+	case forgetParent:
+		old := pidFile{path: m.pid.path, moved: true}
+		m.report("remove pid file of old binary process", old.remove(m.o.Parent))
+	case readPidFile:
+		pid, err := proc.ReadPidFile(m.pid.path)
+		if err != nil {
+			pid = 0 // not there yet
+		}
+		return pidFileNames{pid}
+	case execute:
+		return m.execute()
+	case dropSuccessor:
+		m.dropSuccessor()
+	default:
+		panic(fmt.Sprintf("master: unknown action %T", a))
+	}
+	return nil
+}
+
+// execute starts the binary on disk with our arguments and environment and the
+// listening sockets, as nginx does, and with a control socket, which nginx does
+// not look at.
+func (m *Master) execute() event {
+	path := proc.Resolve(m.o.Argv[0], m.o.Dir)
+	pid, conn, err := m.startNew(path)
+	if err != nil {
+		return executed{path: m.o.Argv[0], reason: proc.Errno(err).Error()}
+	}
+	m.new = &newMaster{pid: pid, conn: conn}
+	heard := make(chan struct{})
+	go func() {
+		defer close(heard)
+		m.hear(conn)
+	}()
+	go func() {
+		_ = proc.Await(pid) // reap reports what is wrong
+		_ = conn.SetReadTimeout(lastWords)
+		<-heard
+		m.ended <- pid
+	}()
+	return executed{pid: pid, path: m.o.Argv[0]}
+}
+
+func (m *Master) startNew(path string) (int, *control.Conn, error) {
+	conn, theirs, err := control.Pair()
+	if err != nil {
+		return 0, nil, err
+	}
+	defer theirs.Close()
+	fd, err := proc.FD(theirs)
+	if err != nil {
+		conn.Close()
+		return 0, nil, err
+	}
+	const first = 3
+	fds := []int{0, 1, 2}
+	for _, sk := range m.sockets.All() {
+		fds = append(fds, sk.FD)
+	}
+	n := len(fds) - first
+	env := append([]string(nil), m.o.Env...)
+	env = append(env, EnvSockets+"="+sock.FormatList(first, n), EnvOld+"="+strconv.Itoa(first+n))
+	pid, err := proc.Start(proc.Spec{Path: path, Argv: m.o.Argv, Env: env, FDs: append(fds, fd)})
+	if err != nil {
+		conn.Close()
+		return 0, nil, err
+	}
+	// A new master that has no ear for it does not mind.
+	_ = conn.SetWriteTimeout(sendPatience)
+	_ = conn.Send(control.KindHello, control.Hello{
+		Version: m.o.Version, Pid: m.o.Self, Min: control.ProtocolMin, Max: control.ProtocolMax})
+	return pid, conn, nil
+}
+
+// hear passes on what a new master says until it is silent for good.
+func (m *Master) hear(conn *control.Conn) {
+	for {
+		msg, err := conn.Receive()
+		if err != nil {
+			return
+		}
+		ev := successorSaid{kind: msg.Kind}
+		if msg.Kind == control.KindFailed {
+			var f control.Failed
+			if err := msg.Into(&f); err != nil {
+				f.Reason = err.Error()
+			}
+			ev.stage, ev.reason = f.Stage, f.Reason
+		}
+		msg.Close()
+		m.events <- ev
+	}
+}
+
+func (m *Master) dropSuccessor() {
+	if m.new != nil {
+		m.new.conn.Close()
+		m.new = nil
+	}
+}

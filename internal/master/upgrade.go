@@ -1,0 +1,173 @@
+package master
+
+import (
+	"fmt"
+	"syscall"
+
+	"github.com/baton-deploy/baton/internal/control"
+	"github.com/baton-deploy/baton/internal/errorlog"
+	"github.com/baton-deploy/baton/internal/proc"
+)
+
+// upgrade is USR2.
+func (s *state) upgrade() {
+	if s.parent || s.succ.pid != 0 || s.phase == starting || s.ending() {
+		s.log(errorlog.Crit, "the changing binary signal is ignored: "+
+			"you should shutdown or terminate before either old or new binary's process")
+		return
+	}
+	s.log(errorlog.Notice, "changing binary")
+	// Before the new master runs, since it writes a file of the same name. The
+	// undo is restorePidFile, wherever the new master fails or dies.
+	s.do(movePidFile{})
+}
+
+func (s *state) upgradeEvent(ev event) {
+	switch ev := ev.(type) {
+	case pidMoved:
+		if ev.reason != "" {
+			s.log(errorlog.Alert, "%s", ev.reason)
+			return
+		}
+		s.do(execute{})
+	case executed:
+		s.executed(ev)
+	case pidFileNames:
+		s.pidFileNames(ev.pid)
+	case successorSaid:
+		s.successorSaid(ev)
+	case parentGone:
+		s.parentGone()
+	}
+}
+
+func (s *state) executed(ev executed) {
+	if ev.reason != "" {
+		s.log(errorlog.Alert, "execve() failed while executing new binary process %q (%s)", ev.path, ev.reason)
+		s.do(restorePidFile{})
+		return
+	}
+	s.log(errorlog.Notice, "start new binary process %d", ev.pid)
+	s.succ = successor{pid: ev.pid}
+	if s.config.upgradeTimeout > 0 {
+		s.do(setTimer{timerID{name: timerUpgrade}, s.config.upgradeTimeout})
+	}
+	s.do(setTimer{timerID{name: timerPidFile}, pidFileEvery})
+}
+
+// pidFileNames is how we know that a new master is ready which is not ours:
+// nginx writes the pid file and says nothing.
+func (s *state) pidFileNames(pid int) {
+	switch {
+	case s.succ.pid == 0 || s.succ.ready || s.succ.hello:
+	case pid == s.succ.pid:
+		s.successorReady()
+	default:
+		s.do(setTimer{timerID{name: timerPidFile}, pidFileEvery})
+	}
+}
+
+func (s *state) successorSaid(ev successorSaid) {
+	if s.succ.pid == 0 {
+		return
+	}
+	switch ev.kind {
+	case control.KindHello:
+		s.succ.hello = true
+		s.do(dropTimer{timerID{name: timerPidFile}})
+	case control.KindReady:
+		s.successorReady()
+	case control.KindFailed:
+		s.log(errorlog.Emerg, "new binary process %d failed: %s: %s", s.succ.pid, ev.stage, ev.reason)
+	}
+}
+
+func (s *state) successorReady() {
+	if s.succ.ready {
+		return
+	}
+	s.succ.ready = true
+	s.log(errorlog.Notice, "new binary process %d is ready", s.succ.pid)
+	s.do(dropTimer{timerID{name: timerUpgrade}}, dropTimer{timerID{name: timerPidFile}})
+	switch s.succ.then.sig {
+	case syscall.SIGWINCH:
+		s.stopAccepting()
+	case syscall.SIGQUIT:
+		s.quit()
+	}
+}
+
+// successorExited is the end of the new master: all is as it was before the
+// upgrade.
+func (s *state) successorExited(ev exited) {
+	then := s.succ.then.sig
+	s.logExit("new binary process", ev)
+	s.succ = successor{}
+	s.do(
+		dropTimer{timerID{name: timerUpgrade}},
+		dropTimer{timerID{name: timerPidFile}},
+		dropTimer{timerID{name: timerEndNew}},
+		dropSuccessor{},
+		restorePidFile{},
+	)
+	if s.phase == stopping || s.phase == gone {
+		return
+	}
+	if then != 0 && s.phase == serving {
+		s.log(errorlog.Crit, "the new binary process failed before it was ready, the old worker processes go on")
+	}
+	if s.phase == draining {
+		if ev.exit == (proc.Exit{}) {
+			return // it was told to go, as we were
+		}
+		s.log(errorlog.Crit, "the new binary process died, not quitting")
+	}
+	s.do(notify{[]string{fmt.Sprintf("MAINPID=%d", s.self), "READY=1"}})
+	s.serveAgain()
+}
+
+// serveAgain starts workers when nobody serves any more.
+func (s *state) serveAgain() {
+	if s.phase != idle && s.phase != draining {
+		return
+	}
+	s.phase = serving
+	if s.current() == nil {
+		s.startGeneration(s.config)
+	}
+}
+
+// parentGone is the commit of the upgrade that made us: we are on our own.
+func (s *state) parentGone() {
+	if !s.parent {
+		return
+	}
+	s.parent = false
+	s.log(errorlog.Notice, "old binary process is gone")
+	if s.phase == starting || s.ending() {
+		return
+	}
+	s.do(forgetParent{})
+	s.do(notify{[]string{fmt.Sprintf("MAINPID=%d", s.self), "READY=1"}})
+	s.serveAgain()
+}
+
+func (s *state) upgradeTimer(t timerID) {
+	if s.succ.pid == 0 {
+		return
+	}
+	switch t.name {
+	case timerPidFile:
+		if !s.succ.ready && !s.succ.hello {
+			s.do(readPidFile{})
+		}
+	case timerUpgrade:
+		if s.succ.ready {
+			return
+		}
+		s.log(errorlog.Alert, "new binary process %d is not ready after %v, ending it", s.succ.pid, s.config.upgradeTimeout)
+		s.do(stop{s.succ.pid}, setTimer{timerID{name: timerEndNew}, endPatience})
+	case timerEndNew:
+		s.do(kill{s.succ.pid})
+	}
+}

@@ -1,0 +1,73 @@
+package proc
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// OpenLog opens a log file for appending, creates it when it is not there, and
+// gives it to user id, which may be nil. The error is in nginx's words.
+func OpenLog(path string, id *Identity) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, openError(path, err)
+	}
+	if id == nil {
+		return f, nil
+	}
+	// As nginx: the owner changes and the group does not. What is not a plain
+	// file (/dev/stdout, a pipe) is not ours to give away.
+	if fi, err := f.Stat(); err == nil && fi.Mode().IsRegular() {
+		if err := f.Chown(id.UID, -1); err != nil {
+			f.Close()
+			return nil, fmt.Errorf("chown(%q, %d) failed (%w)", path, id.UID, Errno(err))
+		}
+	}
+	return f, nil
+}
+
+// Replace makes old another descriptor of what f is, in one step: whoever
+// writes to old at this moment writes to one of the two files, and every logger
+// keeps the *os.File that it has. f stays the caller's.
+func Replace(old, f *os.File) error {
+	return withFD(f, func(fd int) error {
+		return withFD(old, func(oldFD int) error {
+			if err := unix.Dup3(fd, oldFD, unix.O_CLOEXEC); err != nil {
+				return fmt.Errorf("replace %s: %w", old.Name(), err)
+			}
+			return nil
+		})
+	})
+}
+
+// Redirect makes descriptor fd, which is one of 0, 1 and 2, another one of f.
+func Redirect(fd int, f *os.File) error {
+	return withFD(f, func(from int) error {
+		if err := unix.Dup3(from, fd, 0); err != nil {
+			return fmt.Errorf("redirect descriptor %d to %s: %w", fd, f.Name(), err)
+		}
+		return nil
+	})
+}
+
+// FD returns f's descriptor for as long as the caller keeps f open. Unlike
+// f.Fd it leaves the mode alone: O_NONBLOCK is a flag of the open file
+// description, which other processes share.
+func FD(f *os.File) (int, error) {
+	n := -1
+	err := withFD(f, func(fd int) error { n = fd; return nil })
+	return n, err
+}
+
+func withFD(f *os.File, do func(fd int) error) error {
+	rc, err := f.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("use descriptor of %s: %w", f.Name(), err)
+	}
+	if cerr := rc.Control(func(fd uintptr) { err = do(int(fd)) }); cerr != nil {
+		return fmt.Errorf("use descriptor of %s: %w", f.Name(), cerr)
+	}
+	return err
+}

@@ -1,0 +1,106 @@
+package proc
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// OldBin is what the pid file of a master gets appended while its successor
+// has the file itself.
+const OldBin = ".oldbin"
+
+// CheckPidFile reports whether a pid file could be written at path, and leaves
+// no trace. The error is worded as nginx words it.
+func CheckPidFile(path string) error {
+	_, err := os.Lstat(path)
+	switch {
+	case err == nil:
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return openError(path, err)
+		}
+		f.Close()
+		return nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return openError(path, err)
+	}
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return openError(path, err)
+	}
+	f.Close()
+	return os.Remove(path + ".new")
+}
+
+// WritePidFile makes path say pid. A reader finds the old content, or nothing
+// when there was none, or the new one, and never a part of it.
+func WritePidFile(path string, pid int) error {
+	text := strconv.Itoa(pid) + "\n"
+	// What is not a plain file (a link, /dev/null) is written to and not
+	// replaced; so is a file in a folder that we may not write to.
+	if fi, err := os.Lstat(path); err == nil && !fi.Mode().IsRegular() {
+		return writeInPlace(path, text)
+	}
+	if err := os.WriteFile(path+".new", []byte(text), 0o644); err != nil {
+		if _, serr := os.Lstat(path); serr == nil {
+			return writeInPlace(path, text)
+		}
+		return openError(path, err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		os.Remove(path + ".new")
+		return fmt.Errorf("write pid file: %w", err)
+	}
+	return nil
+}
+
+func writeInPlace(path, text string) error {
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		return openError(path, err)
+	}
+	return nil
+}
+
+// ReadPidFile returns the pid that path holds.
+func ReadPidFile(path string) (int, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, fmt.Errorf("read pid file: %w", err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil || pid <= 0 {
+		return 0, fmt.Errorf("read pid file: invalid PID number %q in %q", strings.TrimSpace(string(b)), path)
+	}
+	return pid, nil
+}
+
+// openError words a failed open as nginx does: open() "path" failed (2: No such
+// file or directory).
+func openError(path string, err error) error {
+	return fmt.Errorf("open() %q failed (%w)", path, Errno(err))
+}
+
+// Errno returns the system's error inside err in nginx's form, number and text:
+// "2: No such file or directory". Without one it returns err.
+func Errno(err error) error {
+	var no syscall.Errno
+	if !errors.As(err, &no) {
+		return err
+	}
+	return errnoText{no}
+}
+
+// errnoText words an Errno as nginx does; Go's texts begin in lower case.
+type errnoText struct{ syscall.Errno }
+
+func (e errnoText) Error() string {
+	s := e.Errno.Error()
+	return fmt.Sprintf("%d: %s%s", int(e.Errno), strings.ToUpper(s[:1]), s[1:])
+}
+
+func (e errnoText) Unwrap() error { return e.Errno }

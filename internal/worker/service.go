@@ -1,0 +1,67 @@
+package worker
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"os"
+
+	"github.com/baton-deploy/baton/internal/conf"
+)
+
+// A Service serves connections. Its methods are called from one goroutine,
+// except Close, and Reopen during Retire.
+type Service interface {
+	// Start begins to accept on the listeners, which the Service owns from then
+	// on, also when Start fails. The key is conf.Listen.Key; there are several
+	// for one key when the address has more sockets than there are workers
+	// (reuseport). Start returns when the Service accepts.
+	Start(listeners map[string][]net.Listener) error
+
+	// Retire stops accepting, answers what waits for its next request with
+	// "Connection: close", and returns when no connection is left. When ctx is
+	// done it closes the rest at once and returns. A listener is only ever
+	// closed, never shut down: others accept on the same socket.
+	Retire(ctx context.Context) Result
+
+	// Reopen is called when the log files of Env.Logs were opened again: the
+	// *os.File of a path is the same as before and now writes to the new file.
+	// What the Service has buffered may go to either. logs is Env.Logs.
+	Reopen(logs map[string]*os.File)
+
+	// Close closes everything at once. It may be called at any time, by any
+	// goroutine, more than once.
+	Close()
+}
+
+// Result is what became of the connections of a retired Service.
+type Result struct {
+	Drained int // came to their natural end
+	Closed  int // were cut
+}
+
+// Env is what a worker gives its Service besides the configuration.
+type Env struct {
+	Log *slog.Logger
+	// Logs is every log file of the configuration, open for appending, by path.
+	Logs map[string]*os.File
+	// Stats is memory that all workers of a master share, zeroed when the master
+	// starts.
+	Stats []byte
+	// Slot is a small number, from 0, that no other living worker of the master
+	// has: its place in Stats. A worker may find there what a dead one left.
+	Slot int
+	// Generation counts the loads of a configuration by this master, from 1.
+	Generation int
+}
+
+// Options is what makes a worker serve something.
+type Options struct {
+	// Decode turns the bytes of a snapshot into the configuration.
+	Decode func(snapshot []byte) (*conf.Config, error)
+	// NewLog returns the error log of a configuration, on log files opened by
+	// the master.
+	NewLog func(p conf.Process, logs map[string]*os.File) (*slog.Logger, error)
+	// New makes the Service. It opens nothing and accepts nothing yet.
+	New func(c *conf.Config, env Env) (Service, error)
+}

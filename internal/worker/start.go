@@ -1,0 +1,150 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+
+	"github.com/baton-deploy/baton/internal/conf"
+	"github.com/baton-deploy/baton/internal/control"
+	"github.com/baton-deploy/baton/internal/proc"
+)
+
+// gear is what a worker works with, all of it from the master.
+type gear struct {
+	config  *conf.Config
+	log     *slog.Logger
+	logs    map[string]*os.File
+	service Service
+}
+
+// start makes the service out of the master's first message and begins to
+// serve.
+func (w *worker) start(m control.Message) error {
+	if m.Kind != control.KindStart {
+		m.Close()
+		return fmt.Errorf("first message of the master is %q", m.Kind)
+	}
+	var s control.Start
+	if err := m.Into(&s); err != nil {
+		m.Close()
+		return err
+	}
+	in, err := sortFiles(m)
+	if err != nil {
+		return err
+	}
+	if err := w.configure(s, in); err != nil {
+		return err
+	}
+	stats, err := proc.Map(in.stats, s.StatsBytes)
+	if err != nil {
+		return err
+	}
+	in.stats.Close()
+	if err := become(s, w.config.Process); err != nil {
+		return err
+	}
+	env := Env{Log: w.log, Logs: w.logs, Stats: stats, Slot: s.Seat, Generation: s.Generation}
+	if w.service, err = w.o.New(w.config, env); err != nil {
+		return &failure{"config", err}
+	}
+	if err := w.service.Start(in.listeners); err != nil {
+		w.service.Close()
+		return &failure{"listen", err}
+	}
+	return nil
+}
+
+// configure decodes the configuration and opens the error log.
+func (w *worker) configure(s control.Start, in received) error {
+	snapshot, err := proc.ReadSealed(in.config)
+	if err != nil {
+		return err
+	}
+	in.config.Close()
+	if w.config, err = w.o.Decode(snapshot); err != nil {
+		return &failure{"config", err}
+	}
+	w.logs = in.logs
+	if w.log, err = w.o.NewLog(w.config.Process, in.logs); err != nil {
+		return &failure{"config", err}
+	}
+	// All workers together get as many threads as there are cores for us.
+	runtime.GOMAXPROCS(max(1, runtime.GOMAXPROCS(0)/max(1, s.Workers)))
+	return nil
+}
+
+// become sets the limits of this process and then its user: in this order,
+// since raising a limit takes root.
+func become(s control.Start, p conf.Process) error {
+	if p.Nofile > 0 {
+		if err := proc.LimitFiles(p.Nofile); err != nil {
+			return err
+		}
+	}
+	if s.Identity != nil {
+		return s.Identity.Assume()
+	}
+	return nil
+}
+
+// received is the descriptors of a start message by what they are.
+type received struct {
+	config, stats *os.File
+	logs          map[string]*os.File
+	listeners     map[string][]net.Listener
+}
+
+// sortFiles takes m's descriptors apart.
+func sortFiles(m control.Message) (received, error) {
+	in := received{logs: map[string]*os.File{}, listeners: map[string][]net.Listener{}}
+	for i, f := range m.Files {
+		name := m.Names[i]
+		switch {
+		case name == control.FileConfig:
+			in.config = f
+		case name == control.FileStats:
+			in.stats = f
+		case strings.HasPrefix(name, control.FileLog):
+			in.logs[strings.TrimPrefix(name, control.FileLog)] = f
+		case strings.HasPrefix(name, control.FileListen):
+			key := strings.TrimPrefix(name, control.FileListen)
+			ln, err := net.FileListener(f)
+			if err != nil {
+				return in, &failure{"listen", fmt.Errorf("take listening socket %s: %w", key, err)}
+			}
+			// FileListener has its own duplicate; this one must not keep the
+			// runtime's eye on the socket.
+			f.Close()
+			in.listeners[key] = append(in.listeners[key], ln)
+		default: // a newer master's
+			f.Close()
+		}
+	}
+	if in.config == nil || in.stats == nil {
+		return in, fmt.Errorf("start message without configuration or shared memory: %q", m.Names)
+	}
+	return in, nil
+}
+
+// reopen puts the new log files of m in the place of the open ones.
+func (w *worker) reopen(m control.Message) error {
+	defer m.Close()
+	w.log.Log(context.Background(), levelNotice, "reopening logs")
+	for i, f := range m.Files {
+		path, ok := strings.CutPrefix(m.Names[i], control.FileLog)
+		if !ok || w.logs[path] == nil {
+			continue
+		}
+		if err := proc.Replace(w.logs[path], f); err != nil {
+			return err
+		}
+	}
+	w.service.Reopen(w.logs)
+	return nil
+}

@@ -1,0 +1,86 @@
+package handoff
+
+import (
+	"context"
+	"fmt"
+	"os"
+)
+
+// A Taker is the end of a link that takes.
+type Taker struct {
+	c    *conn
+	held map[uint64]Ticket
+}
+
+// NewTaker takes over one end of a [Pair] and agrees with the peer on a version,
+// within ctx. On an error f is closed.
+func NewTaker(ctx context.Context, f *os.File) (*Taker, error) {
+	return newTaker(ctx, f, minVersion, maxVersion)
+}
+
+func newTaker(ctx context.Context, f *os.File, lo, hi uint32) (*Taker, error) {
+	c, err := open(ctx, f, lo, hi)
+	if err != nil {
+		return nil, err
+	}
+	return &Taker{c: c, held: map[uint64]Ticket{}}, nil
+}
+
+// Run takes tickets until the giver has no more, and then returns nil. For each
+// ticket it asks want, which must not touch the descriptors; what it wants is
+// given to take once it is ours, and take owns the descriptors from then on.
+// Both are called on Run's goroutine and must not block.
+//
+// On an error the link has ended: what was held and not yet decided is dropped.
+func (t *Taker) Run(want func(Ticket) bool, take func(Ticket)) error {
+	defer t.c.sock.Close()
+	defer t.dropAll()
+	buf := make([]byte, headBytes+MaxState)
+	for {
+		m, fds, err := t.c.receive(buf)
+		if err != nil {
+			return fmt.Errorf("take: %w", err)
+		}
+		switch m.kind {
+		case msgGive:
+			t.offered(m, fds, want)
+		case msgGo:
+			if ticket, ok := t.held[m.id]; ok {
+				delete(t.held, m.id)
+				take(ticket)
+			}
+		case msgDrop:
+			closeAll(t.held[m.id].Files)
+			delete(t.held, m.id)
+		case msgEnd:
+			return nil
+		default:
+			return fmt.Errorf("take: %w: kind %d from a giver", ErrWire, m.kind)
+		}
+	}
+}
+
+// offered answers for a ticket that came. That an answer cannot be sent is not the
+// end yet: words of a giver that has closed its end may still wait to be read, and
+// "go" is among them.
+func (t *Taker) offered(m message, fds []int, want func(Ticket) bool) {
+	ticket := Ticket{Kind: m.class, State: append([]byte(nil), m.state...), Files: fds}
+	if _, twice := t.held[m.id]; twice || !want(ticket) {
+		closeAll(fds)
+		_ = t.c.send(message{kind: msgRefuse, id: m.id}, nil)
+		return
+	}
+	t.held[m.id] = ticket
+	_ = t.c.send(message{kind: msgHold, id: m.id}, nil)
+}
+
+func (t *Taker) dropAll() {
+	for id, ticket := range t.held {
+		delete(t.held, id)
+		closeAll(ticket.Files)
+	}
+}
+
+// Close makes Run return. It is for a process that exits: a ticket that is decided
+// and not yet taken is lost with it.
+func (t *Taker) Close() error { return t.c.sock.Close() }

@@ -14,11 +14,18 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"baton": program, "nginx": program})
 }
 
+// quickRace is for programs with the race detector: it makes a process stay for
+// a second when it ends, in case a race shows up then.
+const quickRace = "atexit_sleep_ms=1"
+
 // The command line is specified by the scripts in testdata/script.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
-		// A test that hangs fails; none of the scripts starts a server.
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("GORACE", quickRace)
+			return nil
+		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 	})

@@ -31,6 +31,7 @@ func ask(t *testing.T, exe, dir string, args []string) told {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, exe, args...)
 	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GORACE="+quickRace)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()

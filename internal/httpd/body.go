@@ -32,7 +32,10 @@ type Body struct {
 	chunks  io.Reader
 	br      *bufio.Reader
 	err     error
-	asked   bool // 100 Continue was sent or is not wanted
+	asked   bool   // 100 Continue was sent or is not wanted
+	wire    int64  // bytes read, framing included
+	kept    []byte // what was read so far, for $request_body
+	keep    int64  // how much of it may be kept, 0 for none
 }
 
 // Length is the declared length, or -1 for a chunked body. 0 means no body.

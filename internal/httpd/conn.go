@@ -16,9 +16,10 @@ type conn struct {
 	srv    *Server
 	ln     *listener
 	peer   peer
-	here   *peer  // the server's end, when it was asked for
-	number uint64 // $connection: counted over the worker's life
-	served int    // requests so far, the current one included
+	here   *peer     // the server's end, when it was asked for
+	number uint64    // $connection: counted over the worker's life
+	served int       // requests so far, the current one included
+	since  time.Time // when it was accepted
 	in     inbuf
 	out    []byte // written when full or when the response is complete
 	broken error  // set once: the client cannot be reached any more
@@ -92,9 +93,7 @@ func (c *conn) headFailed(r *Request, err error) bool {
 		r.Out.Status = 400
 		r.Log(levelInfo, "client prematurely closed connection", nil)
 	}
-	if c.served > 0 && len(r.badLine) > 0 {
-		r.runLog()
-	}
+	r.runLog()
 	return false
 }
 

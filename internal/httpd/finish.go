@@ -227,15 +227,4 @@ func (r *Request) Log(level slog.Level, msg string, err error) {
 }
 
 // AppendRequestLine appends the request line as the client sent it.
-func (r *Request) AppendRequestLine(dst []byte) []byte {
-	if r.badLine != nil {
-		return append(dst, r.badLine...)
-	}
-	uri := r.Head.RequestURI()
-	if len(r.rawPath) == 0 && len(uri) <= 1 {
-		return dst
-	}
-	dst = append(dst, r.Method()...)
-	dst = append(append(dst, ' '), uri...)
-	return append(append(dst, ' '), r.Head.Protocol()...)
-}
+func (r *Request) AppendRequestLine(dst []byte) []byte { return append(dst, r.line...) }

@@ -42,3 +42,24 @@ func (p *peer) Port() string {
 	}
 	return strconv.Itoa(int(p.addr.Port()))
 }
+
+// appendPort appends what Port returns.
+func (p *peer) appendPort(dst []byte) []byte {
+	if !p.addr.IsValid() {
+		return dst
+	}
+	return strconv.AppendUint(dst, uint64(p.addr.Port()), 10)
+}
+
+// appendBinary appends the address's 4 or 16 bytes, or "unix:".
+func (p *peer) appendBinary(dst []byte) []byte {
+	switch a := p.addr.Addr(); {
+	case a.Is4():
+		b := a.As4()
+		return append(dst, b[:]...)
+	case a.Is6():
+		b := a.As16()
+		return append(dst, b[:]...)
+	}
+	return append(dst, p.Text()...)
+}

@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"bytes"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -23,19 +24,29 @@ type Request struct {
 	// Out is the response.
 	Out Response
 
-	c         *conn
-	loc       *Location
-	start     time.Time
-	body      Body
-	rawPath   []byte // path as sent, part of Head
-	badLine   []byte // the request line when Head could not be parsed
-	keepalive bool   // as wanted by the client so far, then as answered
-	internal  bool   // an internal redirect brought it here
-	moved     bool   // URI is no longer what the client asked for
-	redirects int
-	errorPage bool // error_page was applied: it is not applied to its own result
-	captures  [][]byte
-	names     []namedCapture
+	c          *conn
+	loc        *Location
+	start      time.Time
+	body       Body
+	line       []byte   // the request line as sent, also one that is refused
+	clean      []byte   // the head as it was parsed
+	target     []byte   // the request target as sent, without a host
+	rawURI     []byte   // all of target
+	rawPath    []byte   // and its path
+	targetHost []byte   // the host of a target that is a whole URI
+	version    int      // 9, 10 or 11 for HTTP/0.9 to HTTP/1.1; 0: not known
+	headSize   int64    // bytes of the head
+	sentBefore int64    // what had been sent on the connection before
+	id         [16]byte // $request_id
+	hasID      bool
+	pipelined  bool // it came before the answer to the one before
+	keepalive  bool // as wanted by the client so far, then as answered
+	internal   bool // an internal redirect brought it here
+	moved      bool // URI is no longer what the client asked for
+	redirects  int
+	errorPage  bool // error_page was applied: it is not applied to its own result
+	captures   [][]byte
+	names      []namedCapture
 	// askedMethod is the client's method when an error page changed Head's.
 	askedMethod []byte
 	scratch     []byte
@@ -57,6 +68,7 @@ func (r *Request) SetState(k StateKey, v any) { r.module[k] = v }
 // begin prepares r for a request whose first byte has come.
 func (r *Request) begin() {
 	r.start = time.Now()
+	r.sentBefore = r.c.sent
 	r.Server = r.c.ln.def
 	r.loc = r.Server.root
 	r.Out.r = r
@@ -69,7 +81,10 @@ func (r *Request) reset() {
 	r.Server, r.loc, r.c = nil, nil, nil
 	r.Out.reset()
 	r.body = Body{}
-	r.rawPath, r.badLine = nil, nil
+	r.line, r.clean, r.target, r.targetHost = r.line[:0], r.clean[:0], r.target[:0], r.targetHost[:0]
+	r.rawPath, r.rawURI = nil, nil
+	r.version, r.headSize = 0, 0
+	r.hasID, r.pipelined = false, false
 	r.keepalive, r.internal, r.moved, r.errorPage = false, false, false, false
 	r.redirects = 0
 	r.captures, r.names, r.askedMethod = r.captures[:0], r.names[:0], nil
@@ -104,6 +119,23 @@ func (r *Request) Method() []byte {
 		return r.askedMethod
 	}
 	return r.Head.Method()
+}
+
+// method is [Request.Method], or nil when the request line was not understood.
+func (r *Request) method() []byte {
+	if r.version == 0 {
+		return nil
+	}
+	return r.Method()
+}
+
+// protocol is the end of the request line, "HTTP/1.1".
+func (r *Request) protocol() []byte {
+	if r.version < 10 {
+		return nil
+	}
+	line := bytes.TrimRight(r.line, " ")
+	return line[bytes.LastIndexByte(line, ' ')+1:]
 }
 
 // A namedCapture is a group of a regular expression that has a name.
@@ -143,7 +175,11 @@ func (r *Request) Field(name string) []byte {
 
 // EachField calls f for each header field in the order and the spelling in which
 // the client sent them.
-func (r *Request) EachField(f func(name, value []byte)) { forEachField(r.Head.RawHeaders(), f) }
+func (r *Request) EachField(f func(name, value []byte)) {
+	for fs := fieldsOf(r.Head.RawHeaders()); fs.next(); {
+		f(fs.name, fs.value)
+	}
+}
 
 // RemoteAddr is the client's address without port; "unix:" for a unix socket.
 func (r *Request) RemoteAddr() string { return r.c.peer.Text() }

@@ -89,8 +89,12 @@ func (o *Response) HeadSent() bool { return o.head }
 // BodyBytes is how many bytes of content went out, framing not counted.
 func (o *Response) BodyBytes() int64 { return o.bodyLen }
 
-// BytesSent is everything that went out: head, content, framing.
-func (o *Response) BytesSent() int64 { return o.headLen + o.wireLen }
+// BytesSent is everything of the response that was written to the client: heads,
+// content, framing.
+func (o *Response) BytesSent() int64 { return o.r.c.sent - o.r.sentBefore }
+
+// whole reports whether all of the response was written.
+func (o *Response) whole() bool { return o.ended && o.r.c.broken == nil }
 
 // Chunked reports whether the body is sent in chunks.
 func (o *Response) Chunked() bool { return o.chunked }
@@ -188,14 +192,11 @@ func (o *Response) appendHead(b []byte) []byte {
 	if o.chunked {
 		b = append(b, "Transfer-Encoding: chunked\r\n"...)
 	}
-	switch {
-	case o.Upgraded:
-		b = append(b, "Connection: upgrade\r\n"...)
-	case r.keepalive:
-		b = append(b, "Connection: keep-alive\r\n"...)
+	b = append(b, "Connection: "...)
+	b = append(b, o.connection()...)
+	b = append(b, "\r\n"...)
+	if r.keepalive && !o.Upgraded {
 		b = append(b, r.core().keepaliveLine...)
-	default:
-		b = append(b, "Connection: close\r\n"...)
 	}
 	b = appendField(b, "ETag", o.ETag)
 	for i := range o.Fields {

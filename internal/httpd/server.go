@@ -246,7 +246,7 @@ func (s *Server) accepted(l *listener, fd int, sa unix.Sockaddr) {
 		s.log.Error("accept a connection", "err", err)
 		return
 	}
-	c := &conn{transport: t, srv: s, ln: l, peer: p, number: s.numbers.Add(1)}
+	c := &conn{transport: t, srv: s, ln: l, peer: p, number: s.numbers.Add(1), since: time.Now()}
 	if !s.remember(c) {
 		s.stats.refused()
 		_ = t.Close()

@@ -55,7 +55,7 @@ func Compile(c *conf.Config, modules []Module, product string) (*Site, error) {
 	if b.HTTP == nil {
 		return site, nil
 	}
-	for name, v := range coreVariables() {
+	for name, v := range coreVariables(product) {
 		b.vars.add(name, v)
 	}
 	for _, m := range modules {

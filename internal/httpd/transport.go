@@ -37,6 +37,7 @@ type transport struct {
 	sendFD  int
 	sendOff int64
 	sendN   int
+	sent    int64 // bytes written so far
 
 	onFill, onRead, onWrite, onSendfile func(fd uintptr) bool
 }
@@ -263,6 +264,7 @@ func (t *transport) tryWrite(fd uintptr) bool {
 		return true
 	}
 	t.write.n = n
+	t.sent += int64(n)
 	k := min(n, len(t.src))
 	t.src, t.src2 = t.src[k:], t.src2[n-k:]
 	return true
@@ -289,6 +291,7 @@ func (t *transport) trySendfile(fd uintptr) bool {
 		t.write.err = io.ErrUnexpectedEOF
 	}
 	t.write.n = max(n, 0)
+	t.sent += int64(t.write.n)
 	return true
 }
 

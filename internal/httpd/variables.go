@@ -1,22 +1,102 @@
 package httpd
 
-import "strconv"
+import (
+	"os"
+	"strconv"
+	"strings"
+)
 
-// coreVariables are the variables of the HTTP core module.
-func coreVariables() map[string]Variable {
+// coreVariables are the variables of the HTTP core module. product is the name and
+// version of this server.
+func coreVariables(product string) map[string]Variable {
+	all := map[string]Variable{}
+	for _, some := range []map[string]Variable{
+		uriVariables(), fieldVariables(), bodyVariables(), connVariables(), processVariables(product),
+		responseVariables(), timeVariables(), absentVariables(),
+	} {
+		for name, v := range some {
+			all[name] = v
+		}
+	}
+	return all
+}
+
+// uriVariables tell what is asked for.
+func uriVariables() map[string]Variable {
+	uri := func(r *Request, _ string, dst []byte) ([]byte, bool) {
+		return append(dst, r.URI...), r.Head.RequestURI() != nil
+	}
+	args := func(r *Request, _ string, dst []byte) ([]byte, bool) {
+		return append(dst, r.Args...), len(r.Args) > 0
+	}
 	return map[string]Variable{
-		"uri": func(r *Request, _ string, dst []byte) ([]byte, bool) { return append(dst, r.URI...), true },
+		"uri":          uri,
+		"document_uri": uri,
+		"args":         args,
+		"query_string": args,
+		"arg_":         argVariable,
+		"is_args": func(r *Request, _ string, dst []byte) ([]byte, bool) {
+			if len(r.Args) > 0 {
+				dst = append(dst, '?')
+			}
+			return dst, true
+		},
+		"request": func(r *Request, _ string, dst []byte) ([]byte, bool) {
+			n := len(dst)
+			dst = r.AppendRequestLine(dst)
+			return dst, len(dst) > n
+		},
 		"request_uri": func(r *Request, _ string, dst []byte) ([]byte, bool) {
-			return append(dst, r.Head.RequestURI()...), true
+			return append(dst, r.rawURI...), len(r.rawURI) > 0
 		},
-		"args": func(r *Request, _ string, dst []byte) ([]byte, bool) { return append(dst, r.Args...), true },
-		"host": func(r *Request, _ string, dst []byte) ([]byte, bool) { return r.appendHost(dst), true },
-		"remote_addr": func(r *Request, _ string, dst []byte) ([]byte, bool) {
-			return append(dst, r.RemoteAddr()...), true
+		"request_method": func(r *Request, _ string, dst []byte) ([]byte, bool) {
+			return append(dst, r.method()...), len(r.method()) > 0
 		},
-		"status": func(r *Request, _ string, dst []byte) ([]byte, bool) {
-			return strconv.AppendInt(dst, int64(r.Out.Status), 10), true
+		"server_protocol": func(r *Request, _ string, dst []byte) ([]byte, bool) {
+			p := r.protocol()
+			return append(dst, p...), len(p) > 0
 		},
+		"scheme":           literal("http"),
+		"https":            literal(""),
+		"host":             func(r *Request, _ string, dst []byte) ([]byte, bool) { return r.appendHost(dst), true },
+		"server_name":      func(r *Request, _ string, dst []byte) ([]byte, bool) { return append(dst, r.Server.Name...), true },
+		"document_root":    func(r *Request, _ string, dst []byte) ([]byte, bool) { return r.AppendRoot(dst), true },
+		"realpath_root":    realpathVariable,
+		"request_filename": func(r *Request, _ string, dst []byte) ([]byte, bool) { return r.AppendPath(dst, r.URI), true },
+		"request_id":       requestIDVariable,
+		"remote_user":      remoteUserVariable,
+		"limit_rate":       limitRateVariable,
+	}
+}
+
+// processVariables are the same for every request.
+func processVariables(product string) map[string]Variable {
+	_, version, _ := strings.Cut(product, "/")
+	hostname, _ := os.Hostname()
+	return map[string]Variable{
+		"nginx_version": literal(version),
+		"hostname":      literal(strings.ToLower(hostname)),
+		"pid":           literal(strconv.Itoa(os.Getpid())),
+	}
+}
+
+// literal is a variable that never varies.
+func literal(value string) Variable {
+	return func(_ *Request, _ string, dst []byte) ([]byte, bool) { return append(dst, value...), true }
+}
+
+// absentVariables are known and have no value here: there is no PROXY protocol,
+// bodies are not spooled to files that a request could name, and no trailer is
+// sent.
+func absentVariables() map[string]Variable {
+	absent := func(_ *Request, _ string, dst []byte) ([]byte, bool) { return dst, false }
+	return map[string]Variable{
+		"proxy_protocol_addr":        absent,
+		"proxy_protocol_port":        absent,
+		"proxy_protocol_server_addr": absent,
+		"proxy_protocol_server_port": absent,
+		"request_body_file":          absent,
+		"sent_trailer_":              absent,
 	}
 }
 
@@ -26,4 +106,23 @@ func (r *Request) appendHost(dst []byte) []byte {
 		return append(dst, r.Host...)
 	}
 	return append(dst, r.Server.Name...)
+}
+
+// argVariable is $arg_name: the first argument of that name, in any case, as it
+// was sent.
+func argVariable(r *Request, name string, dst []byte) ([]byte, bool) {
+	name = name[len("arg_"):]
+	args := r.Args
+	for len(args) > 0 {
+		arg := args
+		if i := indexByte(args, '&'); i >= 0 {
+			arg, args = args[:i], args[i+1:]
+		} else {
+			args = nil
+		}
+		if len(arg) > len(name) && arg[len(name)] == '=' && equalFold(arg[:len(name)], name) {
+			return append(dst, arg[len(name)+1:]...), true
+		}
+	}
+	return dst, false
 }

@@ -1,0 +1,207 @@
+package httpd
+
+import "bytes"
+
+// A requestLine is the first line of a request, taken apart.
+type requestLine struct {
+	method, target, protocol []byte
+	version                  int // 9 for HTTP/0.9, 10 for HTTP/1.0, 11 for HTTP/1.1 and above
+}
+
+// scanRequestLine takes a line without its line end apart. The status is 0, or
+// what nginx answers to such a line.
+func scanRequestLine(line []byte) (l requestLine, status int) {
+	n := 0
+	for n < len(line) && (line[n] >= 'A' && line[n] <= 'Z' || line[n] == '_' || line[n] == '-') {
+		n++
+	}
+	if n == 0 || n == len(line) || line[n] != ' ' {
+		return l, 400
+	}
+	l.method = line[:n]
+	rest := bytes.TrimLeft(line[n:], " ")
+	end := bytes.IndexByte(rest, ' ')
+	if end < 0 {
+		end = len(rest)
+	}
+	l.target, rest = rest[:end], bytes.TrimLeft(rest[end:], " ")
+	for _, c := range l.target {
+		if c < ' ' || c == 0x7f {
+			return l, 400
+		}
+	}
+	if len(rest) == 0 {
+		l.version = 9
+		if string(l.method) != "GET" {
+			return l, 400
+		}
+		return l, checkTarget(l.target)
+	}
+	l.protocol = bytes.TrimRight(rest, " ")
+	if status := checkTarget(l.target); status != 0 {
+		return l, status
+	}
+	l.version, status = scanVersion(l.protocol)
+	return l, status
+}
+
+// scanVersion reads "HTTP/1.1".
+func scanVersion(p []byte) (version, status int) {
+	digits, ok := bytes.CutPrefix(p, []byte("HTTP/"))
+	if !ok || len(digits) == 0 || digits[0] < '1' || digits[0] > '9' {
+		return 0, 400
+	}
+	if digits[0] != '1' {
+		return 0, 505
+	}
+	switch {
+	case len(digits) > 1 && digits[1] >= '0' && digits[1] <= '9':
+		return 0, 505
+	case len(digits) < 3 || digits[1] != '.':
+		return 0, 400
+	}
+	minor := 0
+	for _, c := range digits[2:] {
+		if c < '0' || c > '9' || minor > 99 {
+			return 0, 400
+		}
+		minor = minor*10 + int(c-'0')
+	}
+	if minor == 0 {
+		return 10, 0
+	}
+	return 11, 0
+}
+
+// checkTarget refuses a target that nginx's parser refuses: neither a path nor an
+// absolute URI.
+func checkTarget(t []byte) (status int) {
+	if len(t) > 0 && t[0] == '/' {
+		return 0
+	}
+	if host, _, _, err := splitTarget(t); err != nil || !authority(host) {
+		return 400
+	}
+	return 0
+}
+
+// authority reports whether host, of an absolute URI, is made of what nginx
+// accepts there: a name, an address, or an IPv6 literal, and a port.
+func authority(host []byte) bool {
+	i := 0
+	if len(host) > 0 && host[0] == '[' {
+		if i = bytes.IndexByte(host, ']') + 1; i < 3 {
+			return false
+		}
+	}
+	for ; i < len(host) && host[i] != ':'; i++ {
+		c := host[i]
+		if c != '.' && c != '-' && (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') {
+			return false
+		}
+	}
+	for i++; i < len(host); i++ {
+		if host[i] < '0' || host[i] > '9' {
+			return false
+		}
+	}
+	return len(host) > 0 && host[0] != ':'
+}
+
+// A fieldKind says how well a field's line is formed.
+type fieldKind uint8
+
+const (
+	fieldGood fieldKind = iota
+	// fieldIgnored: the name has characters that no name has. nginx drops such a
+	// field and goes on (ignore_invalid_headers).
+	fieldIgnored
+	// fieldBroken: two parsers could see two different things in it. 400.
+	fieldBroken
+)
+
+// scanField takes one line of a head, with its line end, apart. underscores says
+// that names may have them.
+func scanField(line []byte, underscores bool) (name, value []byte, kind fieldKind) {
+	line = line[:len(line)-1]
+	for len(line) > 0 && line[len(line)-1] == '\r' {
+		line = line[:len(line)-1]
+	}
+	colon := -1
+	for i, c := range line {
+		switch class := nameClass[c]; {
+		case class == nameChar:
+		case class == nameEnd && i > 0:
+			colon = i
+		case class == nameUnderscore:
+			if !underscores {
+				kind = fieldIgnored
+			}
+		case class == nameControl:
+			return nil, nil, fieldBroken
+		default:
+			kind = fieldIgnored
+		}
+		if colon >= 0 {
+			break
+		}
+	}
+	if colon < 0 { // nginx: a name with an empty value
+		return line, nil, kind
+	}
+	value = line[colon+1:]
+	if bytes.IndexByte(value, 0) >= 0 || bytes.IndexByte(value, '\r') >= 0 {
+		return nil, nil, fieldBroken
+	}
+	return line[:colon], bytes.Trim(value, " "), kind
+}
+
+// What a byte means in a field's name.
+const (
+	nameOther byte = iota
+	nameChar
+	nameEnd
+	nameUnderscore
+	nameControl
+)
+
+var nameClass = func() (class [256]byte) {
+	for c := range class {
+		switch {
+		case c >= '0' && c <= '9', c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c == '-':
+			class[c] = nameChar
+		case c == ':':
+			class[c] = nameEnd
+		case c == '_':
+			class[c] = nameUnderscore
+		case c <= ' ' || c == 0x7f:
+			class[c] = nameControl
+		}
+	}
+	return class
+}()
+
+// A fieldIter walks the header fields of a raw head that was accepted before.
+type fieldIter struct {
+	raw         []byte
+	name, value []byte
+}
+
+func fieldsOf(raw []byte) fieldIter { return fieldIter{raw: raw} }
+
+// next moves to the next field, in the order and the spelling of the client.
+func (f *fieldIter) next() bool {
+	for len(f.raw) > 0 {
+		line := f.raw
+		if i := bytes.IndexByte(f.raw, '\n'); i >= 0 {
+			line, f.raw = f.raw[:i], f.raw[i+1:]
+		} else {
+			f.raw = nil
+		}
+		if colon := bytes.IndexByte(line, ':'); colon > 0 {
+			f.name, f.value = line[:colon], bytes.Trim(line[colon+1:], " \r")
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,185 @@
+package httpd
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"path/filepath"
+	"strconv"
+
+	"github.com/baton-deploy/baton/internal/conf"
+)
+
+func indexByte(b []byte, c byte) int { return bytes.IndexByte(b, c) }
+
+// fieldVariables are the header fields of the request.
+func fieldVariables() map[string]Variable {
+	return map[string]Variable{
+		"http_":        fieldVariable,
+		"http_host":    knownField("Host"),
+		"http_cookie":  func(r *Request, _ string, dst []byte) ([]byte, bool) { return r.joinFields("cookie", "; ", dst) },
+		"cookie_":      cookieVariable,
+		"content_type": knownField("Content-Type"),
+		"content_length": func(r *Request, _ string, dst []byte) ([]byte, bool) {
+			if v := r.Head.Peek("Content-Length"); len(v) > 0 {
+				return append(dst, v...), true
+			}
+			if r.body.length == chunkedBody && r.body.err != nil {
+				return strconv.AppendInt(dst, r.body.read, 10), true
+			}
+			return dst, false
+		},
+	}
+}
+
+// knownField is the variable of a field that fasthttp keeps by name and of which a
+// request has at most one.
+func knownField(name string) Variable {
+	return func(r *Request, _ string, dst []byte) ([]byte, bool) {
+		v := r.Field(name)
+		return append(dst, v...), len(v) > 0
+	}
+}
+
+// fieldVariable is $http_name: the fields of that name, underscores for dashes,
+// joined by commas.
+func fieldVariable(r *Request, name string, dst []byte) ([]byte, bool) {
+	return r.joinFields(name[len("http_"):], ", ", dst)
+}
+
+// joinFields appends the values of all fields whose name is name when it is
+// lower-cased and its dashes are made underscores.
+func (r *Request) joinFields(name, between string, dst []byte) ([]byte, bool) {
+	found := false
+	for fs := fieldsOf(r.Head.RawHeaders()); fs.next(); {
+		if !isVariableName(fs.name, name) {
+			continue
+		}
+		if found {
+			dst = append(dst, between...)
+		}
+		dst = append(dst, fs.value...)
+		found = true
+	}
+	return dst, found
+}
+
+// isVariableName reports whether field is called name in a variable.
+func isVariableName(field []byte, name string) bool {
+	if len(field) != len(name) {
+		return false
+	}
+	for i, c := range field {
+		switch {
+		case c >= 'A' && c <= 'Z':
+			c |= 0x20
+		case c == '-':
+			c = '_'
+		}
+		if c != name[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// cookieVariable is $cookie_name: the first cookie of that name, in any case.
+func cookieVariable(r *Request, name string, dst []byte) ([]byte, bool) {
+	name = name[len("cookie_"):]
+	for fs := fieldsOf(r.Head.RawHeaders()); fs.next(); {
+		if !equalFold(fs.name, "cookie") {
+			continue
+		}
+		if v, ok := cookie(fs.value, name); ok {
+			return append(dst, v...), true
+		}
+	}
+	return dst, false
+}
+
+// cookie finds one cookie in the value of a Cookie field, as nginx does: a comma
+// may stand where a semicolon belongs.
+func cookie(list []byte, name string) ([]byte, bool) {
+	for len(list) > 0 {
+		if len(list) > len(name) && equalFold(list[:len(name)], name) {
+			if v := bytes.TrimLeft(list[len(name):], " "); len(v) > 0 && v[0] == '=' {
+				v = bytes.TrimLeft(v[1:], " ")
+				if end := bytes.IndexByte(v, ';'); end >= 0 {
+					v = v[:end]
+				}
+				return v, true
+			}
+		}
+		i := bytes.IndexAny(list, ";,")
+		if i < 0 {
+			break
+		}
+		list = bytes.TrimLeft(list[i+1:], " ")
+	}
+	return nil, false
+}
+
+// bodyVariables tell of the request's body.
+func bodyVariables() map[string]Variable {
+	return map[string]Variable{
+		bodyVariable: func(r *Request, _ string, dst []byte) ([]byte, bool) {
+			return append(dst, r.body.kept...), len(r.body.kept) > 0
+		},
+		"request_length": func(r *Request, _ string, dst []byte) ([]byte, bool) {
+			return strconv.AppendInt(dst, r.headSize+r.body.wire, 10), true
+		},
+	}
+}
+
+// bodyVariable is the variable for which bodies are kept in memory while they are
+// read, if the configuration uses it.
+const bodyVariable = "request_body"
+
+// requestIDVariable is $request_id: 16 random bytes, the same for the whole of a
+// request.
+func requestIDVariable(r *Request, _ string, dst []byte) ([]byte, bool) {
+	if !r.hasID {
+		_, _ = rand.Read(r.id[:]) // it never fails
+		r.hasID = true
+	}
+	return hex.AppendEncode(dst, r.id[:]), true
+}
+
+// remoteUserVariable is $remote_user: the name given with HTTP's basic
+// authentication, checked or not.
+func remoteUserVariable(r *Request, _ string, dst []byte) ([]byte, bool) {
+	scheme, code, ok := bytes.Cut(r.Head.Peek("Authorization"), []byte(" "))
+	if !ok || !equalFold(scheme, "basic") {
+		return dst, false
+	}
+	n := len(dst)
+	dst, err := base64.StdEncoding.AppendDecode(dst, bytes.TrimLeft(code, " "))
+	if err != nil {
+		return dst[:n], false
+	}
+	i := bytes.IndexByte(dst[n:], ':')
+	if i <= 0 {
+		return dst[:n], false
+	}
+	return dst[:n+i], true
+}
+
+// realpathVariable is $realpath_root: the root without symbolic links.
+func realpathVariable(r *Request, _ string, dst []byte) ([]byte, bool) {
+	path, err := filepath.EvalSymlinks(string(r.AppendRoot(nil)))
+	if err != nil {
+		r.Log(levelCrit, "realpath() failed", err)
+		return dst, false
+	}
+	return append(dst, path...), true
+}
+
+// limitRateVariable is $limit_rate in bytes per second.
+func limitRateVariable(r *Request, _ string, dst []byte) ([]byte, bool) {
+	rate := int64(0)
+	if text, ok := r.core().limitRate.Static(); ok && text != "" {
+		rate, _ = conf.ParseSize(text)
+	}
+	return strconv.AppendInt(dst, rate, 10), true
+}

@@ -9,18 +9,18 @@ const (
 	// maxIncludes bounds how deep files include each other. nginx has no bound and
 	// ends a loop when it is out of descriptors.
 	maxIncludes = 100
-	// maxStatements bounds the configuration with all includes in place: a few files
-	// that include each other several times grow exponentially.
-	maxStatements = 1 << 20
+	// maxIncluded bounds how many times files are included in all: a few that include
+	// each other several times grow exponentially.
+	maxIncluded = 50_000
 )
 
 // A checker puts included files in place and holds every directive against the
 // table, in the order of the text, as nginx does: the first fault wins.
 type checker struct {
-	table      *Table
-	config     *Config
-	includes   int // depth of files
-	statements int
+	table  *Table
+	config *Config
+	depth  int // of files that are being read
+	left   int // how many more files may be included
 }
 
 // run fills in c.config.Root.
@@ -65,7 +65,10 @@ func (b *blockCheck) text(name string, text []byte) error {
 
 // include adds those of a file; by is the directive that names it, nil for none.
 func (b *blockCheck) include(name string, by *Directive) error {
-	if b.includes == maxIncludes {
+	if b.left--; b.left < 0 {
+		return Errorf(by, `too many included files, the last is "%s"`, name)
+	}
+	if b.depth == maxIncludes {
 		return Errorf(by, `files include each other more than %d deep, the last is "%s"`, maxIncludes, name)
 	}
 	text, err := b.config.files.read(name, true)
@@ -75,16 +78,13 @@ func (b *blockCheck) include(name string, by *Directive) error {
 		}
 		return Errorf(by, "%s", err.Error())
 	}
-	b.includes++
-	defer func() { b.includes-- }()
+	b.depth++
+	defer func() { b.depth-- }()
 	return b.text(name, text)
 }
 
 func (b *blockCheck) directives(ds []*Directive) error {
 	for _, d := range ds {
-		if b.statements++; b.statements > maxStatements {
-			return Errorf(d, "more than %d directives", maxStatements)
-		}
 		add := b.directive
 		if b.free {
 			add = b.entry

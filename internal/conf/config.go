@@ -129,7 +129,7 @@ func load(t *Table, r *reader) (*Config, error) {
 	c := &Config{files: r, options: r.options().withDefaults(), Snapshot: r.into}
 	c.File = under(c.options.Prefix, c.options.File)
 	c.AccessLog = c.Abs(c.options.AccessLog)
-	ch := &checker{table: t, config: c}
+	ch := &checker{table: t, config: c, left: maxIncluded}
 	if err := ch.run(); err != nil {
 		return nil, err
 	}

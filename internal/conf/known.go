@@ -60,6 +60,7 @@ func addOns() []addOn {
 		{"the headers-more module", crossplane.MatchHeadersMoreLatest},
 		{"the geoip2 module", crossplane.MatchGeoip2Latest},
 		{"the OpenTelemetry module", crossplane.MatchOtelLatest},
+		{"its older releases", crossplane.MatchOss124},
 		{"NGINX App Protect", crossplane.MatchAppProtectWAFv5},
 		{"NGINX Plus", crossplane.MatchNginxPlusLatest},
 	}

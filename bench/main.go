@@ -1,0 +1,107 @@
+// Command bench measures Baton beside a real nginx on the same machine, in one
+// run, alternating, and prints ratios: absolute figures of a shared machine say
+// little, the ratio of two servers under the same load says much.
+//
+//	bench [-rounds N] [-seconds S] [-only REGEXP] [-write FILE]
+//
+// Each server gets one core by taskset; wrk, and for the proxy cases the
+// backend, a second nginx, get the other. Both servers read the same nginx.conf.
+// It needs two cores, nginx, wrk and taskset, and leaves nothing running.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"regexp"
+	"syscall"
+	"time"
+
+	"github.com/baton-deploy/baton/internal/testbed"
+	"github.com/baton-deploy/baton/internal/testbed/tree"
+)
+
+// options are the command line's.
+type options struct {
+	rounds int
+	time   time.Duration
+	only   *regexp.Regexp
+	write  string
+	baton  string
+}
+
+func main() {
+	if status, wasRoot := tree.Main(); wasRoot {
+		os.Exit(status)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run returns the exit status: 0 measured, 1 failed, 2 misuse.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	var o options
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.IntVar(&o.rounds, "rounds", 3, "how `often` each server is measured; the median counts")
+	flags.DurationVar(&o.time, "time", 5*time.Second, "how `long` each measurement takes")
+	only := flags.String("only", "", "`regexp` of the cases to measure")
+	flags.StringVar(&o.write, "write", "", "Markdown `file` to put the tables into, between its markers")
+	flags.StringVar(&o.baton, "baton", "", "measure this `binary` instead of building one")
+	if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
+		return 2
+	}
+	var err error
+	if o.only, err = regexp.Compile(*only); err != nil {
+		fmt.Fprintf(stderr, "bench: %v\n", err)
+		return 2
+	}
+	if err := measure(ctx, o, stdout, stderr); err != nil {
+		fmt.Fprintf(stderr, "bench: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+// measure runs everything and prints the report.
+func measure(ctx context.Context, o options, stdout, progress io.Writer) error {
+	for _, need := range []string{"nginx", "wrk", "taskset"} {
+		if _, err := exec.LookPath(need); err != nil {
+			return fmt.Errorf("%w (apt-get install nginx wrk util-linux)", err)
+		}
+	}
+	if o.baton == "" {
+		fmt.Fprintln(progress, "building baton")
+		var err error
+		if o.baton, err = testbed.Build(ctx, "bench"); err != nil {
+			return err
+		}
+	}
+	tr, err := tree.Plant()
+	if err != nil {
+		return err
+	}
+	r, err := runCases(ctx, o, tr, progress)
+	if err == nil {
+		err = r.lifecycle(ctx, o, tr, progress)
+	}
+	if left, uprootErr := tr.Uproot(); uprootErr != nil {
+		err = errors.Join(err, uprootErr)
+	} else if len(left) > 0 && err == nil {
+		err = fmt.Errorf("%d processes were left running: %v", len(left), left)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprint(stdout, r.Markdown())
+	if o.write != "" {
+		return r.writeInto(o.write)
+	}
+	return nil
+}

@@ -1,0 +1,97 @@
+package upstream
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/baton-deploy/baton/internal/httpd"
+	"golang.org/x/sys/unix"
+)
+
+// A Conn is a connection to a server. It belongs to one goroutine.
+type Conn struct {
+	*httpd.Socket
+	// Reused says that it was taken from the cache: the server may close it at the
+	// very moment of the next request.
+	Reused bool
+
+	peer     *Peer
+	requests int
+	opened   time.Time
+	since    time.Time // idle since
+}
+
+// DialOptions are what proxy_bind and its kin ask for.
+type DialOptions struct {
+	Timeout   time.Duration
+	Bind      unix.Sockaddr // nil: the kernel chooses
+	KeepAlive bool          // SO_KEEPALIVE
+}
+
+// Dial connects to p. The error is [httpd.ErrTimeout] or wraps an errno.
+func Dial(p *Peer, o *DialOptions) (*Conn, error) {
+	fd, err := unix.Socket(p.family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	err = prepare(fd, p, o)
+	if err == nil {
+		err = unix.Connect(fd, p.addr)
+	}
+	pending := errors.Is(err, unix.EINPROGRESS)
+	if err != nil && !pending {
+		_ = unix.Close(fd)
+		return nil, err
+	}
+	s, err := httpd.NewSocket(fd, "upstream")
+	if err != nil {
+		return nil, fmt.Errorf("poll upstream socket: %w", err)
+	}
+	if pending {
+		if err := s.WaitConnected(o.Timeout); err != nil {
+			_ = s.Close()
+			return nil, err
+		}
+	}
+	return &Conn{Socket: s, peer: p, opened: time.Now()}, nil
+}
+
+// prepare sets what must be set before connect(2).
+func prepare(fd int, p *Peer, o *DialOptions) error {
+	if p.family != unix.AF_UNIX {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+			return os.NewSyscallError("setsockopt", err)
+		}
+		if o.Bind != nil {
+			if err := unix.Bind(fd, o.Bind); err != nil {
+				return os.NewSyscallError("bind", err)
+			}
+		}
+	}
+	if o.KeepAlive {
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1); err != nil {
+			return os.NewSyscallError("setsockopt", err)
+		}
+	}
+	return nil
+}
+
+// Used counts a request on the connection.
+func (c *Conn) Used() { c.requests++ }
+
+// Take returns an idle connection to p from the group's cache, or nil.
+func (g *Group) Take(p *Peer) *Conn {
+	if g.pool == nil {
+		return nil
+	}
+	return g.pool.take(p)
+}
+
+// Keep puts c, on which nothing is under way, into the group's cache, or closes it.
+func (g *Group) Keep(c *Conn) {
+	if g.pool == nil || !g.pool.keep(c) {
+		c.Drop()
+	}
+}

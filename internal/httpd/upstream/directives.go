@@ -1,0 +1,32 @@
+package upstream
+
+import "github.com/baton-deploy/baton/internal/conf"
+
+// directives are those of nginx's upstream modules and of its resolver.
+func directives() []conf.Spec {
+	const hsl = conf.HTTPServerLocation
+	in := func(name string, lo, hi int) conf.Spec {
+		return conf.Spec{Name: name, In: conf.Upstream, Min: lo, Max: hi}
+	}
+	server := in("server", 1, conf.AnyArgs)
+	server.Repeat = true
+	zone := in("zone", 1, 2)
+	zone.Effect, zone.Note = conf.NoEffect, "Each worker keeps its own state of the servers."
+	resolver := conf.Spec{Name: "resolver", In: hsl, Min: 1, Max: conf.AnyArgs,
+		Note: "Answers are kept for 5 seconds unless valid= says otherwise: the time that the answer itself names is not known."}
+	return []conf.Spec{
+		{Name: "upstream", In: conf.HTTP, Min: 1, Max: 1, Block: true, Inner: conf.Upstream, Repeat: true},
+		server,
+		in("least_conn", 0, 0),
+		in("ip_hash", 0, 0),
+		in("hash", 1, 2),
+		in("random", 0, 2),
+		in("keepalive", 1, 1),
+		in("keepalive_requests", 1, 1),
+		in("keepalive_timeout", 1, 1),
+		in("keepalive_time", 1, 1),
+		zone,
+		resolver,
+		{Name: "resolver_timeout", In: hsl, Min: 1, Max: 1},
+	}
+}

@@ -1,0 +1,27 @@
+// Package upstream is nginx's upstream modules: groups of servers, the choice of
+// one for each try of a request (round robin, least_conn, ip_hash, hash, random),
+// the account of failures, connections to servers and the cache of idle ones. It
+// does not know what protocol is spoken over a connection.
+//
+// # Connections
+//
+// A connection is a raw non-blocking socket on the runtime's poller, not
+// fasthttp's HostClient or net/http's Transport. Those hide the connection:
+// there would be no time-out for each phase, no say in when a request may be
+// sent to the next server, no tunnel, and nothing that could be moved to another
+// process. An idle connection holds neither a goroutine nor a buffer; whether it
+// is still good is asked when it is taken from the cache, and once a second for
+// all.
+//
+// # Names
+//
+// Host names of servers are resolved when the configuration is compiled, all of
+// their addresses are used, and they stay until the next load, as in nginx. A
+// master resolves them to check the configuration and each worker when it starts.
+// Only names in proxy_pass with variables are resolved later, by "resolver".
+//
+// # State
+//
+// Weights, failures and numbers of connections are a worker's own, as in nginx
+// without "zone". "zone" is accepted; with one worker it makes no difference.
+package upstream

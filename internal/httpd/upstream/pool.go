@@ -1,0 +1,133 @@
+package upstream
+
+import (
+	"sync"
+	"time"
+)
+
+// A pool is a group's cache of idle connections, at most size of them. The one
+// that was used last is used next; the one that was idle longest makes room.
+type pool struct {
+	size     int
+	requests int           // on one connection
+	idle     time.Duration // 0 closes it at the next sweep
+	age      time.Duration
+
+	// mu guards what follows. It is a leaf.
+	mu     sync.Mutex
+	conns  []*Conn // idle longest first
+	sweeps *time.Timer
+	closed bool
+}
+
+// sweepEvery is how often idle connections are looked through.
+const sweepEvery = time.Second
+
+// take returns the connection to p that was used last and still lives.
+func (pl *pool) take(p *Peer) *Conn {
+	for {
+		c := pl.pop(p)
+		if c == nil {
+			return nil
+		}
+		if c.Idle() {
+			c.Reused = true
+			return c
+		}
+		c.Drop()
+	}
+}
+
+func (pl *pool) pop(p *Peer) *Conn {
+	pl.mu.Lock()
+	defer pl.mu.Unlock()
+	for i := len(pl.conns) - 1; i >= 0; i-- {
+		if c := pl.conns[i]; c.peer == p {
+			pl.remove(i)
+			return c
+		}
+	}
+	return nil
+}
+
+// remove takes connection i out. pl.mu must be held.
+func (pl *pool) remove(i int) {
+	last := len(pl.conns) - 1
+	copy(pl.conns[i:], pl.conns[i+1:])
+	pl.conns[last] = nil
+	pl.conns = pl.conns[:last]
+}
+
+// keep reports whether it took c.
+func (pl *pool) keep(c *Conn) bool {
+	now := time.Now()
+	if c.requests >= pl.requests || now.Sub(c.opened) > pl.age || len(c.Buffered()) > 0 {
+		return false
+	}
+	c.Release()
+	c.since = now
+	var old *Conn
+	pl.mu.Lock()
+	if pl.closed {
+		pl.mu.Unlock()
+		return false
+	}
+	if len(pl.conns) >= pl.size {
+		old = pl.conns[0]
+		pl.remove(0)
+	}
+	pl.conns = append(pl.conns, c)
+	if pl.sweeps == nil {
+		pl.sweeps = time.AfterFunc(min(sweepEvery, max(pl.idle, time.Millisecond)), pl.sweep)
+	}
+	pl.mu.Unlock()
+	if old != nil {
+		old.Drop()
+	}
+	return true
+}
+
+// sweep closes connections that were idle for too long or that the server closed.
+// It runs again while there are any.
+func (pl *pool) sweep() {
+	pl.mu.Lock()
+	defer pl.mu.Unlock()
+	now := time.Now()
+	kept := pl.conns[:0]
+	for _, c := range pl.conns {
+		if now.Sub(c.since) >= pl.idle || !c.Idle() {
+			c.Drop()
+			continue
+		}
+		kept = append(kept, c)
+	}
+	clear(pl.conns[len(kept):])
+	pl.conns = kept
+	if len(kept) == 0 || pl.closed {
+		pl.sweeps = nil
+		return
+	}
+	pl.sweeps.Reset(sweepEvery)
+}
+
+// close closes all connections and keeps none from now on.
+func (pl *pool) close() {
+	pl.mu.Lock()
+	defer pl.mu.Unlock()
+	pl.closed = true
+	for _, c := range pl.conns {
+		c.Drop()
+	}
+	pl.conns = nil
+	if pl.sweeps != nil {
+		pl.sweeps.Stop()
+		pl.sweeps = nil
+	}
+}
+
+// len is how many connections are idle.
+func (pl *pool) len() int {
+	pl.mu.Lock()
+	defer pl.mu.Unlock()
+	return len(pl.conns)
+}

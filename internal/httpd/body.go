@@ -1,10 +1,8 @@
 package httpd
 
 import (
-	"bufio"
 	"errors"
 	"io"
-	"net/http/httputil"
 	"time"
 )
 
@@ -29,8 +27,7 @@ type Body struct {
 	read    int64 // bytes of content so far
 	limit   int64 // client_max_body_size, 0 for none
 	timeout time.Duration
-	chunks  io.Reader
-	br      *bufio.Reader
+	chunks  chunks
 	err     error
 	asked   bool   // 100 Continue was sent or is not wanted
 	wire    int64  // bytes read, framing included
@@ -68,10 +65,29 @@ func (b *Body) Read(p []byte) (int, error) {
 		b.err = ErrBodyTooLarge
 		return 0, b.err
 	}
+	if b.keep > 0 {
+		b.keepSome(p[:n])
+	}
 	if n > 0 && b.err == io.EOF {
 		return n, nil
 	}
 	return n, b.err
+}
+
+// keepSome keeps content for $request_body, unless there is more than the buffer
+// of a body would hold: then there is no value.
+func (b *Body) keepSome(p []byte) {
+	if b.read > b.keep {
+		b.keep, b.kept = 0, b.kept[:0]
+		return
+	}
+	b.kept = append(b.kept, p...)
+}
+
+// expecting reports whether the client waits for our word before it sends a body.
+func (b *Body) expecting() bool {
+	r := b.r
+	return !b.asked && r.version >= 11 && equalFold(r.Head.Peek("Expect"), "100-continue")
 }
 
 // expect sends 100 Continue if the client waits for it before it sends the body.
@@ -79,17 +95,21 @@ func (b *Body) expect() error {
 	if b.asked {
 		return nil
 	}
+	wait := b.expecting()
 	b.asked = true
+	if !wait {
+		return nil
+	}
 	c := b.r.c
-	if !b.r.Head.IsHTTP11() || !c.in.empty() || !equalFold(b.r.Head.Peek("Expect"), "100-continue") {
-		return nil
+	out, err := c.outRoom(len(continueLine), b.timeout)
+	if err != nil {
+		return err
 	}
-	if b.left == 0 && b.length != chunkedBody {
-		return nil
-	}
-	c.out = append(c.out, "HTTP/1.1 100 Continue\r\n\r\n"...)
+	c.out = append(out, continueLine...)
 	return c.flush(b.timeout)
 }
+
+const continueLine = "HTTP/1.1 100 Continue\r\n\r\n"
 
 func (b *Body) readPlain(p []byte) (int, error) {
 	if b.left == 0 {
@@ -112,62 +132,49 @@ func (b *Body) raw(p []byte) (int, error) {
 	if !c.in.empty() {
 		n := copy(p, c.in.data())
 		c.in.consume(n)
+		b.wire += int64(n)
 		return n, nil
 	}
 	n, err := c.readInto(p, b.timeout)
-	switch {
-	case err == nil:
-		return n, nil
-	case errors.Is(err, errTimeout):
-		return n, ErrBodyTimeout
-	}
-	c.broken = err
-	return n, ErrBodyBroken
+	b.wire += int64(n)
+	return n, b.failed(err)
 }
 
-// rawReader is a body's bytes as an io.Reader for the chunk decoder.
-type rawReader struct{ b *Body }
-
-func (r rawReader) Read(p []byte) (int, error) { return r.b.raw(p) }
+// failed turns a failed read from the connection into what Read returns.
+func (b *Body) failed(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, errTimeout):
+		return ErrBodyTimeout
+	}
+	b.r.c.broken = err
+	return ErrBodyBroken
+}
 
 func (b *Body) readChunked(p []byte) (int, error) {
-	if b.chunks == nil {
-		b.br = bufio.NewReaderSize(rawReader{b}, bufferPage)
-		b.chunks = httputil.NewChunkedReader(b.br)
-	}
-	n, err := b.chunks.Read(p)
-	switch {
-	case err == nil:
-		return n, nil
-	case err == io.EOF:
-		return n, b.endChunks()
-	case errors.Is(err, ErrBodyTimeout), errors.Is(err, ErrBodyBroken):
-		return n, err
-	}
-	return n, ErrBodyBroken
-}
-
-// endChunks reads the trailer, which is dropped, and puts back what the decoder
-// read too much: the beginning of a pipelined request.
-func (b *Body) endChunks() error {
-	for lines := 0; ; lines++ {
-		line, err := b.br.ReadSlice('\n')
-		if err != nil || lines > maxTrailerLines {
-			return ErrBodyBroken
+	c := b.r.c
+	for b.chunks.state != chunkData {
+		if c.in.empty() {
+			if err := c.fill(&c.in, b.timeout); err != nil {
+				return 0, b.failed(err)
+			}
 		}
-		if len(line) <= 2 && (line[0] == '\n' || line[0] == '\r') {
-			break
+		n, ok := b.chunks.frame(c.in.data())
+		c.in.consume(n)
+		b.wire += int64(n)
+		switch {
+		case !ok:
+			b.r.Log(levelError, "client sent invalid chunked body", nil)
+			return 0, ErrBodyBroken
+		case b.chunks.state == chunkDone:
+			return 0, io.EOF
 		}
 	}
-	rest, _ := b.br.Peek(b.br.Buffered())
-	if len(rest) > 0 {
-		b.r.c.in.putBack(rest)
-	}
-	b.left = 0
-	return io.EOF
+	n, err := b.raw(p[:min(int64(len(p)), b.chunks.size)])
+	b.chunks.took(int64(n))
+	return n, err
 }
-
-const maxTrailerLines = 100
 
 // bodyUnread reports whether content of the request's body is still to come.
 func (r *Request) bodyUnread() bool {
@@ -182,30 +189,20 @@ func (r *Request) discardBody() bool {
 	if !r.bodyUnread() {
 		return true
 	}
-	if b.err != nil {
-		return false
+	if b.err != nil || b.expecting() {
+		return false // nobody knows what the client sends next
 	}
-	if !b.asked && len(r.Head.Peek("Expect")) > 0 {
-		return false // it waits for our word, which was no: nobody knows if it sends
-	}
-	b.limit = 0
+	core := r.core()
+	b.limit, b.keep, b.timeout = 0, 0, core.lingeringTimeout
+	end := time.Now().Add(core.lingeringTime)
 	buf := getBuffer(bufferLarge)
 	defer putBuffer(buf)
 	for {
 		if _, err := b.Read(buf); err != nil {
 			return err == io.EOF
 		}
+		if time.Now().After(end) {
+			return false
+		}
 	}
-}
-
-// putBack puts p before what is not yet consumed.
-func (in *inbuf) putBack(p []byte) {
-	rest := in.data()
-	b := getBuffer(max(len(p)+len(rest), bufferSmall))
-	n := copy(b, p)
-	n += copy(b[n:], rest)
-	if in.b != nil {
-		putBuffer(in.b)
-	}
-	*in = inbuf{b: b, w: n}
 }

@@ -80,7 +80,7 @@ func (r *Request) reset() {
 	r.URI, r.Args, r.Host = r.URI[:0], r.Args[:0], r.Host[:0]
 	r.Server, r.loc, r.c = nil, nil, nil
 	r.Out.reset()
-	r.body = Body{}
+	r.body = Body{kept: r.body.kept[:0]}
 	r.line, r.clean, r.target, r.targetHost = r.line[:0], r.clean[:0], r.target[:0], r.targetHost[:0]
 	r.rawPath, r.rawURI = nil, nil
 	r.version, r.headSize = 0, 0
@@ -257,6 +257,9 @@ func (r *Request) runLocation() int {
 		return 413
 	}
 	r.body.limit, r.body.timeout = core.maxBody, core.clientBodyTimeout
+	if r.c.srv.site.keepBodies {
+		r.body.keep = core.bodyBuffer
+	}
 	if loc.rewrite != nil && loc != r.Server.root {
 		if status := loc.rewrite(r); status != Declined {
 			return status

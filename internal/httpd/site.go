@@ -20,6 +20,8 @@ type Site struct {
 	closers   []Closer
 	process   conf.Process
 	product   string
+	// keepBodies: a template has $request_body in it.
+	keepBodies bool
 }
 
 // A Builder is what modules see of a configuration while it is compiled.
@@ -30,12 +32,14 @@ type Builder struct {
 	// Product is "baton/2.0.0".
 	Product string
 
-	site      *Site
-	vars      variables
-	types     map[*conf.Directive]map[string][]byte
-	instances []Instance
-	named     map[string]Instance // by name of their module
-	states    int
+	site  *Site
+	vars  variables
+	types map[*conf.Directive]map[string][]byte
+	// fileCaches are the open_file_cache of each directive, nil for off.
+	fileCaches map[*conf.Directive]*fileCache
+	instances  []Instance
+	named      map[string]Instance // by name of their module
+	states     int
 }
 
 // Compile checks c against modules and builds the site. product is the name and
@@ -49,8 +53,9 @@ func Compile(c *conf.Config, modules []Module, product string) (*Site, error) {
 	}
 	b := &Builder{
 		Config: c, HTTP: c.HTTP(), Product: product, site: site,
-		types: map[*conf.Directive]map[string][]byte{},
-		named: map[string]Instance{},
+		types:      map[*conf.Directive]map[string][]byte{},
+		fileCaches: map[*conf.Directive]*fileCache{},
+		named:      map[string]Instance{},
 	}
 	if b.HTTP == nil {
 		return site, nil
@@ -85,6 +90,7 @@ func Compile(c *conf.Config, modules []Module, product string) (*Site, error) {
 			return nil, err
 		}
 	}
+	site.keepBodies = b.vars.bodies
 	return site, nil
 }
 

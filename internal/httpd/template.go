@@ -46,6 +46,31 @@ func (t *Template) Append(dst []byte, r *Request) []byte {
 	return dst
 }
 
+// AppendEscaped is [Template.Append] for a place where values must not be taken for
+// text of the template: after each variable it calls escape with what is appended
+// so far, where the value begins, and whether there is one. escape returns dst
+// with the value as it is to be.
+func (t *Template) AppendEscaped(dst []byte, r *Request, escape func(dst []byte, at int, ok bool) []byte) []byte {
+	if t.parts == nil {
+		return append(dst, t.text...)
+	}
+	for i := range t.parts {
+		p := &t.parts[i]
+		if p.value == nil && p.group == 0 {
+			dst = append(dst, p.lit...)
+			continue
+		}
+		at, ok := len(dst), true
+		if p.value != nil {
+			dst, ok = p.value(r, p.name, dst)
+		} else {
+			dst = append(dst, r.capture(p.group)...)
+		}
+		dst = escape(dst, at, ok)
+	}
+	return dst
+}
+
 // String returns the text for r.
 func (t *Template) String(r *Request) string {
 	if t.parts == nil {
@@ -58,6 +83,7 @@ func (t *Template) String(r *Request) string {
 type variables struct {
 	exact  map[string]Variable
 	prefix []prefixVariable
+	bodies bool // a template has $request_body in it
 }
 
 type prefixVariable struct {
@@ -121,6 +147,9 @@ func (vs *variables) template(text string) (Template, error) {
 		v := vs.lookup(name)
 		if v == nil {
 			return Template{}, fmt.Errorf("unknown %q variable", name)
+		}
+		if name == bodyVariable {
+			vs.bodies = true
 		}
 		t.parts = append(t.parts, part{name: name, value: v})
 	}

@@ -62,6 +62,10 @@ lint: ## run the linter (.golangci.yml)
 fuzz: ## run every fuzz target for FUZZTIME (10s)
 	GO='$(GO)' scripts/fuzz $(FUZZTIME)
 
+.PHONY: docs
+docs: ## write docs/directives.md anew from the directive table
+	$(GO) test -count=1 -run TestDirectivesAreDocumented . -update
+
 .PHONY: install
 install: build ## install executable, manual page, completions and unit file (DESTDIR= SBIN_PATH= DATA_DIR= UNIT_DIR=)
 	DESTDIR='$(DESTDIR)' SBIN_PATH='$(SBIN_PATH)' DATA_DIR='$(DATA_DIR)' UNIT_DIR='$(UNIT_DIR)' scripts/install build/baton

@@ -1,13 +1,42 @@
 package baton_test
 
 import (
+	"bytes"
+	"flag"
 	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/baton-deploy/baton/internal/conf"
+	"github.com/baton-deploy/baton/internal/httpd/modules"
 )
+
+var update = flag.Bool("update", false, "write generated documents anew")
+
+func TestDirectivesAreDocumented(t *testing.T) {
+	table, err := modules.Table()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const path = "docs/directives.md"
+	want := conf.Document(table)
+	if *update {
+		if err := os.WriteFile(path, want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s is not what the directive table says: run \"make docs\", "+
+			"so that operators read what this build does", path)
+	}
+}
 
 func TestEveryDependencyIsADecision(t *testing.T) {
 	notes := readAll(t, "docs/decisions/*.md")

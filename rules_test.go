@@ -68,7 +68,7 @@ func load(t *testing.T) *repository {
 		r.sources = append(r.sources, source{
 			path: path, dir: filepath.Dir(path), file: f,
 			test:    strings.HasSuffix(path, "_test.go"),
-			harness: strings.HasPrefix(path, "internal/testbed/") || strings.HasPrefix(path, "bench/"),
+			harness: isHarness(filepath.Dir(path)),
 			lines:   bytes.Count(text, []byte("\n")),
 		})
 		return nil
@@ -80,6 +80,10 @@ func load(t *testing.T) *repository {
 		t.Fatalf("only %d Go files found: the rules look at the wrong folder", len(r.sources))
 	}
 	return r
+}
+
+func isHarness(dir string) bool {
+	return below(dir, "internal/testbed") || below(dir, "internal/httpd/sidebyside") || below(dir, "bench")
 }
 
 func (r *repository) at(p token.Pos) string { return r.fset.Position(p).String() }

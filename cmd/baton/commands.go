@@ -93,17 +93,17 @@ func exactArgs(names ...string) cobra.PositionalArgs {
 // completeOptions completes nginx's options and the words of -s.
 func completeOptions(_ *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	var found []string
-	switch last := lastOf(args); {
-	case last == "-s":
+	switch lastOf(args) {
+	case "-s":
 		for _, s := range signals {
 			found = append(found, s.name)
 		}
 		return found, cobra.ShellCompDirectiveNoFileComp
-	case last == "-p":
+	case "-p":
 		return nil, cobra.ShellCompDirectiveFilterDirs
-	case last == "-c" || last == "-e":
+	case "-c", "-e":
 		return nil, cobra.ShellCompDirectiveDefault
-	case last == "-g":
+	case "-g":
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	for _, o := range optionTable() {

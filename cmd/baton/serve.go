@@ -125,7 +125,11 @@ func startDaemon(o serveOptions) int {
 		case control.KindReady:
 			return 0
 		case control.KindFailed:
-			// It has told the reason itself: standard error is its own until it is ready.
+			// It has told the reason itself: standard error is its own until it is
+			// ready. Once it is gone its addresses are free for the next try.
+			if _, err := proc.Reap(pid); err != nil {
+				return o.fail(err)
+			}
 			return 1
 		}
 	}

@@ -15,6 +15,9 @@ func (s *state) startGeneration(c configFacts) {
 	s.lastID++
 	g := &generation{id: s.lastID, config: c, slots: make([]slot, max(1, c.workers))}
 	s.gens = append(s.gens, g)
+	if !slices.Contains(s.held, c.id) {
+		s.held = append(s.held, c.id)
+	}
 	s.log(errorlog.Notice, "start worker processes")
 	for i := range g.slots {
 		s.spawn(g, i)
@@ -72,6 +75,7 @@ func (s *state) generationServes(g *generation) {
 		// The configuration may have moved the pid file.
 		s.do(writePidFile{g.config.id})
 	}
+	s.releaseUnused()
 	s.reloadDone()
 }
 
@@ -102,7 +106,6 @@ func (s *state) generationFailed(g *generation, stage, reason string) {
 	}
 	s.log(errorlog.Error, "new worker processes failed, the old ones go on: %s: %s", stage, reason)
 	s.end(g)
-	s.forgetIfGone(g)
 	s.reloadDone()
 }
 
@@ -163,22 +166,25 @@ func (s *state) workerDied(g *generation, i int, lived time.Duration, reason str
 	s.do(setTimer{timerID{timerRespawn, g.id, i}, delay})
 }
 
-// forgetIfGone forgets g when nobody is left of it, and its configuration when
-// nobody else uses it.
+// forgetIfGone forgets g when nobody is left of it.
 func (s *state) forgetIfGone(g *generation) {
-	if g.alive() {
+	if g.alive() || s.byID(g.id) == nil {
 		return
 	}
 	s.gens = slices.DeleteFunc(s.gens, func(o *generation) bool { return o == g })
-	if g.config.id == s.config.id {
-		return
-	}
-	for _, o := range s.gens {
-		if o.config.id == g.config.id {
-			return
+	s.releaseUnused()
+}
+
+// releaseUnused lets go of every configuration that is neither the current one
+// nor that of a generation.
+func (s *state) releaseUnused() {
+	s.held = slices.DeleteFunc(s.held, func(id int) bool {
+		used := id == s.config.id || slices.ContainsFunc(s.gens, func(g *generation) bool { return g.config.id == id })
+		if !used {
+			s.do(release{id, s.lastOwner()})
 		}
-	}
-	s.do(release{g.config.id, s.lastOwner()})
+		return !used
+	})
 }
 
 // retireAll retires every generation; during an upgrade another master's
@@ -199,6 +205,7 @@ func (s *state) retire(g *generation, successor bool) {
 
 // end tells the workers of g to go at once.
 func (s *state) end(g *generation) {
+	g.ended = true
 	s.leave(g, func(pid int) action { return stop{pid} })
 	s.do(setTimer{timerID{name: timerStop}, stopPatience})
 }
@@ -206,9 +213,8 @@ func (s *state) end(g *generation) {
 // stopAll tells all workers to go at once.
 func (s *state) stopAll() {
 	for _, g := range slices.Clone(s.gens) {
-		s.leave(g, func(pid int) action { return stop{pid} })
+		s.end(g)
 	}
-	s.do(setTimer{timerID{name: timerStop}, stopPatience})
 }
 
 func (s *state) leave(g *generation, tell func(pid int) action) {
@@ -227,11 +233,11 @@ func (s *state) leave(g *generation, tell func(pid int) action) {
 // killLate kills what was told to exit at once and is still there.
 func (s *state) killLate() {
 	for _, g := range s.gens {
-		if g.phase != genRetiring {
+		if !g.ended {
 			continue
 		}
 		for i := range g.slots {
-			if pid := g.slots[i].pid; pid != 0 && (s.phase == stopping || !g.slots[i].ready) {
+			if pid := g.slots[i].pid; pid != 0 {
 				s.do(kill{pid})
 			}
 		}

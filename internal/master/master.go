@@ -182,6 +182,7 @@ func (m *Master) watchParent() {
 			for {
 				msg, err := m.o.Old.Receive()
 				if err != nil {
+					m.o.Old.Close()
 					m.events <- parentGone{}
 					return
 				}
@@ -194,6 +195,7 @@ func (m *Master) watchParent() {
 			return // gone already: parentLives says so
 		}
 		go func() {
+			defer w.Close()
 			if w.Wait() == nil {
 				m.events <- parentGone{}
 			}

@@ -44,6 +44,8 @@ type generation struct {
 	slots  []slot
 	// deaths counts workers that died before the generation was ready.
 	deaths int
+	// ended: its workers were told to exit at once, and have a second.
+	ended bool
 }
 
 // A slot is the place of one worker in its generation.
@@ -91,12 +93,15 @@ type state struct {
 	self   int         // our pid
 	config configFacts // the one in use; that of a reload only once it serves
 	gens   []*generation
-	lastID int // of the newest generation
+	held   []int // configurations that were loaded and not released
+	lastID int   // of the newest generation
 
 	// reload: a HUP that came while another one was under way.
 	reloadAgain bool
 	// parent: the old master that started us by an upgrade is alive.
 	parent bool
+	// orphan: it died before we served, and its pid file is still to be removed.
+	orphan bool
 	succ   successor
 	// pidFile: we wrote it, and it or its .oldbin is ours.
 	pidFile bool

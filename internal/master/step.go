@@ -20,7 +20,7 @@ func (s *state) step(ev event) []action {
 	case signalled:
 		s.signalled(ev.sig)
 	case loaded:
-		s.startGeneration(ev.config)
+		s.reloaded(ev.config)
 	case loadFailed:
 		s.log(errorlog.Emerg, "%s", ev.reason)
 		s.reloadDone()
@@ -58,6 +58,9 @@ func (s *state) log(level slog.Level, format string, args ...any) {
 // signalled is nginx's table of signals.
 func (s *state) signalled(sig syscall.Signal) {
 	name, meaning := signalText(sig)
+	if sig == syscall.SIGUSR2 && !s.mayUpgrade() {
+		meaning = "ignoring"
+	}
 	s.log(errorlog.Notice, "signal %d (%s) received, %s", int(sig), name, meaning)
 	switch sig {
 	case syscall.SIGTERM, syscall.SIGINT:
@@ -108,12 +111,22 @@ func (s *state) reconfigure() {
 			return
 		}
 		s.startGeneration(s.config)
-	case s.inPhase(genStarting) != nil:
+	case s.phase == starting || s.inPhase(genStarting) != nil && s.inPhase(genServing) != nil:
+		// One that is under way will end, well or not.
 		s.reloadAgain = true
 	default:
 		s.log(errorlog.Notice, "reconfiguring")
 		s.do(notify{[]string{reloadingMark}}, load{})
 	}
+}
+
+// reloaded goes on with a new configuration. Workers that keep dying, with
+// nobody else to serve, are given up for it.
+func (s *state) reloaded(c configFacts) {
+	if g := s.inPhase(genStarting); g != nil {
+		s.end(g)
+	}
+	s.startGeneration(c)
 }
 
 // reopen is USR1.
@@ -238,6 +251,10 @@ func (s *state) pidWritten(reason string) {
 	}
 	s.phase = serving
 	s.do(tellReady{})
+	if s.orphan {
+		s.orphan = false
+		s.do(forgetParent{})
+	}
 	if !s.parent {
 		s.do(notify{[]string{"READY=1", fmt.Sprintf("MAINPID=%d", s.self)}})
 	}

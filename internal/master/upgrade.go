@@ -9,9 +9,15 @@ import (
 	"github.com/baton-deploy/baton/internal/proc"
 )
 
+// mayUpgrade reports whether USR2 means anything now. There are two masters at
+// most, so that there is never a doubt which of them a roll-back goes to.
+func (s *state) mayUpgrade() bool {
+	return !s.parent && s.succ.pid == 0 && s.phase != starting && !s.ending()
+}
+
 // upgrade is USR2.
 func (s *state) upgrade() {
-	if s.parent || s.succ.pid != 0 || s.phase == starting || s.ending() {
+	if !s.mayUpgrade() {
 		s.log(errorlog.Crit, "the changing binary signal is ignored: "+
 			"you should shutdown or terminate before either old or new binary's process")
 		return
@@ -118,7 +124,8 @@ func (s *state) successorExited(ev exited) {
 	}
 	if s.phase == draining {
 		if ev.exit == (proc.Exit{}) {
-			return // it was told to go, as we were
+			s.notifyStopping() // it was told to go, as we were
+			return
 		}
 		s.log(errorlog.Crit, "the new binary process died, not quitting")
 	}
@@ -144,10 +151,14 @@ func (s *state) parentGone() {
 	}
 	s.parent = false
 	s.log(errorlog.Notice, "old binary process is gone")
-	if s.phase == starting || s.ending() {
+	if s.phase == starting {
+		s.orphan = true
 		return
 	}
 	s.do(forgetParent{})
+	if s.ending() {
+		return
+	}
 	s.do(notify{[]string{fmt.Sprintf("MAINPID=%d", s.self), "READY=1"}})
 	s.serveAgain()
 }

@@ -34,7 +34,7 @@ func nginxSite(t *testing.T) *testbed.Site {
 	}
 	s := testbed.NewSite(t, path)
 	s.Setenv("NEW", path)
-	s.Configure(testbed.Conf{HTTP: "add_header X-Worker $pid always;"})
+	s.Configure(testbed.Conf{User: testbed.PackageUser(), HTTP: "add_header X-Worker $pid always;"})
 	return s
 }
 

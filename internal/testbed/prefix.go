@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -122,6 +123,7 @@ func readPID(path string) (int, error) {
 type Conf struct {
 	Listen  []string // each as after the word listen; at least one
 	Workers int      // 0 means 2
+	User    string   // that workers run as if the master is root; "" says nothing
 	Backend string   // host:port that /backend/ goes to; "" means no such place
 	Main    string   // directives for the top level
 	HTTP    string   // directives for http
@@ -131,12 +133,11 @@ type Conf struct {
 // String returns the text of the configuration.
 func (c Conf) String() string {
 	var b strings.Builder
+	if c.User != "" {
+		fmt.Fprintf(&b, "user %s;\n", c.User)
+	}
 	fmt.Fprintf(&b, "worker_processes %d;\npid logs/nginx.pid;\nerror_log logs/error.log notice;\n%s\n", or(c.Workers, 2), c.Main)
 	b.WriteString("events {\n    worker_connections 1024;\n}\n\nhttp {\n")
-	// Debian's nginx has its temporary files elsewhere unless told.
-	for _, temp := range []string{"client_body", "proxy", "fastcgi", "scgi", "uwsgi"} {
-		fmt.Fprintf(&b, "    %s_temp_path %s_temp;\n", temp, temp)
-	}
 	fmt.Fprintf(&b, "    access_log logs/access.log;\n    keepalive_timeout 30s;\n    %s\n", c.HTTP)
 	b.WriteString("    server {\n")
 	for _, listen := range c.Listen {
@@ -154,6 +155,22 @@ func (c Conf) String() string {
 	}
 	b.WriteString("    }\n}\n")
 	return b.String()
+}
+
+// PackageUser returns the user that the system's nginx was packaged to run as,
+// "" when this process is not root or there is none. A configuration for that
+// nginx must name it: its temporary folders are the system's, and at every
+// start nginx gives them to the user that it is configured to run as.
+func PackageUser() string {
+	if os.Getuid() != 0 {
+		return ""
+	}
+	for _, name := range []string{"www-data", "nginx"} {
+		if _, err := user.Lookup(name); err == nil {
+			return name
+		}
+	}
+	return ""
 }
 
 func or[T comparable](v, fallback T) T {

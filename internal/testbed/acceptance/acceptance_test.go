@@ -95,10 +95,17 @@ func forEachPair(t *testing.T, test func(p *play)) {
 			p := &play{t: t, pair: pr, old: pr.old(t), new: pr.new(t)}
 			p.Site = testbed.NewSite(t, p.old.path)
 			p.Setenv("NEW", p.new.path)
+			p.configure()
 			p.Setenv("OPTIONS", strings.ReplaceAll(pr.options, "$P", p.Dir))
 			test(p)
 		})
 	}
+}
+
+// configure writes the configuration of the site; no process is told.
+func (p *play) configure() {
+	p.t.Helper()
+	p.Configure(testbed.Conf{User: testbed.PackageUser()})
 }
 
 // startLoad puts clients on the site.

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/baton-deploy/baton/internal/testbed"
 )
 
 // Procedure 1: install, run, upgrade, roll back; upgrade again and commit.
@@ -187,7 +185,7 @@ func TestGoBackAfterRenameUpgrade(t *testing.T) {
 				}
 
 				// As it was: another upgrade works.
-				p.Configure(testbed.Conf{})
+				p.configure()
 				p.Sh(`kill -USR2 $(cat $P/logs/nginx.pid)`)
 				p.WaitShape(twoMasters)
 				p.Sh(`kill -TERM $(cat $P/logs/nginx.pid.oldbin) $(cat $P/logs/nginx.pid)`)

@@ -69,6 +69,9 @@ func setStage(oldBinary, newBinary string, foreign bool) (s *stage, err error) {
 		return nil, err
 	}
 	conf := testbed.Conf{Listen: []string{s.port.Addr()}, Backend: backendAddr}
+	if foreign {
+		conf.User = testbed.PackageUser()
+	}
 	if err := s.prefix.WriteConf(conf); err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ func TestProcess(t *testing.T) {
 		User: "root", Group: "wheel", Workers: 0, Nofile: 4096, Core: 1 << 30,
 		ShutdownTimeout: 90 * time.Second, UpgradeTimeout: 5 * time.Second, Pid: p + "/run/baton.pid",
 		ErrorLogs: []ErrorLog{{p + "/logs/e", "debug"}, {"stderr", "crit"}, {"/var/x", "warn"}},
-		Env:       []string{"TZ", "A=b"}, WorkingDirectory: "/tmp", WorkerConnections: 7,
+		Env:       []string{"TZ", "A=b"}, WorkingDirectory: "/tmp/", WorkerConnections: 7,
 	}
 	if !c.Snapshot.root {
 		want.User, want.Group = "nobody", ""

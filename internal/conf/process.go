@@ -1,9 +1,6 @@
 package conf
 
-import (
-	"path"
-	"time"
-)
+import "time"
 
 // readProcess fills in c.Process from the main context and events.
 func readProcess(c *Config) error {
@@ -84,9 +81,7 @@ func readTimes(c *Config, p *Process) (err error) {
 
 func readFiles(c *Config, p *Process) error {
 	p.Pid = c.Abs(c.Root.String("pid", c.options.Pid))
-	if dir := c.Root.String("working_directory", ""); dir != "" {
-		p.WorkingDirectory = path.Clean(dir)
-	}
+	p.WorkingDirectory = c.Root.String("working_directory", "")
 	for _, d := range c.Root.Own("env") {
 		p.Env = append(p.Env, d.Arg(0))
 	}

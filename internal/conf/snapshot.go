@@ -43,6 +43,12 @@ type glob struct {
 	names   []string
 }
 
+// Format writes how large the snapshot is and nothing of its content, for every verb:
+// private keys are in it, and no log may show them.
+func (s *Snapshot) Format(w fmt.State, _ rune) {
+	fmt.Fprintf(w, "snapshot of %d files, %d bytes", len(s.files), s.size)
+}
+
 // Load parses the configuration again from what was recorded, with no access to the
 // disk.
 func (s *Snapshot) Load(t *Table) (*Config, error) {

@@ -103,6 +103,21 @@ func TestOneLoadSeesOneContent(t *testing.T) {
 	}
 }
 
+// TestSnapshotIsNotPrinted defends invariant 8.
+func TestSnapshotIsNotPrinted(t *testing.T) {
+	t.Parallel()
+	c := mustLoad(t, "events {}", map[string]string{"key.pem": "secret"})
+	if _, err := c.ReadFile("key.pem"); err != nil {
+		t.Fatal(err)
+	}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%q"} {
+		got := fmt.Sprintf(verb, c.Snapshot)
+		if want := "snapshot of 2 files, 15 bytes"; got != want {
+			t.Errorf("%s prints %q, want %q", verb, got, want)
+		}
+	}
+}
+
 // goldenSnapshot has every part of the wire form.
 func goldenSnapshot() *Snapshot {
 	s := newSnapshot(Options{Prefix: "/p", File: "f", Globals: "g;", Pid: "i", ErrorLog: "e", AccessLog: "a"}, true)

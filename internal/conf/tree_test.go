@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	crossplane "github.com/nginxinc/nginx-go-crossplane"
+	"go.uber.org/goleak"
 )
 
 // A plain is what both parsers tell of a directive.
@@ -70,6 +71,15 @@ http {
 	}
 	if diff := cmp.Diff(plainTheirs(theirs.Config[0].Parsed), plainOurs(ours)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestNothingRunsAfterAFault: crossplane's lexer is a goroutine, which must not be
+// left behind half way. Not parallel: other tests have goroutines of their own.
+func TestNothingRunsAfterAFault(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	for _, text := range same {
+		_, _ = parseText("f", []byte(text))
 	}
 }
 

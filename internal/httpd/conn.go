@@ -147,7 +147,8 @@ func (c *conn) outRoom(n int, timeout time.Duration) ([]byte, error) {
 		c.out = big
 		return c.out, nil
 	}
-	return c.out, c.flush(timeout)
+	err := c.flush(timeout)
+	return c.out, err
 }
 
 // releaseOut gives the output buffer back between requests.

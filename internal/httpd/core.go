@@ -51,6 +51,8 @@ type coreConf struct {
 	lingeringTimeout     time.Duration
 	limitRate            Template
 	limitRateAfter       Template
+	ifModifiedSince      int
+	files                fileSettings
 
 	serverLine    []byte // whole "Server: …" line
 	serverToken   string
@@ -84,6 +86,12 @@ func (g *settings) size(name string, def int64) int64 {
 
 func (g *settings) time(name string, def time.Duration) time.Duration {
 	v, err := g.s.Time(name, def)
+	g.keep(err)
+	return v
+}
+
+func (g *settings) seconds(name string, def time.Duration) time.Duration {
+	v, err := g.s.Seconds(name, def)
 	g.keep(err)
 	return v
 }
@@ -157,6 +165,7 @@ func (b *Builder) newCoreConf(s *conf.Scope) (coreConf, error) {
 	}
 	for _, set := range []func(*conf.Scope, *coreConf) error{
 		b.setRoot, b.setTokens, b.setKeepalive, b.setErrorPages, b.setTypes, b.setRates,
+		b.setFiles, b.setConditions,
 	} {
 		if err := set(s, &c); err != nil {
 			return c, err

@@ -43,6 +43,7 @@ type Request struct {
 	keepalive  bool // as wanted by the client so far, then as answered
 	internal   bool // an internal redirect brought it here
 	moved      bool // URI is no longer what the client asked for
+	rewritten  bool // a rewrite changed URI: a location is to be chosen again
 	redirects  int
 	errorPage  bool // error_page was applied: it is not applied to its own result
 	captures   [][]byte
@@ -86,7 +87,7 @@ func (r *Request) reset() {
 	r.version, r.headSize = 0, 0
 	r.hasID, r.pipelined = false, false
 	r.keepalive, r.internal, r.moved, r.errorPage = false, false, false, false
-	r.redirects = 0
+	r.rewritten, r.redirects = false, 0
 	r.captures, r.names, r.askedMethod = r.captures[:0], r.names[:0], nil
 	r.endStates()
 	r.module = [maxModuleState]any{}
@@ -233,7 +234,8 @@ func (r *Request) serve() {
 // run is nginx's phases: rewrite of the server, location, rewrite of the location,
 // access, precontent, content.
 func (r *Request) run() int {
-	if rw := r.Server.root.rewrite; rw != nil && !r.internal {
+	r.loc = r.Server.root
+	if rw := r.loc.rewrite; rw != nil {
 		if status := rw(r); status != Declined {
 			return status
 		}
@@ -244,8 +246,27 @@ func (r *Request) run() int {
 	return r.runLocation()
 }
 
-// runLocation runs the phases of the location that was chosen.
+// runLocation runs the phases of the location that was chosen, and of others as
+// long as a rewrite leads to them.
 func (r *Request) runLocation() int {
+	for {
+		r.rewritten = false
+		status := r.phases()
+		if !r.rewritten {
+			return status
+		}
+		if r.redirects++; r.redirects > maxRedirects {
+			return r.cycle("processing")
+		}
+		if status := r.locate(); status != Declined {
+			return status
+		}
+	}
+}
+
+// phases runs the location's phases up to one that ends the request or rewrites
+// the URI.
+func (r *Request) phases() int {
 	loc := r.loc
 	if loc.internalOnly && !r.internal {
 		return 404
@@ -264,6 +285,10 @@ func (r *Request) runLocation() int {
 		if status := loc.rewrite(r); status != Declined {
 			return status
 		}
+		if r.rewritten {
+			return Declined
+		}
+		loc = r.loc // of an "if" that was true
 	}
 	for _, access := range loc.access {
 		if status := access(r); status != Declined {
@@ -280,6 +305,10 @@ func (r *Request) runLocation() int {
 			return status
 		}
 	}
+	if n := len(r.URI); n > 0 && r.URI[n-1] == '/' {
+		r.Log(levelError, "directory index of \""+string(r.AppendPath(nil, r.URI))+"\" is forbidden", nil)
+		return 403
+	}
 	return 404
 }
 
@@ -290,8 +319,8 @@ const maxRedirects = 10
 // request's own, through the choice of a location again. What it returns is what
 // the handler is to return.
 func (r *Request) InternalRedirect(uri, args []byte) int {
-	if status := r.redirected(); status != Done {
-		return status
+	if !r.redirected() {
+		return r.cycle("internally redirecting to")
 	}
 	r.moved = true
 	r.URI = append(r.URI[:0], uri...)
@@ -301,8 +330,8 @@ func (r *Request) InternalRedirect(uri, args []byte) int {
 
 // NamedLocation serves the request by location @name of its server, URI unchanged.
 func (r *Request) NamedLocation(name string) int {
-	if status := r.redirected(); status != Done {
-		return status
+	if !r.redirected() {
+		return r.cycle("redirect to named location")
 	}
 	loc := r.Server.named[name]
 	if loc == nil {
@@ -313,13 +342,16 @@ func (r *Request) NamedLocation(name string) int {
 	return r.runLocation()
 }
 
-func (r *Request) redirected() int {
+func (r *Request) redirected() bool {
 	r.internal = true
-	if r.redirects++; r.redirects > maxRedirects {
-		r.Log(levelError, "rewrite or internal redirection cycle", nil)
-		return 500
-	}
-	return Done
+	r.redirects++
+	return r.redirects <= maxRedirects
+}
+
+// cycle ends a request that was sent on too often.
+func (r *Request) cycle(doing string) int {
+	r.Log(levelError, "rewrite or internal redirection cycle while "+doing+" \""+string(r.URI)+"\"", nil)
+	return 500
 }
 
 // complete ends the request: the rest of the response is flushed, a body that

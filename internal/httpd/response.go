@@ -2,11 +2,8 @@ package httpd
 
 import (
 	"errors"
-	"io"
 	"strconv"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // A Field is one header field of a response.
@@ -34,6 +31,9 @@ type Response struct {
 	Fields []Field
 	// Upgraded: the response is 101 and the connection becomes a tunnel.
 	Upgraded bool
+	// Conditional: If-Modified-Since and the like apply to the response when its
+	// status is 200, and may make it 304 or 412.
+	Conditional bool
 
 	override int // status that error_page demands, 0 for none
 	r        *Request
@@ -44,11 +44,21 @@ type Response struct {
 	headLen  int64 // bytes of the head
 	bodyLen  int64 // bytes of content, framing not counted
 	wireLen  int64 // bytes of the body with its framing
+	paced    int64 // bytes of the body that went out under a rate
+
+	modified    int64 // when the content was modified, seconds since 1970
+	hasModified bool
+	ranges      uint8 // rangesOff and so on
+	rateSet     bool
+	rate        int64 // bytes a second, 0 for no limit
+	rateAfter   int64 // bytes that go out before the rate applies
+	body        fileBody
+	stamp       [96]byte // of LastModified and ETag
 }
 
 func (o *Response) reset() {
 	clear(o.Fields[:cap(o.Fields)])
-	*o = Response{Fields: o.Fields[:0], ContentLength: -1}
+	*o = Response{Fields: o.Fields[:0], ContentLength: -1, body: fileBody{parts: o.body.parts[:0]}}
 }
 
 // Set sets a field, in place of one of the same name.
@@ -118,9 +128,21 @@ func (o *Response) SendHead() error {
 	if o.override != 0 {
 		o.Status, o.Reason = o.override, ""
 	}
+	if o.Conditional && o.Status == 200 {
+		switch o.condition() {
+		case 304:
+			o.notModified()
+		case 412:
+			return o.replace(412)
+		}
+	}
 	for _, filter := range r.loc.head {
 		filter(r)
 	}
+	if o.ranges == rangesAllowed && o.applyRange() != 0 {
+		return o.replace(416)
+	}
+	o.startPace()
 	o.head = true
 	o.frame()
 	c := r.c
@@ -256,6 +278,9 @@ func (o *Response) writeFramed(p []byte) error {
 // put sends p after what is pending, together with it where that is cheap.
 func (o *Response) put(p []byte) error {
 	c, timeout := o.r.c, o.r.core().sendTimeout
+	if o.rate > 0 {
+		return o.putPaced(p)
+	}
 	if c.out == nil || len(c.out)+len(p) > cap(c.out) {
 		if len(p) > bufferPage || c.broken != nil {
 			return c.send(p, timeout)
@@ -302,58 +327,3 @@ func (o *Response) Abort() {
 }
 
 var errAborted = errors.New("response was given up")
-
-// maxSendfile bounds one call of sendfile, so that a fast client does not keep
-// its thread for a whole large file.
-const maxSendfile = 2 << 20
-
-// SendFile sends n bytes of file fd, from off on, as the body or the next part of
-// it. fd stays the caller's. The bytes go from the page cache to the socket
-// unless the body is chunked or sendfile is off.
-func (o *Response) SendFile(fd int, off, n int64) error {
-	if err := o.SendHead(); err != nil || o.bodiless {
-		return err
-	}
-	if o.chunked || !o.r.core().sendfile || n <= bufferPage {
-		return o.copyFile(fd, off, n)
-	}
-	if err := o.Flush(); err != nil {
-		return err
-	}
-	c, core := o.r.c, o.r.core()
-	for n > 0 {
-		sent, err := c.sendfile(fd, off, int(min(n, maxSendfile)), core.sendTimeout)
-		off, n = off+int64(sent), n-int64(sent)
-		o.bodyLen += int64(sent)
-		o.wireLen += int64(sent)
-		if err != nil {
-			c.broken = err
-			return err
-		}
-	}
-	return nil
-}
-
-// copyFile sends a part of a file through a buffer.
-func (o *Response) copyFile(fd int, off, n int64) error {
-	buf := getBuffer(int(min(n, bufferLarge)))
-	defer putBuffer(buf)
-	for n > 0 {
-		k, err := unix.Pread(fd, buf[:min(int64(len(buf)), n)], off)
-		if err == unix.EINTR {
-			continue
-		}
-		if k == 0 && err == nil {
-			err = io.ErrUnexpectedEOF
-		}
-		if err != nil {
-			o.Abort()
-			return err
-		}
-		if _, err := o.Write(buf[:k]); err != nil {
-			return err
-		}
-		off, n = off+int64(k), n-int64(k)
-	}
-	return nil
-}

@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -18,6 +19,7 @@ type Site struct {
 	errorLogs [][]conf.ErrorLog // by Location.logger
 	logs      map[string]*LogFile
 	closers   []Closer
+	flushers  []Flusher
 	process   conf.Process
 	product   string
 	// keepBodies: a template has $request_body in it.
@@ -38,6 +40,9 @@ type Builder struct {
 	// fileCaches are the open_file_cache of each directive, nil for off.
 	fileCaches map[*conf.Directive]*fileCache
 	instances  []Instance
+	building   place
+	settable   map[string]bool     // variables that the configuration may set
+	groups     map[string]bool     // variables that are named groups
 	named      map[string]Instance // by name of their module
 	states     int
 }
@@ -55,6 +60,7 @@ func Compile(c *conf.Config, modules []Module, product string) (*Site, error) {
 		Config: c, HTTP: c.HTTP(), Product: product, site: site,
 		types:      map[*conf.Directive]map[string][]byte{},
 		fileCaches: map[*conf.Directive]*fileCache{},
+		groups:     map[string]bool{},
 		named:      map[string]Instance{},
 	}
 	if b.HTTP == nil {
@@ -81,6 +87,9 @@ func Compile(c *conf.Config, modules []Module, product string) (*Site, error) {
 		}
 		if cl, ok := in.(Closer); ok {
 			site.closers = append(site.closers, cl)
+		}
+		if fl, ok := in.(Flusher); ok {
+			site.flushers = append(site.flushers, fl)
 		}
 		b.instances = append(b.instances, in)
 		b.named[m.Name] = in
@@ -142,19 +151,34 @@ func (b *Builder) Log(path string) *LogFile {
 type LogFile struct{ f atomic.Pointer[os.File] }
 
 // Write appends p with one write(2), so that lines of several workers do not mix.
+// The file may be replaced and then closed at the same moment: the line goes to
+// one of the two.
 func (l *LogFile) Write(p []byte) (int, error) {
-	f := l.f.Load()
-	if f == nil {
-		return len(p), nil
+	for {
+		f := l.f.Load()
+		if f == nil {
+			return len(p), nil
+		}
+		n, err := f.Write(p)
+		if n > 0 || err == nil || !errors.Is(err, os.ErrClosed) || l.f.Load() == f {
+			return n, err
+		}
 	}
-	return f.Write(p)
+}
+
+// flush writes what modules hold back.
+func (s *Site) flush() {
+	for _, f := range s.flushers {
+		f.Flush()
+	}
 }
 
 // namedGroups makes variables of the named groups of all regular expressions in
 // names of servers and locations, before any text that uses them is compiled.
 func (b *Builder) namedGroups(block []*conf.Directive) error {
 	for _, d := range block {
-		if d.Name == "server_name" || d.Name == "location" {
+		switch d.Name {
+		case "server_name", "location", "rewrite", "if":
 			for _, a := range d.Args {
 				b.nameGroups(a)
 			}
@@ -177,6 +201,7 @@ func (b *Builder) nameGroups(expr string) {
 	for _, name := range p.names {
 		if name != "" {
 			b.vars.add(name, capturedVariable)
+			b.groups[name] = true
 		}
 	}
 }
@@ -360,6 +385,9 @@ func (b *Builder) location(vs *VirtualServer, s *conf.Scope, loc *Location) (*Lo
 	if loc.logger, err = b.errorLog(s); err != nil {
 		return nil, err
 	}
+	outer := b.building
+	b.building = place{vs, loc}
+	defer func() { b.building = outer }()
 	var defaults []Handler
 	for _, in := range b.instances {
 		p, err := in.Location(s)

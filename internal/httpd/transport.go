@@ -34,6 +34,7 @@ type transport struct {
 	dst     []byte
 	src     []byte
 	src2    []byte
+	more    bool // what is written now is the head of a file that follows
 	sendFD  int
 	sendOff int64
 	sendN   int
@@ -245,7 +246,7 @@ func (t *transport) tryWrite(fd uintptr) bool {
 	for {
 		switch {
 		case len(t.src2) == 0:
-			n, err = unix.Write(int(fd), t.src)
+			n, err = t.sendHead(int(fd))
 		case len(t.src) == 0:
 			n, err = unix.Write(int(fd), t.src2)
 		default:

@@ -1,0 +1,249 @@
+package httpd
+
+import (
+	"io"
+	"math/rand/v2"
+	"strconv"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A fileBody is what is still to be sent of a response's body that is in a file:
+// all there is to know to go on with it.
+type fileBody struct {
+	fd        int
+	off, left int64 // the stretch being sent
+
+	// Of an answer with several ranges:
+	parts    []byteRange
+	next     int    // the part that begins when left is 0; len(parts) is the end mark
+	multi    bool   // there is an end mark to come
+	size     int64  // of the whole content
+	partType []byte // Content-Type of the content
+	boundary [boundaryDigits]byte
+}
+
+// boundaryDigits is the length of nginx's boundary between parts.
+const boundaryDigits = 20
+
+// ServeFile answers with a file of size bytes, open as fd, and returns [Done]. It
+// obeys the request's conditions and ranges; call [Response.SetValidators] first.
+// fd stays the caller's, who must keep it open until ServeFile returned.
+func (o *Response) ServeFile(status, fd int, size int64) int {
+	o.Status, o.ContentLength, o.ranges = status, size, rangesAllowed
+	o.body.fd, o.body.off, o.body.left = fd, 0, size
+	if o.SendHead() == nil && !o.bodiless {
+		o.sendBody()
+	}
+	return Done
+}
+
+// SendFile sends n bytes of file fd, from off on, as the body or the next part of
+// it. fd stays the caller's. The bytes go from the page cache to the socket
+// unless they are few, the body is chunked or sendfile is off.
+func (o *Response) SendFile(fd int, off, n int64) error {
+	if err := o.SendHead(); err != nil || o.bodiless {
+		return err
+	}
+	b := &o.body
+	b.fd, b.off, b.left, b.multi = fd, off, n, false
+	return o.sendBody()
+}
+
+// split makes the body consist of parts of content of size bytes, and describes
+// them in the head.
+func (b *fileBody) split(o *Response, parts []byteRange, size int64) {
+	b.parts, b.size = parts, size
+	if len(parts) == 1 {
+		b.off, b.left = parts[0].start, parts[0].end-parts[0].start
+		o.ContentLength = b.left
+		o.Add("Content-Range", b.appendRange([]byte("bytes "), parts[0]))
+		return
+	}
+	b.multi, b.next, b.left = true, 0, 0
+	b.partType = o.ContentType
+	for i := range b.boundary {
+		b.boundary[i] = '0' + byte(rand.IntN(10))
+	}
+	o.ContentType = append([]byte("multipart/byteranges; boundary="), b.boundary[:]...)
+	o.ContentLength = int64(len(b.appendEnd(nil)))
+	for _, p := range parts {
+		o.ContentLength += int64(len(b.appendStart(nil, p))) + p.end - p.start
+	}
+}
+
+// appendRange appends "first-last/size".
+func (b *fileBody) appendRange(dst []byte, r byteRange) []byte {
+	dst = append(strconv.AppendInt(dst, r.start, 10), '-')
+	dst = append(strconv.AppendInt(dst, r.end-1, 10), '/')
+	return strconv.AppendInt(dst, b.size, 10)
+}
+
+// appendStart appends what stands before one of several parts.
+func (b *fileBody) appendStart(dst []byte, r byteRange) []byte {
+	dst = append(append(dst, "\r\n--"...), b.boundary[:]...)
+	if len(b.partType) > 0 {
+		dst = append(append(dst, "\r\nContent-Type: "...), b.partType...)
+	}
+	dst = b.appendRange(append(dst, "\r\nContent-Range: bytes "...), r)
+	return append(dst, "\r\n\r\n"...)
+}
+
+// appendEnd appends what stands behind the last part.
+func (b *fileBody) appendEnd(dst []byte) []byte {
+	dst = append(append(dst, "\r\n--"...), b.boundary[:]...)
+	return append(dst, "--\r\n"...)
+}
+
+// sendBody sends what o.body says is left.
+func (o *Response) sendBody() error {
+	b := &o.body
+	for {
+		if b.left > 0 {
+			if err := o.sendStretch(); err != nil {
+				return err
+			}
+			continue
+		}
+		if !b.multi {
+			return nil
+		}
+		var between []byte
+		if b.next < len(b.parts) {
+			p := b.parts[b.next]
+			between = b.appendStart(nil, p)
+			b.off, b.left = p.start, p.end-p.start
+			b.next++
+		} else {
+			between = b.appendEnd(nil)
+			b.multi = false
+		}
+		if _, err := o.Write(between); err != nil {
+			return err
+		}
+	}
+}
+
+// smallFile is up to where a file is copied behind the head: one call that sends
+// both costs less than sendfile's second one.
+const smallFile = 16 << 10
+
+// sendStretch sends some of the stretch.
+func (o *Response) sendStretch() error {
+	b := &o.body
+	switch {
+	case o.chunked, o.rate > 0 && !o.r.core().sendfile:
+		return o.writeStretch()
+	case o.r.core().sendfile && (b.left > smallFile || o.rate > 0):
+		return o.sendfileStretch()
+	}
+	return o.copyStretch()
+}
+
+// maxSendfile bounds one call of sendfile, so that a fast client does not keep
+// its thread for a whole large file.
+const maxSendfile = 2 << 20
+
+func (o *Response) sendfileStretch() error {
+	b, c, timeout := &o.body, o.r.c, o.r.core().sendTimeout
+	c.more = true
+	err := c.flush(timeout)
+	c.more = false
+	if err != nil {
+		return err
+	}
+	n, err := o.allowance(min(b.left, maxSendfile))
+	if err != nil {
+		c.broken = err
+		return err
+	}
+	sent, err := c.sendfile(b.fd, b.off, int(n), timeout)
+	b.off, b.left = b.off+int64(sent), b.left-int64(sent)
+	o.bodyLen += int64(sent)
+	o.wireLen += int64(sent)
+	o.paced += int64(sent)
+	if err != nil {
+		if err == io.ErrUnexpectedEOF {
+			o.r.Log(levelAlert, "sendfile() reported that the file was truncated while it was sent", nil)
+		}
+		c.broken = err
+	}
+	return err
+}
+
+// copyStretch reads what fits behind the pending output.
+func (o *Response) copyStretch() error {
+	b, c, timeout := &o.body, o.r.c, o.r.core().sendTimeout
+	if c.broken != nil {
+		return c.broken
+	}
+	out, err := c.outRoom(int(min(b.left, bufferLarge)), timeout)
+	if err != nil {
+		return err
+	}
+	if len(out) == cap(out) {
+		return c.flush(timeout)
+	}
+	room := out[len(out):cap(out)]
+	n, err := o.readStretch(room[:min(int64(len(room)), b.left)])
+	if err != nil {
+		return err
+	}
+	c.out = out[:len(out)+n]
+	o.bodyLen += int64(n)
+	o.wireLen += int64(n)
+	return nil
+}
+
+// writeStretch sends through Write, which frames and paces.
+func (o *Response) writeStretch() error {
+	buf := getBuffer(int(min(o.body.left, bufferLarge)))
+	defer putBuffer(buf)
+	n, err := o.readStretch(buf[:min(int64(len(buf)), o.body.left)])
+	if err != nil {
+		return err
+	}
+	_, err = o.Write(buf[:n])
+	return err
+}
+
+// readStretch reads from the file and moves on in it. A file that has become
+// shorter ends the connection: the length was promised already.
+func (o *Response) readStretch(p []byte) (int, error) {
+	b := &o.body
+	for {
+		n, err := pread(b.fd, p, b.off)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil || n == 0:
+			if err == nil {
+				err = io.ErrUnexpectedEOF
+				o.r.Log(levelAlert, "the file was truncated while it was sent", nil)
+			} else {
+				o.r.Log(levelCrit, "pread() failed", err)
+			}
+			o.Abort()
+			return 0, err
+		}
+		b.off, b.left = b.off+int64(n), b.left-int64(n)
+		return n, nil
+	}
+}
+
+func pread(fd int, p []byte, off int64) (int, error) { return unix.Pread(fd, p, off) }
+
+// sendHead writes t.src; with more set the kernel waits for what follows instead
+// of sending a packet that is not full.
+func (t *transport) sendHead(fd int) (int, error) {
+	if !t.more {
+		return unix.Write(fd, t.src)
+	}
+	n, _, errno := unix.Syscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&t.src[0])),
+		uintptr(len(t.src)), unix.MSG_MORE|unix.MSG_NOSIGNAL, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}

@@ -1,0 +1,136 @@
+package httpd
+
+import (
+	"bytes"
+	"strings"
+
+	"github.com/baton-deploy/baton/internal/conf"
+	"golang.org/x/sys/unix"
+)
+
+// What disable_symlinks allows.
+const (
+	linksFollow  = iota // off
+	linksNone           // on: none in any part of the name
+	linksOfOwner        // if_not_owner: only those that belong to the owner of what they point to
+)
+
+// A linkRule is a location's disable_symlinks.
+type linkRule struct {
+	mode int
+	from Template // the part of the name that is not checked
+}
+
+// setLinks reads "disable_symlinks off | on | if_not_owner [from=part]".
+func (b *Builder) setLinks(s *conf.Scope, f *fileSettings) error {
+	d := s.One("disable_symlinks")
+	if d == nil {
+		return nil
+	}
+	for _, a := range d.Args {
+		name, value, _ := cutParameter(a)
+		switch {
+		case a == "off":
+			f.links.mode = linksFollow
+		case a == "on":
+			f.links.mode = linksNone
+		case a == "if_not_owner":
+			f.links.mode = linksOfOwner
+		case name == "from":
+			var err error
+			if f.links.from, err = b.Template(d, value); err != nil {
+				return err
+			}
+		default:
+			return conf.Errorf(d, "invalid parameter \"%s\"", a)
+		}
+	}
+	return nil
+}
+
+func cutParameter(arg string) (name, value string, ok bool) { return strings.Cut(arg, "=") }
+
+// openChecked is OpenFile under a disable_symlinks. It opens the name part by
+// part, each relative to the one before, so that nothing can be exchanged for a
+// link between the check and the opening. The cache is not used: what it knows of
+// a name says nothing of the links on the way.
+func (r *Request) openChecked(path []byte) (File, OpenFault) {
+	rule := &r.core().files.links
+	name := path[:len(path)-1]
+	trusted := 0
+	if from := rule.from.Append(nil, r); len(from) > 0 && bytes.HasPrefix(name, from) {
+		trusted = len(bytes.TrimRight(from, "/"))
+		if trusted < len(name) && name[trusted] != '/' {
+			trusted = 0
+		}
+	}
+	dir := unix.AT_FDCWD
+	if trusted > 0 || len(name) > 0 && name[0] == '/' {
+		start := "/"
+		if trusted > 0 {
+			start = string(name[:trusted])
+		}
+		fd, errno := openat(unix.AT_FDCWD, append([]byte(start), 0), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
+		if errno != 0 {
+			return File{FD: -1}, OpenFault{errno, "open()"}
+		}
+		dir = fd
+	}
+	fd, errno := walk(dir, name[trusted:], rule.mode)
+	if errno != 0 {
+		return File{FD: -1}, OpenFault{errno, "openat()"}
+	}
+	f, _, fault := statFD(fd)
+	return f, fault
+}
+
+// walk opens name below dir, which it closes, for reading.
+func walk(dir int, name []byte, mode int) (int, unix.Errno) {
+	closeDir := func() {
+		if dir != unix.AT_FDCWD {
+			_ = unix.Close(dir)
+		}
+	}
+	parts := bytes.FieldsFunc(name, func(c rune) bool { return c == '/' })
+	if len(parts) == 0 {
+		parts = [][]byte{[]byte(".")}
+	}
+	for i, part := range parts {
+		flags := unix.O_PATH | unix.O_DIRECTORY
+		if i == len(parts)-1 {
+			flags = unix.O_RDONLY | unix.O_NONBLOCK
+		}
+		fd, errno := openPart(dir, append(bytes.Clone(part), 0), flags|unix.O_CLOEXEC, mode)
+		closeDir()
+		if errno != 0 {
+			return -1, errno
+		}
+		dir = fd
+	}
+	return dir, 0
+}
+
+// openPart opens one part of a name.
+func openPart(dir int, part []byte, flags, mode int) (int, unix.Errno) {
+	fd, errno := openat(dir, part, flags|unix.O_NOFOLLOW)
+	// With O_DIRECTORY a link is ENOTDIR.
+	if errno == 0 || errno != unix.ELOOP && errno != unix.ENOTDIR {
+		return fd, errno
+	}
+	var link, target unix.Stat_t
+	name := string(part[:len(part)-1])
+	if unix.Fstatat(dir, name, &link, unix.AT_SYMLINK_NOFOLLOW) != nil || link.Mode&unix.S_IFMT != unix.S_IFLNK {
+		return -1, errno
+	}
+	if mode != linksOfOwner {
+		return -1, unix.ELOOP
+	}
+	if fd, errno = openat(dir, part, flags); errno != 0 {
+		return -1, errno
+	}
+	if err := unix.Fstat(fd, &target); err != nil || target.Uid != link.Uid {
+		_ = unix.Close(fd)
+		return -1, unix.ELOOP
+	}
+	return fd, 0
+}

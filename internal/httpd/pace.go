@@ -1,0 +1,116 @@
+package httpd
+
+import (
+	"errors"
+	"os"
+	"time"
+
+	"github.com/baton-deploy/baton/internal/conf"
+)
+
+// SetRate makes the response go out at no more than n bytes a second from now on;
+// 0 lifts the limit.
+func (o *Response) SetRate(n int64) { o.rate, o.rateSet = max(n, 0), true }
+
+// Rate is the response's limit in bytes a second, 0 for none.
+func (o *Response) Rate() int64 {
+	if !o.rateSet {
+		core := o.r.core()
+		o.rate = rateOf(&core.limitRate, o.r)
+		o.rateSet = true
+	}
+	return o.rate
+}
+
+// startPace finds out the limits when the response begins.
+func (o *Response) startPace() {
+	if o.Rate() > 0 {
+		o.rateAfter = rateOf(&o.r.core().limitRateAfter, o.r)
+	}
+}
+
+// rateOf is a size with variables in it; one that is none is 0, no limit.
+func rateOf(t *Template, r *Request) int64 {
+	text, static := t.Static()
+	if !static {
+		text = t.String(r)
+	}
+	if text == "" {
+		return 0
+	}
+	n, err := conf.ParseSize(text)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// allowance returns how many of n bytes may be sent now, at least one. It waits
+// while the limit allows none. As in nginx the first second's worth goes out at
+// once.
+func (o *Response) allowance(n int64) (int64, error) {
+	if o.rate <= 0 {
+		return n, nil
+	}
+	quantum := min(n, max(o.rate/pacePieces, 1))
+	for {
+		allowed := o.rateAfter - o.paced + o.earned(time.Since(o.r.start)+time.Second)
+		if allowed >= quantum {
+			return min(n, allowed), nil
+		}
+		missing := quantum - allowed
+		wait := time.Duration(float64(missing) / float64(o.rate) * float64(time.Second))
+		if err := o.r.c.pause(min(max(wait, time.Millisecond), maxPause)); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// earned is what the rate allows in d.
+func (o *Response) earned(d time.Duration) int64 {
+	return int64(float64(o.rate) * d.Seconds())
+}
+
+const (
+	// pacePieces is how many pieces a second's worth is sent in.
+	pacePieces = 10
+	maxPause   = time.Hour
+)
+
+// putPaced is put at the response's rate.
+func (o *Response) putPaced(p []byte) error {
+	for len(p) > 0 {
+		n, err := o.allowance(int64(len(p)))
+		if err != nil {
+			o.r.c.broken = err
+			return err
+		}
+		if err := o.r.c.send(p[:n], o.r.core().sendTimeout); err != nil {
+			return err
+		}
+		o.paced += n
+		p = p[n:]
+	}
+	return nil
+}
+
+// pause waits for d; it ends early, with an error, when the connection is closed
+// by its server. The write side's deadline is the timer.
+func (t *transport) pause(d time.Duration) error {
+	until := time.Now().Add(d)
+	t.write.set = until
+	if err := t.file.SetWriteDeadline(until); err != nil {
+		return err
+	}
+	t.keepStopped(t.file.SetWriteDeadline)
+	err := t.raw.Write(func(uintptr) bool { return !time.Now().Before(until) })
+	switch {
+	case err == nil:
+		return nil
+	case !errors.Is(err, os.ErrDeadlineExceeded):
+		return err
+	case t.stopped.Load():
+		return ErrInterrupted
+	}
+	return nil
+}

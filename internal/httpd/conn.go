@@ -51,21 +51,23 @@ func (c *conn) serve() {
 
 // one waits for a request, serves it and reports whether another may follow.
 func (c *conn) one(r *Request, timeout time.Duration) bool {
-	if c.in.empty() {
+	pipelined := !c.in.empty()
+	if !pipelined {
 		if err := c.fill(&c.in, timeout); err != nil {
 			c.logIdleEnd(err)
 			return false
 		}
 	}
 	c.setState(stateReading)
+	c.srv.stats.requests()
 	c.served++
 	r.begin()
+	r.pipelined = pipelined
 	status, err := r.readHead()
 	if err != nil {
 		return c.headFailed(r, err)
 	}
 	c.setState(stateWriting)
-	c.srv.stats.requests()
 	if status != 0 {
 		r.keepalive = false
 		r.finish(status)
@@ -83,7 +85,6 @@ func (c *conn) one(r *Request, timeout time.Duration) bool {
 // headFailed ends a connection whose client went away, or was silent for too
 // long, in the middle of a request head. nginx closes it without an answer.
 func (c *conn) headFailed(r *Request, err error) bool {
-	c.srv.stats.requests()
 	r.keepalive = false
 	c.broken = err
 	if errors.Is(err, errTimeout) {

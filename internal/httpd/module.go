@@ -84,6 +84,11 @@ type Instance interface {
 // configuration it belongs to has served its last request.
 type Closer interface{ Close() }
 
+// Flusher is an [Instance] that holds back lines of a log. Flush writes them; it is
+// called when the log files are opened again and before the process ends, by any
+// goroutine.
+type Flusher interface{ Flush() }
+
 // statusText is nginx's reason phrase, where it differs from Go's.
 func statusText(code int) string {
 	switch code {

@@ -120,8 +120,9 @@ func (s *Server) logger(l *Location) *slog.Logger {
 	return s.loggers[l.logger]
 }
 
-// Reopen replaces log files by path. The server owns the files from then on and
-// closes those they replace.
+// Reopen replaces log files by path, and has what modules hold back for them
+// written. The files stay the caller's; one that was replaced may be closed when
+// Reopen has returned.
 func (s *Server) Reopen(logs map[string]*os.File) {
 	for path, f := range logs {
 		for _, known := range []map[string]*LogFile{s.site.logs, s.outputs} {
@@ -130,6 +131,7 @@ func (s *Server) Reopen(logs map[string]*os.File) {
 			}
 		}
 	}
+	s.site.flush()
 }
 
 // Start accepts connections on sockets, by conf.Listen.Key, until [Server.Retire]
@@ -252,6 +254,7 @@ func (s *Server) accepted(l *listener, fd int, sa unix.Sockaddr) {
 		_ = t.Close()
 		return
 	}
+	c.state.Store(stateWaiting)
 	s.stats.opened()
 	s.wg.Go(c.serve)
 }
@@ -332,9 +335,11 @@ func (s *Server) Close() {
 	for _, c := range conns {
 		_ = c.transport.Close()
 	}
+	s.site.flush()
 }
 
 func (s *Server) closeSite() {
+	s.site.flush()
 	for _, c := range s.site.closers {
 		c.Close()
 	}

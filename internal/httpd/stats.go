@@ -39,11 +39,11 @@ func (s Stats) bytes() []byte { return unsafe.Slice((*byte)(unsafe.Pointer(s.n))
 func (s Stats) add(i int, n int64) { atomic.AddInt64(&s.n[i], n) }
 func (s Stats) requests()          { s.add(statRequests, 1) }
 
-// opened counts a connection that was accepted and is being read from.
+// opened counts a connection that was accepted and waits for its first request.
 func (s Stats) opened() {
 	s.add(statAccepted, 1)
 	s.add(statHandled, 1)
-	s.add(statReading, 1)
+	s.add(statWaiting, 1)
 }
 
 // refused counts one that was accepted and closed for want of room.

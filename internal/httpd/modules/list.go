@@ -5,12 +5,17 @@ package modules
 import (
 	"github.com/baton-deploy/baton/internal/conf"
 	"github.com/baton-deploy/baton/internal/httpd"
+	"github.com/baton-deploy/baton/internal/httpd/accesslog"
+	"github.com/baton-deploy/baton/internal/httpd/status"
 )
 
 // All returns the modules. The order is that in which their parts run, and in
 // which those that answer when no other does are asked.
 func All() []httpd.Module {
-	return []httpd.Module{}
+	return []httpd.Module{
+		status.Module(),
+		accesslog.Module(),
+	}
 }
 
 // Table returns the directives of the configuration as a whole.

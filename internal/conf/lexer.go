@@ -125,14 +125,14 @@ func (lx *lexer) word() (string, *Error) {
 		quote = 0
 	}
 	first := lx.pos
-	dollar := false // the byte before is a "$"
+	dollar := false // a "$" is before, and nothing but "{" in between
 	for ; lx.pos < len(lx.text); lx.pos++ {
 		if lx.overflows(first) {
 			return "", lx.tooLong(first, startLine, quote)
 		}
 		ch := lx.text[lx.pos]
 		wasDollar := dollar
-		dollar = ch == '$'
+		dollar = ch == '$' || ch == '{' && wasDollar
 		switch {
 		case ch == '\\':
 			if lx.pos++; lx.pos < len(lx.text) && lx.text[lx.pos] == '\n' {

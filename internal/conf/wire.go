@@ -30,7 +30,7 @@ func (s *Snapshot) Encode() ([]byte, error) {
 	for _, f := range s.files {
 		b = append(b, boolByte(f.included))
 		b = appendString(b, f.name)
-		b = appendString(b, string(f.data))
+		b = appendString(b, f.data)
 	}
 	b = binary.AppendUvarint(b, uint64(len(s.globs)))
 	for _, g := range s.globs {
@@ -55,7 +55,7 @@ func boolByte(b bool) byte {
 	return 0
 }
 
-func appendString(b []byte, s string) []byte {
+func appendString[S string | []byte](b []byte, s S) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 

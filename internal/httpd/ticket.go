@@ -1,0 +1,245 @@
+package httpd
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Kinds of tickets: what state a connection is in when it moves to another
+// process. The descriptors are the client's socket, then what the kind adds.
+const (
+	// ticketWaiting: between two requests, or inside a request head.
+	ticketWaiting = 1
+	// ticketFile: in the middle of a file; the file is the second descriptor.
+	ticketFile = 2
+	// ticketTunnel: an upgraded connection; the upstream's socket is the second
+	// descriptor.
+	ticketTunnel = 3
+)
+
+// Tags of a ticket's fields. A reader skips what it does not know below
+// tagCritical and refuses the ticket for what it does not know from there on.
+const (
+	tagNumber    = 1  // $connection
+	tagServed    = 2  // requests on the connection so far
+	tagAge       = 3  // microseconds since it was accepted
+	tagTimeout   = 4  // of this wait, in microseconds; 0 means none
+	tagWaited    = 5  // how much of it has passed
+	tagStarted   = 6  // microseconds since the request's first byte
+	tagHeadBytes = 7  // of the response's head
+	tagWireBytes = 8  // of the response's body, with its framing
+	tagField     = 9  // a field of the response: name, NUL, value; repeated
+	tagUpstream  = 10 // what the access log says about the upstream
+	tagReadBytes = 11 // of the request
+
+	tagCritical = 128
+	tagListen   = 128 // conf.Listen.Key of the socket that it was accepted on
+	tagInput    = 129 // bytes read and not consumed
+	tagHead     = 130 // the request head as the client sent it
+	tagURI      = 131 // path now, when an internal redirect changed it
+	tagArgs     = 132 // arguments now, likewise
+	tagStatus   = 133 // of the response
+	tagBody     = 134 // bytes of content sent so far
+	tagOffset   = 135 // in the file, where it goes on
+	tagLeft     = 136 // bytes of the file still to send
+	tagToClient = 137 // bytes from the upstream that are not yet sent
+	tagToServer = 138 // bytes from the client that are not yet sent
+	tagKeep     = 139 // 1: the connection serves on after the response
+	tagNamed    = 140 // the named location that serves
+)
+
+// ErrTicket is wrapped by every error about a ticket's state that is not well
+// formed or says what this build does not know.
+var ErrTicket = errors.New("unknown or malformed connection state")
+
+// A ticket is a connection on its way, without its descriptors. Which fields mean
+// something depends on the kind.
+type ticket struct {
+	kind            byte
+	number, served  uint64
+	age             time.Duration
+	timeout, waited time.Duration
+	listen          string
+	input           []byte
+
+	head, uri, args    []byte
+	named              string
+	started            time.Duration
+	status             uint64
+	headBytes, wire    uint64
+	body, readBytes    uint64
+	offset, left       uint64
+	keep               bool
+	fields             []Field
+	toClient, toServer []byte
+	upstream           []byte
+}
+
+// append appends t's wire form: fields, each a tag of one byte, the length of the
+// value as a uvarint, the value. Numbers are uvarints.
+func (t *ticket) append(b []byte) []byte {
+	num := func(tag byte, v uint64) {
+		if v == 0 {
+			return
+		}
+		var value [binary.MaxVarintLen64]byte
+		n := binary.PutUvarint(value[:], v)
+		b = append(append(b, tag, byte(n)), value[:n]...)
+	}
+	text := func(tag byte, v []byte) {
+		if len(v) == 0 {
+			return
+		}
+		b = binary.AppendUvarint(append(b, tag), uint64(len(v)))
+		b = append(b, v...)
+	}
+	num(tagNumber, t.number)
+	num(tagServed, t.served)
+	num(tagAge, micros(t.age))
+	num(tagTimeout, micros(t.timeout))
+	num(tagWaited, micros(t.waited))
+	text(tagListen, []byte(t.listen))
+	text(tagInput, t.input)
+	if t.kind == ticketWaiting {
+		return b
+	}
+	num(tagStarted, micros(t.started))
+	num(tagReadBytes, t.readBytes)
+	num(tagHeadBytes, t.headBytes)
+	num(tagWireBytes, t.wire)
+	for _, f := range t.fields {
+		text(tagField, append(append([]byte(f.Name), 0), f.Value...))
+	}
+	text(tagUpstream, t.upstream)
+	text(tagHead, t.head)
+	text(tagURI, t.uri)
+	text(tagArgs, t.args)
+	text(tagNamed, []byte(t.named))
+	num(tagStatus, t.status)
+	num(tagBody, t.body)
+	num(tagOffset, t.offset)
+	num(tagLeft, t.left)
+	if t.keep {
+		num(tagKeep, 1)
+	}
+	text(tagToClient, t.toClient)
+	text(tagToServer, t.toServer)
+	return b
+}
+
+func micros(d time.Duration) uint64 { return uint64(max(d, 0) / time.Microsecond) }
+
+// parseTicket reads the state of a ticket. The result has its own memory.
+func parseTicket(kind byte, b []byte) (*ticket, error) {
+	if kind < ticketWaiting || kind > ticketTunnel {
+		return nil, fmt.Errorf("%w: kind %d", ErrTicket, kind)
+	}
+	t := &ticket{kind: kind}
+	for len(b) > 0 {
+		tag := b[0]
+		n, w := binary.Uvarint(b[1:])
+		if w <= 0 || n > uint64(len(b)-1-w) {
+			return nil, fmt.Errorf("%w: field %d does not fit", ErrTicket, tag)
+		}
+		value := b[1+w : 1+w+int(n)]
+		b = b[1+w+int(n):]
+		if err := t.set(tag, value); err != nil {
+			return nil, err
+		}
+	}
+	if t.listen == "" {
+		return nil, fmt.Errorf("%w: no listening address", ErrTicket)
+	}
+	return t, nil
+}
+
+// set stores one field.
+func (t *ticket) set(tag byte, v []byte) error {
+	switch tag {
+	case tagListen:
+		t.listen = string(v)
+	case tagNamed:
+		t.named = string(v)
+	case tagInput:
+		t.input = append([]byte(nil), v...)
+	case tagHead:
+		t.head = append([]byte(nil), v...)
+	case tagURI:
+		t.uri = append([]byte(nil), v...)
+	case tagArgs:
+		t.args = append([]byte(nil), v...)
+	case tagToClient:
+		t.toClient = append([]byte(nil), v...)
+	case tagToServer:
+		t.toServer = append([]byte(nil), v...)
+	case tagUpstream:
+		t.upstream = append([]byte(nil), v...)
+	case tagField:
+		return t.setField(v)
+	default:
+		return t.setNumber(tag, v)
+	}
+	return nil
+}
+
+func (t *ticket) setField(v []byte) error {
+	for i, c := range v {
+		if c == 0 {
+			t.fields = append(t.fields, Field{Name: string(v[:i]), Value: append([]byte{}, v[i+1:]...)})
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: response field without a value", ErrTicket)
+}
+
+// maxNumber bounds what is read: no sum or duration made of it overflows.
+const maxNumber = 1 << 53
+
+func (t *ticket) setNumber(tag byte, v []byte) error {
+	n, w := binary.Uvarint(v)
+	known := true
+	duration := time.Duration(min(n, maxNumber/1024)) * time.Microsecond
+	switch tag {
+	case tagNumber:
+		t.number = n
+	case tagServed:
+		t.served = n
+	case tagAge:
+		t.age = duration
+	case tagTimeout:
+		t.timeout = duration
+	case tagWaited:
+		t.waited = duration
+	case tagStarted:
+		t.started = duration
+	case tagReadBytes:
+		t.readBytes = n
+	case tagHeadBytes:
+		t.headBytes = n
+	case tagWireBytes:
+		t.wire = n
+	case tagStatus:
+		t.status = n
+	case tagBody:
+		t.body = n
+	case tagOffset:
+		t.offset = n
+	case tagLeft:
+		t.left = n
+	case tagKeep:
+		t.keep = n == 1
+	default:
+		known = false
+	}
+	switch {
+	case !known && tag < tagCritical:
+		return nil
+	case !known:
+		return fmt.Errorf("%w: field %d", ErrTicket, tag)
+	case w <= 0 || w != len(v) || n > maxNumber:
+		return fmt.Errorf("%w: number in field %d", ErrTicket, tag)
+	}
+	return nil
+}

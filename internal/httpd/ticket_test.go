@@ -1,0 +1,102 @@
+package httpd
+
+import (
+	"encoding/hex"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// tickets has one of each kind, with every field set that the kind has.
+func tickets() []*ticket {
+	return []*ticket{
+		{
+			kind: ticketWaiting, number: 300, served: 2, age: time.Second, timeout: 75 * time.Second,
+			waited: 3 * time.Millisecond, listen: "0.0.0.0:80", input: []byte("GET / HT"),
+		},
+		{
+			kind: ticketFile, number: 1, served: 1, listen: "unix:/run/x.sock", head: []byte("GET /a HTTP/1.1\r\nHost: a\r\n\r\n"),
+			uri: []byte("/b"), args: []byte("x=1"), named: "@n", started: time.Millisecond, status: 206, headBytes: 240,
+			wire: 5000, body: 5000, readBytes: 28, offset: 5000, left: 1 << 32, keep: true,
+			fields: []Field{{"Content-Type", []byte("text/plain")}, {"X-Empty", []byte{}}},
+		},
+		{
+			kind: ticketTunnel, listen: "[::]:80", head: []byte("GET /ws HTTP/1.1\r\n\r\n"), status: 101,
+			toClient: []byte{0x81, 1, 'a'}, toServer: []byte{0, 255}, upstream: []byte("127.0.0.1:9"), timeout: time.Minute,
+		},
+	}
+}
+
+func TestTicketsAreReadAsWritten(t *testing.T) {
+	for _, want := range tickets() {
+		got, err := parseTicket(want.kind, want.append(nil))
+		if err != nil {
+			t.Errorf("kind %d: %v", want.kind, err)
+			continue
+		}
+		if diff := cmp.Diff(want, got, cmp.AllowUnexported(ticket{})); diff != "" {
+			t.Errorf("kind %d (-written +read):\n%s", want.kind, diff)
+		}
+	}
+}
+
+// Bytes that a released version writes never change: the release before and the
+// one after read them.
+func TestTicketWireFormVersion1(t *testing.T) {
+	var got strings.Builder
+	for _, tk := range tickets() {
+		got.WriteString(hex.EncodeToString(tk.append(nil)) + "\n")
+	}
+	want, err := os.ReadFile("testdata/tickets_v1.hex")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got.String()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Invariant 6: what a newer peer adds and may be left out is skipped; what may not
+// be left out is refused, and the connection stays where it is.
+func TestTicketOfALaterVersion(t *testing.T) {
+	base := tickets()[0].append(nil)
+	if _, err := parseTicket(ticketWaiting, append(base[:len(base):len(base)], 100, 2, 'x', 'y')); err != nil {
+		t.Errorf("an unknown field that may be skipped: %v", err)
+	}
+	for name, b := range map[string][]byte{
+		"critical field":  append(base[:len(base):len(base)], 200, 1, 'x'),
+		"length too long": append(base[:len(base):len(base)], 100, 9, 'x'),
+		"cut":             base[:len(base)-1],
+		"no listen":       {tagNumber, 1, 1},
+		"wide number":     append(base[:len(base):len(base)], tagServed, 2, 1, 1),
+	} {
+		if _, err := parseTicket(ticketWaiting, b); !errors.Is(err, ErrTicket) {
+			t.Errorf("%s: error %v, want ErrTicket", name, err)
+		}
+	}
+	if _, err := parseTicket(4, base); !errors.Is(err, ErrTicket) {
+		t.Errorf("kind 4: error %v, want ErrTicket", err)
+	}
+}
+
+func FuzzParseTicket(f *testing.F) {
+	for _, tk := range tickets() {
+		f.Add(tk.kind, tk.append(nil))
+	}
+	f.Fuzz(func(t *testing.T, kind byte, b []byte) {
+		tk, err := parseTicket(kind, b)
+		if err != nil {
+			if !errors.Is(err, ErrTicket) {
+				t.Errorf("error %v does not wrap ErrTicket", err)
+			}
+			return
+		}
+		if _, err := parseTicket(kind, tk.append(nil)); err != nil {
+			t.Errorf("what was read and written again is refused: %v", err)
+		}
+	})
+}

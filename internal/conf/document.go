@@ -21,7 +21,7 @@ func Document(t *Table) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, `# Directives
 
-Every directive of nginx and what Baton makes of it. This file is generated from
+Every directive of nginx 1.31 and what Baton makes of it. This file is generated from
 the table that the configuration is checked against; do not edit it.
 
 | | |

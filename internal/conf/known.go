@@ -8,8 +8,9 @@ import (
 	crossplane "github.com/nginxinc/nginx-go-crossplane"
 )
 
-// nginxDirectives has a line for every directive of nginx and each module that has
-// it: name, module, contexts. The names of modules are those of the documentation.
+// nginxDirectives has a line for every directive of nginx 1.31.5 on Linux and each
+// module that has it: name, module, contexts. The names of modules are those of the
+// documentation.
 //
 //go:embed nginx_directives.txt
 var nginxDirectives string

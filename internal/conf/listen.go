@@ -10,7 +10,7 @@ import (
 type Listen struct {
 	Network string // "tcp" or "unix"
 	Addr    netip.AddrPort
-	Path    string // of a unix socket, absolute
+	Path    string // of a unix socket, as written
 	// Default: the server is the default one of this address.
 	Default bool
 	// Explicit: some parameter was given that is an option of the socket. nginx then

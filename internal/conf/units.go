@@ -68,16 +68,21 @@ var timeUnits = [...]timeUnit{
 // ParseTime reads a time as nginx does where it counts in milliseconds: "500ms",
 // "30s", "1h30m", "1h 30m", "10" (seconds); w, d, h, m, s and ms are known. A time
 // longer than time.Duration can hold (292 years) is that longest one.
-func ParseTime(s string) (time.Duration, error) { return parseTime(s, 2, len(timeUnits)) }
+func ParseTime(s string) (time.Duration, error) {
+	return parseTime(s, 2, len(timeUnits), time.Millisecond)
+}
 
 // ParseSeconds reads a time as nginx does where it counts in seconds: y and M are
 // known, ms is not.
-func ParseSeconds(s string) (time.Duration, error) { return parseTime(s, 0, len(timeUnits)-1) }
+func ParseSeconds(s string) (time.Duration, error) {
+	return parseTime(s, 0, len(timeUnits)-1, time.Second)
+}
 
-// parseTime reads s with the units from first up to last, exclusively.
-func parseTime(s string, first, last int) (time.Duration, error) {
+// parseTime reads s with the units from first up to last, exclusively, and counts in
+// base: like nginx it refuses what does not fit 63 bits then.
+func parseTime(s string, first, last int, base time.Duration) (time.Duration, error) {
 	seconds := len(timeUnits) - 2
-	var total time.Duration
+	var total int64
 	valid := false
 	for s != "" {
 		digits := len(s) - len(strings.TrimLeft(s, "0123456789"))
@@ -107,12 +112,16 @@ func parseTime(s string, first, last int) (time.Duration, error) {
 			first = unit + 1
 		}
 		s = strings.TrimLeft(s[width:], " ")
-		total = addTime(total, n, timeUnits[unit].scale)
+		scale := int64(timeUnits[unit].scale / base)
+		if n > (math.MaxInt64-total)/scale {
+			return 0, errValue
+		}
+		total += n * scale
 	}
 	if !valid {
 		return 0, errValue
 	}
-	return total, nil
+	return time.Duration(min(total, math.MaxInt64/int64(base))) * base, nil
 }
 
 // unitOf returns which unit s starts with, -1 for none, and how long its name is.
@@ -126,12 +135,4 @@ func unitOf(s string) (unit, width int) {
 		}
 	}
 	return -1, 0
-}
-
-// addTime returns t + n*scale, or the longest time there is.
-func addTime(t time.Duration, n int64, scale time.Duration) time.Duration {
-	if n > int64((math.MaxInt64-t)/scale) {
-		return math.MaxInt64
-	}
-	return t + time.Duration(n)*scale
 }

@@ -8,6 +8,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 GO ?= go
+OUT ?= build/baton
 VERSION ?= $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null | sed 's/^v//')
 PREFIX ?=
 CONF_PATH ?=
@@ -37,7 +38,7 @@ help: ## list the targets
 
 .PHONY: build
 build: ## build ./build/baton (VERSION= PREFIX= CONF_PATH= PID_PATH= ERROR_LOG_PATH= HTTP_LOG_PATH=)
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o build/baton ./cmd/baton
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o '$(OUT)' ./cmd/baton
 
 .PHONY: demo
 demo: ## upgrade a server under load, roll it back, upgrade it again, and count what was lost
@@ -68,7 +69,7 @@ docs: ## write docs/directives.md anew from the directive table
 
 .PHONY: install
 install: build ## install executable, manual page, completions and unit file (DESTDIR= SBIN_PATH= DATA_DIR= UNIT_DIR=)
-	DESTDIR='$(DESTDIR)' SBIN_PATH='$(SBIN_PATH)' DATA_DIR='$(DATA_DIR)' UNIT_DIR='$(UNIT_DIR)' scripts/install build/baton
+	DESTDIR='$(DESTDIR)' SBIN_PATH='$(SBIN_PATH)' DATA_DIR='$(DATA_DIR)' UNIT_DIR='$(UNIT_DIR)' scripts/install '$(OUT)'
 
 .PHONY: clean
 clean: ## remove what was built here

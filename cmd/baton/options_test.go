@@ -2,9 +2,13 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -73,6 +77,28 @@ func TestBuiltinPaths(t *testing.T) {
 	}
 	if got := p.full("/x"); got != "/x" {
 		t.Errorf("absolute file = %q, want /x", got)
+	}
+}
+
+// The linker says nothing of a variable that is not there, so the build is run.
+func TestMakeBuildSetsVersionAndPaths(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	exe := filepath.Join(t.TempDir(), "sbin", "nginx")
+	build := exec.CommandContext(ctx, "make", "-C", "../..", "build", "OUT="+exe, "VERSION=2.0.0", "PREFIX=/p",
+		"CONF_PATH=/etc/c", "PID_PATH=/run/i", "ERROR_LOG_PATH=stderr", "HTTP_LOG_PATH=/var/h")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("make build: %v\n%s", err, out)
+	}
+	out, err := exec.CommandContext(ctx, exe, "-V").CombinedOutput()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"nginx version: baton/2.0.0\n",
+		"--prefix=/p --conf-path=/etc/c --pid-path=/run/i --error-log-path=stderr --http-log-path=/var/h "} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("-V = %s\nwant it to have %q", out, want)
+		}
 	}
 }
 

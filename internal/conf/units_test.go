@@ -12,7 +12,7 @@ func TestParseTime(t *testing.T) {
 		"0": 0, "5": 5 * time.Second, "5s": 5 * time.Second, "250ms": 250 * time.Millisecond, "1h30m": 90 * time.Minute,
 		"1w": 7 * day, "1w2d3h4m5s6ms": 9*day + 3*time.Hour + 4*time.Minute + 5*time.Second + 6*time.Millisecond,
 		"1h 30m": 90 * time.Minute, "1m 5": 65 * time.Second, "5 ": 5 * time.Second, " 5": 5 * time.Second, "5s5": 10 * time.Second,
-		"s5": 5 * time.Second, "9223372036s": 9223372036 * time.Second, "9999999999999s": math.MaxInt64 / time.Millisecond * time.Millisecond,
+		"s5": 5 * time.Second, "9223372036s": 9223372036 * time.Second, "9999999999999s": time.Duration(math.MaxInt64).Truncate(time.Millisecond),
 	} {
 		if got, err := ParseTime(text); err != nil || got != want {
 			t.Errorf("ParseTime(%q) = %v, %v, want %v", text, got, err, want)
@@ -28,7 +28,7 @@ func TestParseTime(t *testing.T) {
 func TestParseSeconds(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]time.Duration{
-		"1y": 365 * day, "1M": 30 * day, "1y1M1w1d": (365 + 30 + 7 + 1) * day, "90": 90 * time.Second, "300y": math.MaxInt64 / time.Second * time.Second,
+		"1y": 365 * day, "1M": 30 * day, "1y1M1w1d": (365 + 30 + 7 + 1) * day, "90": 90 * time.Second, "300y": time.Duration(math.MaxInt64).Truncate(time.Second),
 	} {
 		if got, err := ParseSeconds(text); err != nil || got != want {
 			t.Errorf("ParseSeconds(%q) = %v, %v, want %v", text, got, err, want)

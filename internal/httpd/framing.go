@@ -11,6 +11,7 @@ type framing struct {
 	hosts   int
 	length  int64
 	lengths int
+	invalid bool // the length is none
 	codings int
 	wish    connectionWish
 	unique  uint16 // fields seen of those that may come once
@@ -39,36 +40,48 @@ func (r *Request) scanHead(head []byte) (f framing, status int) {
 	r.keepLine(line)
 	text, ok := cutLineEnd(line)
 	if !ok {
-		return f, 400
+		return f, r.invalid("client sent invalid request", 400)
 	}
 	if f.line, status = scanRequestLine(text); status != 0 {
-		return f, status
+		return f, r.invalid("client sent invalid request", status)
 	}
 	r.version = f.line.version
+	r.headSize = int64(len(head) - len(rest))
 	if status := r.setTarget(f.line.target); status != 0 {
-		return f, status
+		return f, r.invalid("client sent invalid request", status)
 	}
 	r.startClean(&f.line)
+	first := len(r.clean)
+	defer func() { r.fields = r.clean[first:] }()
 	underscores := !r.c.ln.def.root.core.noUnderscore
-	for status == 0 {
+	for {
 		n := bytes.IndexByte(rest, '\n')
 		if n < 0 || n == 0 || n == 1 && rest[0] == '\r' {
-			break
+			r.clean = append(r.clean, "\r\n"...)
+			return f, 0
 		}
 		name, value, kind := scanField(rest[:n+1], underscores)
-		switch kind {
-		case fieldBroken:
-			status = 400
-		case fieldGood:
-			if status = f.field(name, value); status == 0 {
-				r.clean = append(append(r.clean, name...), ": "...)
-				r.clean = append(append(r.clean, value...), "\r\n"...)
-			}
+		if kind == fieldBroken {
+			return f, r.invalid("client sent invalid header line", 400)
 		}
+		r.headSize += int64(n + 1)
 		rest = rest[n+1:]
+		if kind == fieldIgnored {
+			r.Log(levelInfo, "client sent invalid header line", nil)
+			continue
+		}
+		r.clean = append(append(r.clean, name...), ": "...)
+		r.clean = append(append(r.clean, value...), "\r\n"...)
+		if status := r.field(&f, name, value); status != 0 {
+			return f, status
+		}
 	}
-	r.clean = append(r.clean, "\r\n"...)
-	return f, status
+}
+
+// invalid logs why a request is refused with status.
+func (r *Request) invalid(why string, status int) int {
+	r.Log(levelInfo, why, nil)
+	return status
 }
 
 // startClean begins the head that is to be parsed.
@@ -90,15 +103,11 @@ var uniqueFields = [...]string{
 }
 
 // field takes note of one field. It returns 0 or the status to refuse it with.
-func (f *framing) field(name, value []byte) int {
+func (r *Request) field(f *framing, name, value []byte) int {
 	switch len(name) {
 	case len("host"):
 		if equalFold(name, "host") {
-			f.host = value
-			f.hosts++
-			if f.hosts > 1 {
-				return 400
-			}
+			return r.hostField(f, value)
 		}
 	case len("connection"):
 		if equalFold(name, "connection") {
@@ -106,13 +115,12 @@ func (f *framing) field(name, value []byte) int {
 		}
 	case len("content-length"):
 		if equalFold(name, "content-length") {
-			return f.contentLength(value)
+			return r.lengthField(f, value)
 		}
 	case len("transfer-encoding"):
 		if equalFold(name, "transfer-encoding") {
-			f.codings++
-			if f.codings > 1 {
-				return 400
+			if f.codings++; f.codings > 1 {
+				return r.invalid("client sent duplicate \"Transfer-Encoding\" header", 400)
 			}
 			if !equalFold(value, "chunked") {
 				f.codings = unknownCoding
@@ -120,7 +128,26 @@ func (f *framing) field(name, value []byte) int {
 		}
 	}
 	if c := name[0] | 0x20; c == 'i' || c == 'e' || c == 'a' || c == 'c' {
-		return f.once(name)
+		return r.uniqueField(f, name)
+	}
+	return 0
+}
+
+// hostField chooses the virtual server, unless the request target named one.
+func (r *Request) hostField(f *framing, value []byte) int {
+	if f.hosts++; f.hosts > 1 {
+		return r.invalid("client sent duplicate host header", 400)
+	}
+	n := len(r.targetHost)
+	host, ok := validHost(r.targetHost, value)
+	if !ok {
+		return r.invalid("client sent invalid host header", 400)
+	}
+	r.targetHost = host[:n]
+	if n == 0 {
+		r.Host = append(r.Host[:0], host...)
+		r.Server = r.c.ln.find(r)
+		r.loc = r.Server.root
 	}
 	return 0
 }
@@ -128,12 +155,12 @@ func (f *framing) field(name, value []byte) int {
 // unknownCoding as the number of codings: there is one, and it is not "chunked".
 const unknownCoding = 1 << 10
 
-// once refuses the second of a field that may come once.
-func (f *framing) once(name []byte) int {
+// uniqueField refuses the second of a field that may come once.
+func (r *Request) uniqueField(f *framing, name []byte) int {
 	for i, u := range uniqueFields {
 		if equalFold(name, u) {
 			if f.unique&(1<<i) != 0 {
-				return 400
+				return r.invalid("client sent duplicate header line", 400)
 			}
 			f.unique |= 1 << i
 			break
@@ -154,34 +181,37 @@ func (f *framing) connection(value []byte) {
 // maxLengthDigits keeps a declared length within 63 bits.
 const maxLengthDigits = 18
 
-func (f *framing) contentLength(value []byte) int {
-	f.lengths++
-	if f.lengths > 1 || len(value) == 0 || len(value) > maxLengthDigits {
-		return 400
+func (r *Request) lengthField(f *framing, value []byte) int {
+	if f.lengths++; f.lengths > 1 {
+		return r.invalid("client sent duplicate header line", 400)
 	}
 	for _, d := range value {
 		if d < '0' || d > '9' {
-			return 400
+			f.invalid = true
+			return 0
 		}
 		f.length = f.length*10 + int64(d-'0')
 	}
+	f.invalid = len(value) == 0 || len(value) > maxLengthDigits
 	return 0
 }
 
 // bodyLength is the length of the body that follows, or chunkedBody. A status
 // other than 0 refuses the request.
-func (f *framing) bodyLength() (n int64, status int) {
+func (r *Request) bodyLength(f *framing) (n int64, status int) {
 	switch {
-	case f.codings > 0 && f.line.version < 11:
-		return 0, 400
+	case f.invalid:
+		return 0, r.invalid("client sent invalid \"Content-Length\" header", 400)
+	case f.codings == 0:
+		return f.length, 0
+	case f.line.version < 11:
+		return 0, r.invalid("client sent HTTP/1.0 request with \"Transfer-Encoding\" header", 400)
 	case f.codings == unknownCoding:
-		return 0, 501
-	case f.codings > 0 && f.lengths > 0:
-		return 0, 400
-	case f.codings > 0:
-		return chunkedBody, 0
+		return 0, r.invalid("client sent unknown \"Transfer-Encoding\"", 501)
+	case f.lengths > 0:
+		return 0, r.invalid("client sent \"Content-Length\" and \"Transfer-Encoding\" headers at the same time", 400)
 	}
-	return f.length, 0
+	return chunkedBody, 0
 }
 
 // keep reports whether the client wants the connection to stay open.
@@ -198,22 +228,27 @@ func (r *Request) setTarget(target []byte) int {
 	if err != nil {
 		return 400
 	}
-	r.target = append(r.target[:0], target[len(target)-targetTail(target, host):]...)
-	if len(r.target) == 0 || r.target[0] != '/' {
-		// nginx: only "http://host?args" and "http://host" come here.
-		r.target = append(r.target[:0], '/')
-		if len(args) > 0 {
-			r.target = append(append(r.target, '?'), args...)
-		}
-	}
-	r.rawURI = r.target
-	r.rawPath = r.target[:min(len(path), len(r.target))]
-	r.targetHost = append(r.targetHost[:0], host...)
-	r.Args = append(r.Args[:0], args...)
 	if r.URI, err = normalizePath(r.URI[:0], path, r.c.ln.def.mergeSlashes); err != nil {
 		r.URI = r.URI[:0]
 		return 400
 	}
+	r.Args = append(r.Args[:0], args...)
+	r.target = append(r.target[:0], target[len(target)-targetTail(target, host):]...)
+	if len(r.target) == 0 || r.target[0] != '/' {
+		// nginx: only "http://host?args" and "http://host" come here.
+		r.target = append(append(r.target[:0], '/'), target[len(target)-targetTail(target, host):]...)
+	}
+	r.rawPath = r.target[:min(len(path), len(r.target))]
+	if host == nil {
+		return 0
+	}
+	var ok bool
+	if r.targetHost, ok = validHost(r.targetHost[:0], host); !ok {
+		return 400
+	}
+	r.Host = append(r.Host[:0], r.targetHost...)
+	r.Server = r.c.ln.find(r)
+	r.loc = r.Server.root
 	return 0
 }
 
@@ -226,55 +261,21 @@ func targetTail(target, host []byte) int {
 	return len(target) - i - len("://") - len(host)
 }
 
-// checkHead applies what is left to check of a head that was parsed, and chooses
-// the virtual server.
+// checkHead applies what is left to check of a whole head.
 func (r *Request) checkHead(f *framing) int {
-	if status := r.chooseServer(f); status != 0 {
-		return status
-	}
 	if f.hosts == 0 && f.line.version >= 11 {
-		r.Log(levelInfo, "client sent HTTP/1.1 request without \"Host\" header", nil)
-		return 400
+		return r.invalid("client sent HTTP/1.1 request without \"Host\" header", 400)
 	}
-	length, status := f.bodyLength()
+	length, status := r.bodyLength(f)
 	if status != 0 {
-		r.Log(levelInfo, "client sent a body with contradicting or unknown framing", nil)
 		return status
 	}
 	r.body.length = length
 	if m := string(f.line.method); m == "CONNECT" || m == "TRACE" {
-		r.Log(levelInfo, "client sent "+m+" method", nil)
-		return 405
+		return r.invalid("client sent "+m+" method", 405)
 	}
 	r.keepalive = f.keep()
 	return 0
-}
-
-// chooseServer chooses the virtual server by the host of the target, else by the
-// Host field. It returns 0 or 400.
-func (r *Request) chooseServer(f *framing) int {
-	status := 0
-	host := r.targetHost
-	if f.hosts > 0 {
-		var ok bool
-		if r.Host, ok = validHost(r.Host[:0], f.host); !ok {
-			r.Host = r.Host[:0]
-			r.Log(levelInfo, "client sent invalid host header", nil)
-			status = 400
-		}
-	}
-	if len(host) > 0 {
-		var ok bool
-		if r.Host, ok = validHost(r.Host[:0], host); !ok {
-			r.Host = r.Host[:0]
-			return 400
-		}
-	}
-	if len(r.Host) > 0 {
-		r.Server = r.c.ln.find(r)
-		r.loc = r.Server.root
-	}
-	return status
 }
 
 // hasToken reports whether the comma-separated list v holds token, in any case.

@@ -57,8 +57,8 @@ func (r *Request) readHead() (status int, err error) {
 		if ok {
 			return r.acceptHead(data[:end]), nil
 		}
-		if status := headTooLarge(data, lim.largeBufferSize); status != 0 {
-			return r.refuseHead(data, status), nil
+		if at, status := headTooLarge(data, lim.largeBufferSize); status != 0 {
+			return r.refuseHead(data[:at], status), nil
 		}
 		scanned = end
 		left := time.Until(deadline)
@@ -71,7 +71,7 @@ func (r *Request) readHead() (status int, err error) {
 		case errors.Is(err, io.ErrShortBuffer):
 			return r.refuseHead(data, statusHeaderTooLarge), nil
 		default:
-			r.refuseHead(c.in.data(), 400)
+			r.refuseHead(c.in.data(), 0)
 			if errors.Is(err, errTimeout) {
 				return 0, err
 			}
@@ -87,24 +87,31 @@ const statusHeaderTooLarge = 494
 // acceptHead parses a complete head and takes it off the input.
 func (r *Request) acceptHead(head []byte) int {
 	defer r.c.in.consume(len(head))
-	if status := headTooLarge(head, r.c.ln.def.largeBufferSize); status != 0 {
-		return r.refuseHead(head, status)
+	if at, status := headTooLarge(head, r.c.ln.def.largeBufferSize); status != 0 {
+		return r.refuseHead(head[:at], status)
 	}
-	r.headSize = int64(len(head))
 	f, status := r.scanHead(head)
+	if status == 0 {
+		r.headSize = int64(len(head))
+		status = r.checkHead(&f)
+	}
 	if status != 0 {
 		return r.refused(&f, status)
 	}
-	if err := parseHead(&r.Head, r.clean); err != nil && f.hosts > 0 {
+	if err := parseHead(&r.Head, r.clean); err != nil {
+		r.Head.Reset()
 		r.Log(levelInfo, "client sent invalid request", err)
-		return 400
+		return r.refused(&f, 400)
 	}
-	return r.checkHead(&f)
+	return 0
 }
 
-// refuseHead refuses a head that is too large or did not come whole.
+// refuseHead refuses a head that is too large, or of which no more than data came.
 func (r *Request) refuseHead(data []byte, status int) int {
-	r.headSize = int64(len(data))
+	if status == 414 {
+		r.keepLine(data[:min(len(data), r.c.ln.def.largeBufferSize)])
+		return status
+	}
 	f, _ := r.scanHead(data)
 	return r.refused(&f, status)
 }
@@ -112,17 +119,10 @@ func (r *Request) refuseHead(data []byte, status int) int {
 // refused takes in what can be understood of a head that is refused with status,
 // so that a log and an error page can name it.
 func (r *Request) refused(f *framing, status int) int {
-	if r.version != 0 && len(r.clean) > 0 {
-		if r.version >= 11 && f.hosts == 0 {
-			// The parser would refuse it for want of a Host.
-			r.clean = append(r.clean[:len(r.clean)-len("\r\n")], "Host: -\r\n\r\n"...)
-		}
-		if parseHead(&r.Head, r.clean) != nil {
-			r.Head.Reset()
-		}
-		r.chooseServer(f)
+	if r.version != 0 {
+		r.Head.SetMethodBytes(f.line.method)
+		r.Head.SetRequestURIBytes(f.line.target)
 	}
-	r.Log(levelInfo, "client sent invalid request", nil)
 	return status
 }
 
@@ -196,19 +196,19 @@ func cutLineEnd(line []byte) ([]byte, bool) {
 }
 
 // headTooLarge applies nginx's rule that the request line and each field must
-// fit in one buffer.
-func headTooLarge(b []byte, size int) int {
+// fit in one buffer. It returns where the line begins that does not, and a status.
+func headTooLarge(b []byte, size int) (at, status int) {
 	if len(b) < size {
-		return 0
+		return 0, 0
 	}
 	n := bytes.IndexByte(b, '\n')
 	if n < 0 || n >= size {
-		return 414
+		return len(b), 414
 	}
-	for b = b[n+1:]; len(b) >= size; b = b[n+1:] {
-		if n = bytes.IndexByte(b, '\n'); n < 0 || n >= size {
-			return statusHeaderTooLarge
+	for at = n + 1; len(b)-at >= size; at += n + 1 {
+		if n = bytes.IndexByte(b[at:], '\n'); n < 0 || n >= size {
+			return at, statusHeaderTooLarge
 		}
 	}
-	return 0
+	return 0, 0
 }

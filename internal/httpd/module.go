@@ -94,6 +94,8 @@ func statusText(code int) string {
 	switch code {
 	case 302:
 		return "Moved Temporarily"
+	case 405:
+		return "Not Allowed"
 	case 408:
 		return "Request Time-out"
 	case 413:

@@ -30,8 +30,8 @@ type Request struct {
 	body       Body
 	line       []byte   // the request line as sent, also one that is refused
 	clean      []byte   // the head as it was parsed
+	fields     []byte   // its part with the fields
 	target     []byte   // the request target as sent, without a host
-	rawURI     []byte   // all of target
 	rawPath    []byte   // and its path
 	targetHost []byte   // the host of a target that is a whole URI
 	version    int      // 9, 10 or 11 for HTTP/0.9 to HTTP/1.1; 0: not known
@@ -83,7 +83,7 @@ func (r *Request) reset() {
 	r.Out.reset()
 	r.body = Body{kept: r.body.kept[:0]}
 	r.line, r.clean, r.target, r.targetHost = r.line[:0], r.clean[:0], r.target[:0], r.targetHost[:0]
-	r.rawPath, r.rawURI = nil, nil
+	r.rawPath, r.fields = nil, nil
 	r.version, r.headSize = 0, 0
 	r.hasID, r.pipelined = false, false
 	r.keepalive, r.internal, r.moved, r.errorPage = false, false, false, false
@@ -135,8 +135,7 @@ func (r *Request) protocol() []byte {
 	if r.version < 10 {
 		return nil
 	}
-	line := bytes.TrimRight(r.line, " ")
-	return line[bytes.LastIndexByte(line, ' ')+1:]
+	return r.line[bytes.LastIndex(r.line, []byte(" HTTP/"))+1:]
 }
 
 // A namedCapture is a group of a regular expression that has a name.
@@ -177,7 +176,7 @@ func (r *Request) Field(name string) []byte {
 // EachField calls f for each header field in the order and the spelling in which
 // the client sent them.
 func (r *Request) EachField(f func(name, value []byte)) {
-	for fs := fieldsOf(r.Head.RawHeaders()); fs.next(); {
+	for fs := fieldsOf(r.fields); fs.next(); {
 		f(fs.name, fs.value)
 	}
 }

@@ -252,10 +252,13 @@ func (b *Builder) names(h *hosts, vs *VirtualServer, s *conf.Scope) error {
 	}
 	for _, d := range s.Own("server_name") {
 		for _, name := range d.Args {
-			if vs.Name == "" {
-				vs.Name = strings.ToLower(name)
+			name = b.hostname(name)
+			if vs.Name == "" && strings.HasPrefix(name, "~") {
+				vs.Name = name
+			} else if vs.Name == "" {
+				vs.Name = strings.ToLower(strings.TrimPrefix(name, "."))
 			}
-			switch name = b.hostname(name); {
+			switch {
 			case strings.HasPrefix(name, "~"):
 				if len(name) == 1 {
 					return conf.Errorf(d, "empty regex in server name \"%s\"", name)

@@ -24,7 +24,7 @@ func coreVariables(product string) map[string]Variable {
 // uriVariables tell what is asked for.
 func uriVariables() map[string]Variable {
 	uri := func(r *Request, _ string, dst []byte) ([]byte, bool) {
-		return append(dst, r.URI...), r.Head.RequestURI() != nil
+		return append(dst, r.URI...), r.version != 0
 	}
 	args := func(r *Request, _ string, dst []byte) ([]byte, bool) {
 		return append(dst, r.Args...), len(r.Args) > 0
@@ -47,7 +47,7 @@ func uriVariables() map[string]Variable {
 			return dst, len(dst) > n
 		},
 		"request_uri": func(r *Request, _ string, dst []byte) ([]byte, bool) {
-			return append(dst, r.rawURI...), len(r.rawURI) > 0
+			return append(dst, r.target...), len(r.target) > 0
 		},
 		"request_method": func(r *Request, _ string, dst []byte) ([]byte, bool) {
 			return append(dst, r.method()...), len(r.method()) > 0

@@ -16,29 +16,21 @@ func indexByte(b []byte, c byte) int { return bytes.IndexByte(b, c) }
 // fieldVariables are the header fields of the request.
 func fieldVariables() map[string]Variable {
 	return map[string]Variable{
-		"http_":        fieldVariable,
-		"http_host":    knownField("Host"),
-		"http_cookie":  func(r *Request, _ string, dst []byte) ([]byte, bool) { return r.joinFields("cookie", "; ", dst) },
-		"cookie_":      cookieVariable,
-		"content_type": knownField("Content-Type"),
+		"http_":       fieldVariable,
+		"http_cookie": func(r *Request, _ string, dst []byte) ([]byte, bool) { return r.joinFields("cookie", "; ", dst) },
+		"cookie_":     cookieVariable,
+		"content_type": func(r *Request, _ string, dst []byte) ([]byte, bool) {
+			return r.joinFields("content_type", ", ", dst)
+		},
 		"content_length": func(r *Request, _ string, dst []byte) ([]byte, bool) {
-			if v := r.Head.Peek("Content-Length"); len(v) > 0 {
-				return append(dst, v...), true
+			if dst, ok := r.joinFields("content_length", ", ", dst); ok {
+				return dst, true
 			}
-			if r.body.length == chunkedBody && r.body.err != nil {
-				return strconv.AppendInt(dst, r.body.read, 10), true
+			if b := &r.body; b.length == chunkedBody && (b.err != nil || b.read == 0) {
+				return strconv.AppendInt(dst, b.read, 10), true
 			}
 			return dst, false
 		},
-	}
-}
-
-// knownField is the variable of a field that fasthttp keeps by name and of which a
-// request has at most one.
-func knownField(name string) Variable {
-	return func(r *Request, _ string, dst []byte) ([]byte, bool) {
-		v := r.Field(name)
-		return append(dst, v...), len(v) > 0
 	}
 }
 
@@ -52,7 +44,7 @@ func fieldVariable(r *Request, name string, dst []byte) ([]byte, bool) {
 // lower-cased and its dashes are made underscores.
 func (r *Request) joinFields(name, between string, dst []byte) ([]byte, bool) {
 	found := false
-	for fs := fieldsOf(r.Head.RawHeaders()); fs.next(); {
+	for fs := fieldsOf(r.fields); fs.next(); {
 		if !isVariableName(fs.name, name) {
 			continue
 		}
@@ -87,7 +79,7 @@ func isVariableName(field []byte, name string) bool {
 // cookieVariable is $cookie_name: the first cookie of that name, in any case.
 func cookieVariable(r *Request, name string, dst []byte) ([]byte, bool) {
 	name = name[len("cookie_"):]
-	for fs := fieldsOf(r.Head.RawHeaders()); fs.next(); {
+	for fs := fieldsOf(r.fields); fs.next(); {
 		if !equalFold(fs.name, "cookie") {
 			continue
 		}

@@ -43,6 +43,8 @@ const nginxOptions = "-p $P -c $P/conf/nginx.conf -e $P/logs/error.log"
 var pairs = []pair{
 	{name: "nginx to nginx", old: nginx, new: nginx, options: nginxOptions},
 	{name: "baton to baton", old: baton(oldVersion), new: baton(newVersion), gentle: true},
+	{name: "nginx to baton", old: nginx, new: baton(newVersion), options: nginxOptions},
+	{name: "baton to nginx", old: baton(oldVersion), new: nginx, options: nginxOptions},
 }
 
 func baton(version string) func(t *testing.T) build {
@@ -91,15 +93,25 @@ const (
 // to every start.
 func forEachPair(t *testing.T, test func(p *play)) {
 	for _, pr := range pairs {
-		t.Run(pr.name, func(t *testing.T) {
-			p := &play{t: t, pair: pr, old: pr.old(t), new: pr.new(t)}
-			p.Site = testbed.NewSite(t, p.old.path)
-			p.Setenv("NEW", p.new.path)
-			p.configure()
-			p.Setenv("OPTIONS", strings.ReplaceAll(pr.options, "$P", p.Dir))
-			test(p)
-		})
+		t.Run(pr.name, func(t *testing.T) { test(newPlay(t, pr)) })
 	}
+}
+
+func newPlay(t *testing.T, pr pair) *play {
+	t.Helper()
+	p := &play{t: t, pair: pr, old: pr.old(t), new: pr.new(t)}
+	p.Site = testbed.NewSite(t, p.old.path)
+	p.Setenv("NEW", p.new.path)
+	p.Setenv("OPTIONS", strings.ReplaceAll(pr.options, "$P", p.Dir))
+	p.configure()
+	return p
+}
+
+// sameKind reports whether both binaries are versions of the same server.
+func (p *play) sameKind() bool {
+	oldName, _, _ := strings.Cut(p.old.server, "/")
+	newName, _, _ := strings.Cut(p.new.server, "/")
+	return oldName == newName
 }
 
 // configure writes the configuration of the site; no process is told.

@@ -57,17 +57,26 @@ func checkSystem(cfg *conf.Config) error {
 		}
 	}
 	for _, l := range cfg.Listens {
-		if l.Network != "tcp" {
-			continue // binding would create the socket's file
-		}
-		err := checkBind(l.Addr, l.IPv6Only)
-		if err != nil && !errors.Is(err, unix.EADDRINUSE) { // we, most likely
+		err := checkListen(l)
+		if err != nil && !errors.Is(err, unix.EADDRINUSE) { // by us, most likely
 			e := &callError{level: errorlog.Emerg, msg: fmt.Sprintf("bind() to %s failed", l.Key())}
 			errors.As(err, &e.errno)
 			return e
 		}
 	}
 	return nil
+}
+
+// checkListen reports why l could not be bound.
+func checkListen(l conf.Listen) error {
+	if l.Network == "tcp" {
+		return checkBind(l.Addr, l.IPv6Only)
+	}
+	// Binding would create the socket's file.
+	if _, err := os.Lstat(l.Path); err == nil {
+		return unix.EADDRINUSE
+	}
+	return checkFolder(l.Path)
 }
 
 // checkWritable reports why path could not be opened for writing, creating it
@@ -86,6 +95,11 @@ func checkWritable(path string) error {
 	if _, err := os.Lstat(path); err == nil {
 		return nil // a link to what is not there: open would create it, where it can
 	}
+	return checkFolder(path)
+}
+
+// checkFolder reports why the file path could not be created.
+func checkFolder(path string) error {
 	return unix.Faccessat(unix.AT_FDCWD, filepath.Dir(path), unix.W_OK|unix.X_OK, unix.AT_EACCESS)
 }
 

@@ -6,6 +6,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/baton-deploy/baton/internal/testbed"
+	"github.com/baton-deploy/baton/internal/testbed/load"
 )
 
 // Procedure 1: install, run, upgrade, roll back; upgrade again and commit.
@@ -148,11 +152,11 @@ func (p *play) configureArguments(b build) (modules []string) {
 func TestGoBackAfterRenameUpgrade(t *testing.T) {
 	for _, end := range []string{"QUIT", "TERM", "KILL"} {
 		t.Run(end, func(t *testing.T) {
-			forEachPair(t, func(p *play) {
-				if end == "KILL" && !p.pair.gentle {
-					p.t.Log("workers of a killed nginx master serve on as orphans; only QUIT and TERM bring nginx back")
-					return
-				}
+			where := anyPair
+			if end == "KILL" { // workers of a killed nginx master serve on, whoever else does
+				where = func(pr pair) bool { return pr.orphansLeave }
+			}
+			forPairs(t, where, func(p *play) {
 				p.Sh(`$P/sbin/nginx $OPTIONS`)
 				p.WaitShape(oneMaster)
 				old := p.Pid()
@@ -225,5 +229,42 @@ func TestRelativePath(t *testing.T) {
 		p.stopLoad()
 		p.Sh(fmt.Sprintf(`kill -QUIT %d`, old))
 		p.WaitShape("")
+	})
+}
+
+// Unix sockets are handed on like others: the file stays for as long as
+// anybody serves it, through roll-back and commit, and the last one removes it.
+func TestUnixSocketSurvives(t *testing.T) {
+	forEachPair(t, func(p *play) {
+		socket := p.Path("logs", "site.sock")
+		p.Configure(testbed.Conf{User: testbed.PackageUser(), Listen: []string{p.Addr, "unix:" + socket}})
+		p.Sh(`$P/sbin/nginx $OPTIONS`)
+		p.WaitShape(oneMaster)
+		old := p.Pid()
+		l := p.Load(load.Group{Name: "unix", Addr: socket, Clients: 4, MinPause: time.Millisecond, MaxPause: 5 * time.Millisecond})
+		p.WaitAnswers(l, 50)
+		p.Sh(`cp -f $NEW $P/sbin/nginx`)
+		for _, leaves := range []string{"new", "old"} {
+			p.Sh(fmt.Sprintf(`kill -USR2 %d`, old))
+			p.WaitShape(twoMasters)
+			newPid := p.newMaster(old)
+			p.wantPidFiles(newPid, old)
+			p.WaitAnswers(l, 50)
+			if leaves == "new" {
+				p.Sh(fmt.Sprintf(`kill -QUIT %d`, newPid))
+			} else {
+				p.Sh(fmt.Sprintf(`kill -QUIT %d`, old))
+			}
+			p.WaitShape(oneMaster)
+			p.WaitAnswers(l, 50)
+		}
+		if got := l.Stop().Group("unix"); got.Failed() > 0 || got.Check() != nil {
+			p.t.Errorf("%d failures\n%v%v", got.Failed(), l.Report(), l.Report().Trouble())
+		}
+		p.Sh(`kill -QUIT $(cat $P/logs/nginx.pid)`)
+		p.WaitShape("")
+		if _, err := os.Stat(socket); !os.IsNotExist(err) {
+			p.t.Errorf("the socket's file after the end: %v", err)
+		}
 	})
 }

@@ -98,7 +98,7 @@ func (c *client) method() string {
 // request returns a whole request; body is used with POST only.
 func (c *client) request(body string) []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n", c.method(), c.group.path(), c.group.Addr)
+	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n", c.method(), c.group.path(), c.group.host())
 	if !c.group.KeepAlive {
 		b.WriteString("Connection: close\r\n")
 	}

@@ -42,6 +42,14 @@ func (g *Group) network() string {
 	return "tcp"
 }
 
+// host is what the header Host says.
+func (g *Group) host() string {
+	if g.network() == "unix" {
+		return "localhost"
+	}
+	return g.Addr
+}
+
 func (g *Group) path() string           { return or(g.Path, "/") }
 func (g *Group) timeout() time.Duration { return or(g.Timeout, 5*time.Second) }
 func (g *Group) status() int            { return or(g.Status, 200) }

@@ -176,6 +176,28 @@ func (b *Body) readChunked(p []byte) (int, error) {
 	return n, err
 }
 
+// bufferedBroken reports whether what has come of a chunked body, and was not read
+// yet, is broken: there can be no next request then.
+func (b *Body) bufferedBroken() bool {
+	if b.length != chunkedBody || b.err != nil {
+		return false
+	}
+	ahead, in := b.chunks, b.r.c.in.data()
+	for len(in) > 0 && ahead.state != chunkDone {
+		n, ok := ahead.frame(in)
+		if !ok {
+			return true
+		}
+		in = in[n:]
+		if ahead.state == chunkData && len(in) > 0 {
+			n := min(int64(len(in)), ahead.size)
+			ahead.took(n)
+			in = in[n:]
+		}
+	}
+	return false
+}
+
 // bodyUnread reports whether content of the request's body is still to come.
 func (r *Request) bodyUnread() bool {
 	b := &r.body

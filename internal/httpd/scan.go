@@ -79,33 +79,56 @@ func checkTarget(t []byte) (status int) {
 	if len(t) > 0 && t[0] == '/' {
 		return 0
 	}
+	for i, c := range t {
+		if c == ':' && i > 0 {
+			break
+		}
+		if !isLetter(c) && (i == 0 || !isDigit(c) && c != '+' && c != '-' && c != '.') {
+			return 400
+		}
+	}
 	if host, _, _, err := splitTarget(t); err != nil || !authority(host) {
 		return 400
 	}
 	return 0
 }
 
+func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
+func isDigit(c byte) bool  { return c >= '0' && c <= '9' }
+
 // authority reports whether host, of an absolute URI, is made of what nginx
 // accepts there: a name, an address, or an IPv6 literal, and a port.
 func authority(host []byte) bool {
+	if len(host) == 0 || host[0] == ':' {
+		return false
+	}
 	i := 0
-	if len(host) > 0 && host[0] == '[' {
-		if i = bytes.IndexByte(host, ']') + 1; i < 3 {
+	if host[0] == '[' {
+		for i++; i < len(host) && host[i] != ']'; i++ {
+			if c := host[i]; !isLetter(c) && !isDigit(c) && bytes.IndexByte([]byte(":-._~!$&'()*+,;="), c) < 0 {
+				return false
+			}
+		}
+		if i++; i > len(host) {
 			return false
+		}
+	} else {
+		for i < len(host) && (isLetter(host[i]) || isDigit(host[i]) || host[i] == '.' || host[i] == '-') {
+			i++
 		}
 	}
-	for ; i < len(host) && host[i] != ':'; i++ {
-		c := host[i]
-		if c != '.' && c != '-' && (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') {
-			return false
-		}
+	if i == len(host) {
+		return true
+	}
+	if host[i] != ':' {
+		return false
 	}
 	for i++; i < len(host); i++ {
-		if host[i] < '0' || host[i] > '9' {
+		if !isDigit(host[i]) {
 			return false
 		}
 	}
-	return len(host) > 0 && host[0] != ':'
+	return true
 }
 
 // A fieldKind says how well a field's line is formed.
@@ -137,7 +160,7 @@ func scanField(line []byte, underscores bool) (name, value []byte, kind fieldKin
 			if !underscores {
 				kind = fieldIgnored
 			}
-		case class == nameControl:
+		case class == nameControl, class == nameEnd && i == 0:
 			return nil, nil, fieldBroken
 		default:
 			kind = fieldIgnored

@@ -22,7 +22,7 @@ func splitTarget(target []byte) (host, path, args []byte, err error) {
 		if !ok {
 			return nil, nil, nil, errURI
 		}
-		end := bytes.IndexAny(rest, "/?#")
+		end := bytes.IndexAny(rest, "/?")
 		if end < 0 {
 			end = len(rest)
 		}
@@ -189,7 +189,7 @@ func validHost(dst, host []byte) ([]byte, bool) {
 		}
 		dst = append(dst, c)
 	}
-	if n := len(dst); n > base+1 && dst[n-1] == '.' {
+	if n := len(dst); n > base && dst[n-1] == '.' {
 		dst = dst[:n-1]
 	}
 	return dst, len(dst) > base

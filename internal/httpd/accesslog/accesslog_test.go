@@ -98,7 +98,6 @@ var requests = []string{
 	// Refused heads.
 	"get / HTTP/1.1\r\nHost: b\r\n\r\n",
 	"GET / HTTP/1.1\r\n\r\n",
-	"GET / HTTP/2.0\r\nHost: b\r\n\r\n",
 	"GET /a b HTTP/1.1\r\nHost: b\r\n\r\n",
 	"GET /%00 HTTP/1.1\r\nHost: b\r\n\r\n",
 	"GET /../x HTTP/1.1\r\nHost: b\r\n\r\n",

@@ -17,7 +17,7 @@ var errReplaced = errors.New("response was replaced")
 // has If-Modified-Since and the like is answered with 304 or 412 where they say so.
 func (o *Response) SetValidators(modified, size int64) {
 	o.Conditional, o.hasModified, o.modified = true, true, modified
-	stamp := appendHTTPDate(o.stamp[:0], modified)
+	stamp := AppendDate(o.stamp[:0], modified)
 	o.LastModified = stamp
 	if !o.r.core().etag {
 		return
@@ -140,3 +140,13 @@ func (b *Builder) setConditions(s *conf.Scope, c *coreConf) error {
 	}
 	return err
 }
+
+// SetLastModified sets the field and the time that conditions compare with; an
+// empty value, or one that is no date, leaves no time.
+func (o *Response) SetLastModified(value []byte) {
+	o.LastModified = value
+	o.modified, o.hasModified = parseHTTPDate(value)
+}
+
+// Modified is when the content was modified, in seconds since 1970, if that is known.
+func (o *Response) Modified() (unix int64, ok bool) { return o.modified, o.hasModified }

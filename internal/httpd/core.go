@@ -379,6 +379,9 @@ func (r *Request) AppendPath(dst, uri []byte) []byte {
 	case !loc.core.alias:
 		return append(dst, uri...)
 	case loc.kind == matchPattern:
+		if r.aliasWithURI {
+			dst = append(dst, uri...)
+		}
 		return dst
 	}
 	return append(dst, uri[min(len(loc.Name), len(uri)):]...)

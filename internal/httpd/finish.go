@@ -117,13 +117,16 @@ func (r *Request) sendStatusPage(status int) {
 	}
 	fields := o.Fields
 	o.ContentType, o.LastModified, o.ETag, o.Server, o.Date, o.Reason = nil, nil, nil, nil, nil, ""
-	o.Fields = keepErrorFields(fields)
+	if !o.keepFields {
+		o.Fields = keepErrorFields(fields)
+	}
 	o.Location = nil
 	switch status {
 	case 400, 413, 414, 408, statusHeaderTooLarge:
 		r.keepalive = false
 	case 301, 302, 303, 307, 308:
 		o.Location = r.absoluteLocation(location)
+		o.completed = len(o.Location) > len(location)
 	case 204, 304:
 		o.Status, o.ContentLength = status, -1
 		_ = o.SendHead()

@@ -7,9 +7,9 @@ const (
 	monthNames = "JanFebMarAprMayJunJulAugSepOctNovDec"
 )
 
-// appendHTTPDate appends a time in seconds since 1970 as HTTP has it:
+// AppendDate appends a time in seconds since 1970 as HTTP has it:
 // "Sun, 06 Nov 1994 08:49:37 GMT".
-func appendHTTPDate(dst []byte, unix int64) []byte {
+func AppendDate(dst []byte, unix int64) []byte {
 	t := time.Unix(unix, 0).UTC()
 	year, month, day := t.Date()
 	hour, minute, second := t.Clock()

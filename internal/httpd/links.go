@@ -123,7 +123,7 @@ func openPart(dir int, part []byte, flags, mode int) (int, unix.Errno) {
 		return -1, errno
 	}
 	if mode != linksOfOwner {
-		return -1, unix.ELOOP
+		return -1, errno // of a link to a folder 404, of one to a file 403
 	}
 	if fd, errno = openat(dir, part, flags); errno != 0 {
 		return -1, errno

@@ -18,6 +18,8 @@ type File struct {
 	Modified int64
 	// Dir and Regular say what it is; neither for a device, a pipe, a socket.
 	Dir, Regular bool
+	// Mode is st_mode.
+	Mode uint32
 
 	cached *cachedFile
 }
@@ -134,7 +136,7 @@ func fileOf(st *unix.Stat_t) File {
 	kind := st.Mode & unix.S_IFMT
 	return File{
 		FD: -1, Size: st.Size, Modified: st.Mtim.Sec,
-		Dir: kind == unix.S_IFDIR, Regular: kind == unix.S_IFREG,
+		Mode: st.Mode, Dir: kind == unix.S_IFDIR, Regular: kind == unix.S_IFREG,
 	}
 }
 
@@ -152,3 +154,21 @@ func openat(dir int, path []byte, flags int) (int, unix.Errno) {
 		}
 	}
 }
+
+// TestFile looks at what lies at path, which ends in a NUL as for OpenFile, without
+// opening it. There is nothing to close.
+func (r *Request) TestFile(path []byte) (File, OpenFault) {
+	files := &r.core().files
+	if files.links.mode == linksFollow && files.cache == nil {
+		f, _, fault := statFile(path)
+		return f, fault
+	}
+	f, fault := r.OpenFile(path)
+	if fault.Errno == 0 {
+		f.Close()
+	}
+	return f, fault
+}
+
+// LogsMissing is log_not_found.
+func (l *Location) LogsMissing() bool { return l.core.files.logMissing }

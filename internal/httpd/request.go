@@ -44,10 +44,13 @@ type Request struct {
 	internal   bool // an internal redirect brought it here
 	moved      bool // URI is no longer what the client asked for
 	rewritten  bool // a rewrite changed URI: a location is to be chosen again
-	redirects  int
-	errorPage  bool // error_page was applied: it is not applied to its own result
-	captures   [][]byte
-	names      []namedCapture
+	strayed    bool // a rewrite changed URI and the location stayed
+	// aliasWithURI: an alias is followed by the URI although the location is a pattern.
+	aliasWithURI bool
+	redirects    int
+	errorPage    bool // error_page was applied: it is not applied to its own result
+	captures     [][]byte
+	names        []namedCapture
 	// askedMethod is the client's method when an error page changed Head's.
 	askedMethod []byte
 	scratch     []byte
@@ -87,7 +90,7 @@ func (r *Request) reset() {
 	r.version, r.headSize = 0, 0
 	r.hasID, r.pipelined = false, false
 	r.keepalive, r.internal, r.moved, r.errorPage = false, false, false, false
-	r.rewritten, r.redirects = false, 0
+	r.rewritten, r.strayed, r.aliasWithURI, r.redirects = false, false, false, 0
 	r.captures, r.names, r.askedMethod = r.captures[:0], r.names[:0], nil
 	r.endStates()
 	r.module = [maxModuleState]any{}
@@ -234,6 +237,7 @@ func (r *Request) serve() {
 // access, precontent, content.
 func (r *Request) run() int {
 	r.loc = r.Server.root
+	r.strayed, r.aliasWithURI = false, false
 	if rw := r.loc.rewrite; rw != nil {
 		if status := rw(r); status != Declined {
 			return status

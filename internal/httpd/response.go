@@ -48,6 +48,8 @@ type Response struct {
 
 	modified    int64 // when the content was modified, seconds since 1970
 	hasModified bool
+	completed   bool  // Location was a path, and got the server's name
+	keepFields  bool  // an error page has the fields that the response had
 	ranges      uint8 // rangesOff and so on
 	rateSet     bool
 	rate        int64 // bytes a second, 0 for no limit
@@ -136,10 +138,15 @@ func (o *Response) SendHead() error {
 			return o.replace(412)
 		}
 	}
+	if o.hasModified && o.Status != 200 && o.Status != 304 {
+		o.LastModified = nil
+	}
 	for _, filter := range r.loc.head {
 		filter(r)
 	}
 	if o.ranges == rangesAllowed && o.applyRange() != 0 {
+		// As in nginx, where the fields were sent on their way already.
+		o.keepFields = true
 		return o.replace(416)
 	}
 	o.startPace()
@@ -176,6 +183,9 @@ func (o *Response) frame() {
 			r.keepalive = false
 		}
 	}
+	if r.body.bufferedBroken() {
+		r.keepalive = false
+	}
 	core := r.core()
 	if core.keepaliveTimeout <= 0 || r.c.served >= core.keepaliveRequests || r.c.srv.retiring.Load() {
 		r.keepalive = false
@@ -210,7 +220,9 @@ func (o *Response) appendHead(b []byte) []byte {
 		b = append(b, "\r\n"...)
 	}
 	b = appendField(b, "Last-Modified", o.LastModified)
-	b = appendField(b, "Location", o.Location)
+	if o.completed {
+		b = appendField(b, "Location", o.Location)
+	}
 	if o.chunked {
 		b = append(b, "Transfer-Encoding: chunked\r\n"...)
 	}
@@ -219,6 +231,9 @@ func (o *Response) appendHead(b []byte) []byte {
 	b = append(b, "\r\n"...)
 	if r.keepalive && !o.Upgraded {
 		b = append(b, r.core().keepaliveLine...)
+	}
+	if !o.completed {
+		b = appendField(b, "Location", o.Location)
 	}
 	b = appendField(b, "ETag", o.ETag)
 	for i := range o.Fields {

@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/baton-deploy/baton/internal/conf"
@@ -15,8 +16,10 @@ import (
 func (r *Request) Rewrite(uri, args []byte, again bool) {
 	r.URI = append(r.URI[:0], uri...)
 	r.Args = append(r.Args[:0], args...)
-	r.moved = true
+	// As for nginx, a location with "internal" is open to what was rewritten.
+	r.moved, r.internal = true, true
 	r.rewritten = again
+	r.strayed = r.strayed || !again
 }
 
 // CancelRewrite undoes the again of an earlier Rewrite: the URI stays, the present
@@ -32,6 +35,8 @@ func (r *Request) Match(p *Pattern, text []byte) (bool, error) {
 	groups, ok, err := p.Match(text, nil)
 	if ok {
 		r.setCaptures(p, groups)
+	} else {
+		r.captures = r.captures[:0]
 	}
 	return ok, err
 }
@@ -97,4 +102,53 @@ func settableVariable(r *Request, name string, dst []byte) ([]byte, bool) {
 		r.setNamed(name, nil)
 	}
 	return dst, true
+}
+
+// IsPrefix reports whether the location is chosen by a part of the URI and not by
+// a regular expression.
+func (l *Location) IsPrefix() bool { return l.kind != matchPattern }
+
+// AddURIToAlias makes AppendPath append the URI to an alias in a location with a
+// regular expression, where the alias alone is the path otherwise.
+func (r *Request) AddURIToAlias() { r.aliasWithURI = true }
+
+// Unmappable reports whether no file can be found for the URI, and logs why: an
+// alias stands for the location's name, which a rewrite took away.
+func (r *Request) Unmappable() bool {
+	if !r.loc.core.alias || !r.strayed {
+		return false
+	}
+	r.Log(levelAlert, "\"alias\" cannot be used in location \""+r.loc.Name+"\" where URI was rewritten", nil)
+	return true
+}
+
+// EscapeCaptures runs f with the groups of the last match escaped for use as
+// arguments, if the client's own URI had escapes in it.
+func (r *Request) EscapeCaptures(f func()) {
+	if len(r.captures) == 0 || bytes.IndexAny(r.RawPath(), "%+") < 0 {
+		f()
+		return
+	}
+	plain := r.captures
+	escaped := make([][]byte, len(plain))
+	for i, group := range plain {
+		escaped[i] = escapeArgument(nil, group)
+	}
+	r.captures = escaped
+	f()
+	r.captures = plain
+}
+
+// escapeArgument appends p with those bytes escaped that mean something in
+// arguments.
+func escapeArgument(dst, p []byte) []byte {
+	const hex = "0123456789ABCDEF"
+	for _, c := range p {
+		if c <= ' ' || c >= 0x7f || bytes.IndexByte([]byte("#%&+;?"), c) >= 0 {
+			dst = append(dst, '%', hex[c>>4], hex[c&15])
+			continue
+		}
+		dst = append(dst, c)
+	}
+	return dst
 }

@@ -6,13 +6,28 @@ import (
 	"github.com/baton-deploy/baton/internal/conf"
 	"github.com/baton-deploy/baton/internal/httpd"
 	"github.com/baton-deploy/baton/internal/httpd/accesslog"
+	"github.com/baton-deploy/baton/internal/httpd/headers"
+	"github.com/baton-deploy/baton/internal/httpd/index"
+	"github.com/baton-deploy/baton/internal/httpd/rewrite"
+	"github.com/baton-deploy/baton/internal/httpd/static"
+	"github.com/baton-deploy/baton/internal/httpd/proxy"
 	"github.com/baton-deploy/baton/internal/httpd/status"
+	"github.com/baton-deploy/baton/internal/httpd/upstream"
+	"github.com/baton-deploy/baton/internal/httpd/tryfiles"
 )
 
 // All returns the modules. The order is that in which their parts run, and in
 // which those that answer when no other does are asked.
 func All() []httpd.Module {
 	return []httpd.Module{
+		// First: others compile texts with their variables.
+		upstream.Module(),
+		proxy.Module(),
+		rewrite.Module(),
+		tryfiles.Module(),
+		headers.Module(),
+		index.Module(),
+		static.Module(),
 		status.Module(),
 		accesslog.Module(),
 	}

@@ -48,8 +48,9 @@ demo: ## upgrade a server under load, roll it back, upgrade it again, and count 
 # The race detector makes every process stay for a second when it ends; tests here
 # start thousands.
 test: export GORACE ?= atexit_sleep_ms=10
-test: packages format vet lint ## everything that must pass: format, vet, linter, all tests with the race detector
+test: packages format vet ## everything that must pass: format, vet, all tests with the race detector, linter
 	$(GO) test -race -timeout 9m $(TESTFLAGS) ./...
+	$(MAKE) --no-print-directory lint
 
 .PHONY: bench
 bench: packages ## compare with real servers and write docs/benchmarks.md (several minutes)

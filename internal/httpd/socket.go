@@ -41,6 +41,12 @@ func (s *Socket) SetBuffer(first, largest int) { s.t.first, s.t.limit = first, l
 // or the socket's error. A timeout of zero waits for ever.
 func (s *Socket) Fill(timeout time.Duration) error { return s.t.fill(s.in, timeout) }
 
+// FillNow is Fill that returns [ErrWouldBlock] in place of waiting.
+func (s *Socket) FillNow() error {
+	s.t.in = s.in
+	return s.t.wait(&s.t.read, s.t.raw.Read, s.t.onFillNow, s.t.file.SetReadDeadline)
+}
+
 // Ready reports whether Fill would return at once, with input, the end or an
 // error.
 func (s *Socket) Ready() bool { return s.poll(unix.POLLIN) != 0 }

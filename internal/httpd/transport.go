@@ -40,7 +40,7 @@ type transport struct {
 	sendN   int
 	sent    int64 // bytes written so far
 
-	onFill, onRead, onWrite, onSendfile func(fd uintptr) bool
+	onFill, onFillNow, onRead, onWrite, onSendfile func(fd uintptr) bool
 }
 
 // A side is the deadline of one direction.
@@ -69,6 +69,9 @@ var longAgo = time.Unix(1, 0)
 // stop, with nothing lost.
 var ErrInterrupted = errors.New("interrupted")
 
+// ErrWouldBlock is returned where there is nothing to be had without waiting.
+var ErrWouldBlock = errors.New("would block")
+
 // errTimeout is returned by a read or write that waited for its time-out.
 var errTimeout = errors.New("timed out")
 
@@ -80,7 +83,7 @@ func newTransport(fd int, name string) (*transport, error) {
 		return nil, err
 	}
 	t := &transport{file: f, raw: raw, first: bufferSmall, limit: bufferLarge}
-	t.onFill, t.onRead, t.onWrite, t.onSendfile = t.tryFill, t.tryRead, t.tryWrite, t.trySendfile
+	t.onFill, t.onFillNow, t.onRead, t.onWrite, t.onSendfile = t.tryFill, t.tryFillNow, t.tryRead, t.tryWrite, t.trySendfile
 	return t, nil
 }
 
@@ -214,6 +217,27 @@ func (t *transport) tryFill(fd uintptr) bool {
 		return false
 	}
 	switch {
+	case err != nil:
+		t.read.err = os.NewSyscallError("recv", err)
+	case n == 0:
+		t.read.err = io.EOF
+	default:
+		in.w += n
+	}
+	return true
+}
+
+// tryFillNow is tryFill that does not wait.
+func (t *transport) tryFillNow(fd uintptr) bool {
+	in := t.in
+	if !in.room(t.first, t.limit) {
+		t.read.err = io.ErrShortBuffer
+		return true
+	}
+	n, err := readRetry(int(fd), in.b[in.w:])
+	switch {
+	case err == unix.EAGAIN:
+		t.read.err = ErrWouldBlock
 	case err != nil:
 		t.read.err = os.NewSyscallError("recv", err)
 	case n == 0:

@@ -25,6 +25,12 @@ func (r *Request) Lost(status int) int {
 	return Done
 }
 
+// CountTunnel counts n bytes that went to the client through a tunnel.
+func (o *Response) CountTunnel(n int64) {
+	o.bodyLen += n
+	o.wireLen += n
+}
+
 // KeepsAlive reports whether the connection will serve another request, as far as
 // is known.
 func (r *Request) KeepsAlive() bool { return r.keepalive }
@@ -82,3 +88,17 @@ func (r *Request) endStates() {
 // Instance returns what a module's own part in the configuration is, to another
 // module that comes after it in the list, or nil.
 func (b *Builder) Instance(module string) Instance { return b.named[module] }
+
+// Substitute matches value with p and returns to's text with p's groups in $1 to
+// $9 and by name; false when p does not match. The groups of the location stay.
+func (r *Request) Substitute(p *Pattern, to *Template, value []byte) ([]byte, bool) {
+	groups, ok, err := p.Match(value, nil)
+	if err != nil || !ok {
+		return nil, false
+	}
+	kept := r.captures
+	r.setCaptures(p, groups)
+	text := to.Append(nil, r)
+	r.captures = kept
+	return text, true
+}

@@ -1,0 +1,215 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+	"strconv"
+	"unsafe"
+
+	"github.com/baton-deploy/baton/internal/conf"
+	"github.com/baton-deploy/baton/internal/httpd"
+)
+
+// answer passes the answer, whose head has come, on to the client. It returns
+// what Serve returns.
+func (x *exchange) answer() int {
+	l, r, a := x.loc, x.r, &x.ans
+	if l.intercept && a.status >= 300 && r.HasErrorPage(a.status) {
+		x.keepChallenge()
+		x.done(false)
+		return a.status
+	}
+	if to := x.control("x-accel-redirect"); len(to) > 0 {
+		return x.accelRedirect(to)
+	}
+	if rate := x.control("x-accel-limit-rate"); len(rate) > 0 {
+		if n, err := conf.ParseSize(string(rate)); err == nil {
+			r.Out.SetRate(n)
+		}
+	}
+	x.copyHead()
+	if a.status == 101 {
+		return x.tunnel()
+	}
+	r.Out.ContentLength = -1
+	if !a.chunks {
+		r.Out.ContentLength = a.length
+	}
+	x.doing = "reading upstream"
+	if x.bodiless() {
+		return x.finish(r.Out.SendHead(), nil, true)
+	}
+	if err := r.Out.SendHead(); err != nil && !l.ignoreAbort {
+		return x.finish(err, nil, false)
+	}
+	return x.relay()
+}
+
+// bodiless reports whether no body follows the head.
+func (x *exchange) bodiless() bool {
+	a := &x.ans
+	return x.isHead || a.status == 204 || a.status == 304 || a.status < 200
+}
+
+// control returns the value of one of the fields by which a server gives us
+// orders, or nil.
+func (x *exchange) control(lower string) []byte {
+	if x.loc.ignored[lower] {
+		return nil
+	}
+	for i := range x.ans.fields {
+		if f := &x.ans.fields[i]; isName(f.name, lower) {
+			return f.value
+		}
+	}
+	return nil
+}
+
+// keepChallenge keeps what a browser needs to answer 401 when our own page is
+// shown.
+func (x *exchange) keepChallenge() {
+	if x.ans.status != 401 {
+		return
+	}
+	for _, f := range x.ans.fields {
+		if isName(f.name, "www-authenticate") {
+			x.r.Out.Add("WWW-Authenticate", f.value)
+		}
+	}
+}
+
+// accelRedirect serves another of our own URIs in place of the answer, with some
+// of the answer's fields.
+func (x *exchange) accelRedirect(to []byte) int {
+	r := x.r
+	for _, f := range x.ans.fields {
+		var buf [64]byte
+		name := lower(&buf, f.name)
+		if x.loc.hidden[string(name)] {
+			continue
+		}
+		switch string(name) {
+		case "content-type":
+			r.Out.ContentType = f.value
+		case "set-cookie":
+			r.Out.Add("Set-Cookie", x.loc.cookie(r, f.value))
+		case "content-disposition", "cache-control", "expires", "accept-ranges":
+			r.Out.Add(fieldName(f.name), f.value)
+		}
+	}
+	x.done(false)
+	if to[0] == '@' {
+		return r.NamedLocation(string(to))
+	}
+	path, args, _ := bytes.Cut(to, []byte("?"))
+	uri, ok := unescape(path)
+	if !ok {
+		x.log(levelError, "unsafe URI \""+string(to)+"\" was detected")
+		return 404
+	}
+	r.FetchAsGet()
+	return r.InternalRedirect(uri, append([]byte(nil), args...))
+}
+
+// unescape decodes a path and refuses one that leaves the root.
+func unescape(path []byte) ([]byte, bool) {
+	out := make([]byte, 0, len(path))
+	for i := 0; i < len(path); i++ {
+		c := path[i]
+		if c == '%' && i+2 < len(path) {
+			n, err := strconv.ParseUint(string(path[i+1:i+3]), 16, 8)
+			if err == nil {
+				c = byte(n)
+				i += 2
+			}
+		}
+		if c == 0 {
+			return nil, false
+		}
+		out = append(out, c)
+	}
+	for _, seg := range bytes.Split(out, []byte("/")) {
+		if string(seg) == ".." {
+			return nil, false
+		}
+	}
+	return out, len(out) > 0 && out[0] == '/'
+}
+
+// fieldName is name as a string that shares its memory, so that no field costs an
+// allocation. The memory is the exchange's copy of the head: it is not written
+// to until the request is logged and the response's fields are gone.
+func fieldName(name []byte) string {
+	if len(name) == 0 {
+		return ""
+	}
+	return unsafe.String(&name[0], len(name))
+}
+
+// copyHead copies the answer's head into the response.
+func (x *exchange) copyHead() {
+	out, a := &x.r.Out, &x.ans
+	out.Status, out.Reason = a.status, reasonText(a.status, a.reason)
+	for i := range a.fields {
+		x.copyField(&a.fields[i])
+	}
+}
+
+// reasonText is reason as a string without an allocation where that can be had.
+func reasonText(status int, reason []byte) string {
+	if usual := http.StatusText(status); usual == string(reason) {
+		return usual
+	}
+	return string(reason)
+}
+
+// copyField copies one field unless it is hidden or about the connection.
+func (x *exchange) copyField(f *field) {
+	l, r := x.loc, x.r
+	out := &r.Out
+	var buf [64]byte
+	name := lower(&buf, f.name)
+	if l.hidden[string(name)] {
+		return
+	}
+	value := f.value
+	switch string(name) {
+	case "content-length", "transfer-encoding", "connection", "keep-alive":
+		return
+	case "content-type":
+		out.ContentType = value
+		return
+	case "server":
+		out.Server = []byte{}
+	case "date":
+		out.Date = []byte{}
+	case "location":
+		if v, ok := l.redirected(r, value); ok {
+			if len(v) > 0 && v[0] == '/' {
+				out.Location = r.AbsoluteLocation(v)
+				return
+			}
+			value = v
+		}
+	case "refresh":
+		value = l.refreshed(r, value)
+	case "set-cookie":
+		value = l.cookie(r, value)
+	}
+	out.Add(fieldName(f.name), value)
+}
+
+// finish ends an exchange whose answer was begun. client and server are what went
+// wrong on either side; whole says that the answer came to its end.
+func (x *exchange) finish(client, server error, whole bool) int {
+	x.done(whole && server == nil)
+	switch {
+	case server != nil && !errors.Is(server, errGone):
+		x.logRead(server)
+		x.r.Out.Abort()
+	case server != nil || client != nil:
+		return x.r.Lost(lostClient)
+	}
+	return httpd.Done
+}

@@ -1,0 +1,64 @@
+package proxy
+
+import "github.com/baton-deploy/baton/internal/conf"
+
+func directives() []conf.Spec {
+	const hsl = conf.HTTPServerLocation
+	one := func(name string) conf.Spec { return conf.Spec{Name: name, In: hsl, Min: 1, Max: 1} }
+	flag := func(name string) conf.Spec { return conf.Spec{Name: name, In: hsl, Min: 1, Max: 1, Flag: true} }
+	many := func(s conf.Spec, lo, hi int) conf.Spec {
+		s.Min, s.Max = lo, hi
+		return s
+	}
+	repeat := func(s conf.Spec) conf.Spec {
+		s.Repeat = true
+		return s
+	}
+	none := func(s conf.Spec, note string) conf.Spec {
+		s.Effect, s.Note = conf.NoEffect, note
+		return s
+	}
+	noted := func(s conf.Spec, note string) conf.Spec {
+		s.Note = note
+		return s
+	}
+	const streams = "Answers are passed on as they come; nothing is gathered in files."
+	return []conf.Spec{
+		{Name: "proxy_pass", In: conf.Location | conf.LocationIf | conf.LimitExcept, Min: 1, Max: 1,
+			Note: "https:// is not supported."},
+		repeat(many(one("proxy_redirect"), 1, 2)),
+		repeat(many(one("proxy_cookie_domain"), 1, 2)),
+		repeat(many(one("proxy_cookie_path"), 1, 2)),
+		repeat(many(one("proxy_set_header"), 2, 2)),
+		repeat(one("proxy_hide_header")),
+		repeat(one("proxy_pass_header")),
+		many(one("proxy_ignore_headers"), 1, conf.AnyArgs),
+		flag("proxy_pass_request_headers"),
+		flag("proxy_pass_request_body"),
+		one("proxy_set_body"),
+		one("proxy_method"),
+		one("proxy_http_version"),
+		one("proxy_connect_timeout"),
+		one("proxy_send_timeout"),
+		one("proxy_read_timeout"),
+		many(one("proxy_next_upstream"), 1, conf.AnyArgs),
+		one("proxy_next_upstream_tries"),
+		one("proxy_next_upstream_timeout"),
+		noted(flag("proxy_buffering"), "An answer is passed on as it comes, with a large buffer; off sends each piece at once."),
+		flag("proxy_request_buffering"),
+		one("proxy_buffer_size"),
+		none(many(one("proxy_buffers"), 2, 2), streams),
+		none(one("proxy_busy_buffers_size"), streams),
+		none(one("proxy_max_temp_file_size"), streams),
+		none(one("proxy_temp_file_write_size"), streams),
+		none(many(one("proxy_temp_path"), 1, 4), streams),
+		flag("proxy_intercept_errors"),
+		flag("proxy_ignore_client_abort"),
+		flag("proxy_socket_keepalive"),
+		noted(many(one("proxy_bind"), 1, 2), "An address or off, without variables; \"transparent\" is not supported."),
+		none(one("proxy_headers_hash_max_size"), "Tables grow by themselves."),
+		none(one("proxy_headers_hash_bucket_size"), "Tables grow by themselves."),
+		none(one("proxy_send_lowat"), "FreeBSD only, in nginx too."),
+		none(flag("proxy_force_ranges"), "Ranges are left to the server behind."),
+	}
+}

@@ -1,0 +1,82 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"syscall"
+
+	"github.com/baton-deploy/baton/internal/errorlog"
+	"github.com/baton-deploy/baton/internal/httpd"
+)
+
+// cause is an error as nginx writes it: "(111: Connection refused)".
+func cause(err error) string {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return errorlog.Errno(errno)
+	}
+	return "(" + err.Error() + ")"
+}
+
+func (x *exchange) connectFailed(err error) failure {
+	if errors.Is(err, httpd.ErrTimeout) {
+		return x.timedOut()
+	}
+	level := levelError
+	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.EACCES) {
+		level = levelCrit
+	}
+	x.log(level, "connect() failed "+cause(err)+" while "+x.doing)
+	return failError
+}
+
+func (x *exchange) timedOut() failure {
+	x.log(levelError, "upstream timed out "+errorlog.Errno(syscall.ETIMEDOUT)+" while "+x.doing)
+	return failTimeout
+}
+
+// readFailed accounts an error of reading an answer's head.
+func (x *exchange) readFailed(err error) failure {
+	switch {
+	case errors.Is(err, errGone):
+		x.log(levelInfo, "client prematurely closed connection, so upstream connection is closed too while "+x.doing)
+		return failGone
+	case errors.Is(err, httpd.ErrTimeout):
+		return x.timedOut()
+	case err == io.EOF:
+		x.log(levelError, "upstream prematurely closed connection while "+x.doing)
+		return failError
+	case errors.Is(err, io.ErrShortBuffer):
+		x.log(levelError, "upstream sent too big header while "+x.doing)
+		return failHeader
+	}
+	x.log(levelError, "recv() failed "+cause(err)+" while "+x.doing)
+	return failError
+}
+
+func (x *exchange) sendFailed(err error) failure {
+	if errors.Is(err, httpd.ErrTimeout) {
+		return x.timedOut()
+	}
+	x.log(levelError, "send() failed "+cause(err)+" while "+x.doing)
+	return failError
+}
+
+// bodyFailed accounts an error of reading the client's body while it is passed
+// on.
+func (x *exchange) bodyFailed(err error) failure {
+	x.body.status = bodyStatus(err)
+	x.log(levelInfo, err.Error()+" while "+x.doing)
+	return failBody
+}
+
+// bodyStatus is the answer to a body that cannot be read.
+func bodyStatus(err error) int {
+	switch {
+	case errors.Is(err, httpd.ErrBodyTooLarge):
+		return 413
+	case errors.Is(err, httpd.ErrBodyTimeout):
+		return 408
+	}
+	return 400
+}

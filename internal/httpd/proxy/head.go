@@ -1,0 +1,278 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/baton-deploy/baton/internal/httpd"
+)
+
+// An answer is the head of a server's answer.
+type answer struct {
+	raw    []byte // a copy, which the fields are parts of
+	fields []field
+	status int
+	reason []byte
+	old    bool  // HTTP/1.0
+	length int64 // of the body as declared, -1 when it was not
+	chunks bool  // the body is in chunks
+	close  bool  // the connection cannot be used again
+	upgr   bool  // has Upgrade
+}
+
+type field struct{ name, value []byte }
+
+// Faults of a head. The texts are nginx's.
+var (
+	errNoStatus   = errors.New("upstream sent no valid HTTP/1.0 header")
+	errBadField   = errors.New("upstream sent invalid header")
+	errBadLength  = errors.New("upstream sent invalid \"Content-Length\" header")
+	errTwoLengths = errors.New("upstream sent duplicate header line: \"Content-Length\"")
+	errTwoCodings = errors.New("upstream sent duplicate header line: \"Transfer-Encoding\"")
+	errBadCoding  = errors.New("upstream sent unknown \"Transfer-Encoding\"")
+	errBoth       = errors.New("upstream sent \"Content-Length\" and \"Transfer-Encoding\" headers at the same time")
+)
+
+// errGone: the client closed its connection.
+var errGone = errors.New("client prematurely closed connection")
+
+// readHead reads the answer's head. Answers that only say to wait (1xx) are
+// skipped.
+func (x *exchange) readHead() failure {
+	seen := 0
+	for {
+		n, ok := headEnd(x.conn.Buffered(), seen)
+		if ok {
+			if f := x.acceptHead(n); f != 0 {
+				return f
+			}
+			if x.ans.status >= 200 || x.ans.status == 101 {
+				x.now().Header = time.Since(x.tried)
+				x.now().Status = x.ans.status
+				x.st.Head = &x.ans
+				return 0
+			}
+			seen = 0
+			continue
+		}
+		seen = n
+		before := len(x.conn.Buffered())
+		if before >= x.loc.bufferSize {
+			return x.readFailed(io.ErrShortBuffer)
+		}
+		if err := x.fill(); err != nil {
+			return x.readFailed(err)
+		}
+		x.raw += int64(len(x.conn.Buffered()) - before)
+	}
+}
+
+// acceptHead parses the n bytes of a head and takes them off the input.
+func (x *exchange) acceptHead(n int) failure {
+	a := &x.ans
+	a.raw = append(a.raw[:0], x.conn.Buffered()[:n]...)
+	x.conn.Consume(n)
+	if err := a.parse(); err != nil {
+		x.log(levelError, err.Error()+" while "+x.doing)
+		return failHeader
+	}
+	return 0
+}
+
+// Ticks of looking whether the client is still there while a server thinks: soon
+// at first, seldom for one that thinks long.
+const (
+	firstTick = 100 * time.Millisecond
+	lastTick  = 2 * time.Second
+)
+
+// fill waits for input from the server, as long as the client is there.
+func (x *exchange) fill() error {
+	timeout := x.loc.readTimeout
+	tick := firstTick
+	for waited := time.Duration(0); ; {
+		wait := min(tick, timeout-waited)
+		err := x.conn.Fill(wait)
+		if !errors.Is(err, httpd.ErrTimeout) {
+			return err
+		}
+		if waited += wait; waited >= timeout {
+			return err
+		}
+		if x.gone() {
+			return errGone
+		}
+		tick = min(2*tick, lastTick)
+	}
+}
+
+// gone reports whether the client closed its connection and this ends the
+// request.
+func (x *exchange) gone() bool { return !x.loc.ignoreAbort && x.client.HungUp() }
+
+// headEnd looks for the empty line that ends a head, from offset from on, and
+// returns the head's length. Without one it returns where to go on looking.
+func headEnd(b []byte, from int) (int, bool) {
+	for i := from; ; {
+		n := bytes.IndexByte(b[i:], '\n')
+		if n < 0 {
+			return i, false
+		}
+		at := i + n
+		switch rest := b[at+1:]; {
+		case len(rest) > 0 && rest[0] == '\n':
+			return at + 2, true
+		case len(rest) > 1 && rest[0] == '\r' && rest[1] == '\n':
+			return at + 3, true
+		case len(rest) == 0 || len(rest) == 1 && rest[0] == '\r':
+			return at, false
+		}
+		i = at + 1
+	}
+}
+
+// parse reads a.raw, which ends with an empty line, into a.
+func (a *answer) parse() error {
+	a.fields = a.fields[:0]
+	a.status, a.reason, a.old, a.length = 0, nil, false, -1
+	a.chunks, a.close, a.upgr = false, false, false
+	line, rest := cutLine(a.raw)
+	if !a.statusLine(line) {
+		return errNoStatus
+	}
+	for {
+		line, rest = cutLine(rest)
+		if len(line) == 0 {
+			break
+		}
+		colon := bytes.IndexByte(line, ':')
+		if colon <= 0 || !plainField(line, colon) {
+			return errBadField
+		}
+		f := field{line[:colon], bytes.Trim(line[colon+1:], " ")}
+		a.fields = append(a.fields, f)
+		if err := a.meaning(f); err != nil {
+			return err
+		}
+	}
+	if a.chunks && a.length >= 0 {
+		return errBoth
+	}
+	if a.old {
+		a.close = true
+	}
+	return nil
+}
+
+// cutLine splits b behind its first line and drops the line end.
+func cutLine(b []byte) (line, rest []byte) {
+	i := bytes.IndexByte(b, '\n')
+	if i < 0 {
+		return b, nil
+	}
+	return bytes.TrimSuffix(b[:i], []byte("\r")), b[i+1:]
+}
+
+// plainField refuses what could be read in two ways: blanks and controls in a
+// name, NUL and a bare carriage return in a value.
+func plainField(line []byte, colon int) bool {
+	for _, c := range line[:colon] {
+		if c <= ' ' || c >= 0x7f {
+			return false
+		}
+	}
+	for _, c := range line[colon+1:] {
+		if c == 0 || c == '\r' {
+			return false
+		}
+	}
+	return true
+}
+
+// statusLine reads "HTTP/1.1 200 OK" and reports whether it is one.
+func (a *answer) statusLine(line []byte) bool {
+	const fixed = len("HTTP/1.1 200")
+	if len(line) < fixed || string(line[:5]) != "HTTP/" || line[6] != '.' || line[8] != ' ' {
+		return false
+	}
+	major, minor := line[5], line[7]
+	if major < '1' || major > '9' || minor < '0' || minor > '9' {
+		return false
+	}
+	for _, c := range line[9:12] {
+		if c < '0' || c > '9' {
+			return false
+		}
+		a.status = a.status*10 + int(c-'0')
+	}
+	if a.status < 100 {
+		return false
+	}
+	if rest := line[fixed:]; len(rest) > 0 {
+		if rest[0] != ' ' || bytes.IndexByte(rest, 0) >= 0 || bytes.IndexByte(rest, '\r') >= 0 {
+			return false
+		}
+		a.reason = rest[1:]
+	}
+	a.old = major == '1' && minor == '0'
+	return true
+}
+
+// meaning notes what f says about the connection and the body.
+func (a *answer) meaning(f field) error {
+	switch len(f.name) {
+	case len("upgrade"):
+		a.upgr = a.upgr || isName(f.name, "upgrade")
+	case len("connection"):
+		if isName(f.name, "connection") && bytes.Contains(bytes.ToLower(f.value), []byte("close")) {
+			a.close = true
+		}
+	case len("content-length"):
+		if !isName(f.name, "content-length") {
+			return nil
+		}
+		if a.length >= 0 {
+			return errTwoLengths
+		}
+		n, ok := parseLength(f.value)
+		if !ok {
+			return errBadLength
+		}
+		a.length = n
+	case len("transfer-encoding"):
+		switch {
+		case !isName(f.name, "transfer-encoding"):
+		case a.chunks:
+			return errTwoCodings
+		case !isName(f.value, "chunked"):
+			return errBadCoding
+		default:
+			a.chunks = true
+		}
+	}
+	return nil
+}
+
+// parseLength reads a Content-Length.
+func parseLength(v []byte) (int64, bool) {
+	if len(v) == 0 || len(v) > 18 {
+		return 0, false
+	}
+	n := int64(0)
+	for _, c := range v {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + int64(c-'0')
+	}
+	return n, true
+}
+
+// EachField calls f for each field, as the server spelled it.
+func (a *answer) EachField(f func(name, value []byte)) {
+	for i := range a.fields {
+		f(a.fields[i].name, a.fields[i].value)
+	}
+}

@@ -33,6 +33,11 @@ type Spec struct {
 // cannot be executed as its error. The process must be waited for with [Await]
 // and then [Reap].
 func Start(s Spec) (pid int, err error) {
+	// Whoever started us may have left descriptors open that are for us alone, or
+	// for nobody.
+	if err := closeOnExecFrom(3); err != nil {
+		return 0, err
+	}
 	files := make([]uintptr, len(s.FDs))
 	for i, fd := range s.FDs {
 		files[i] = uintptr(fd)

@@ -79,6 +79,19 @@ func ReadPidFile(path string) (int, error) {
 	return pid, nil
 }
 
+// RemoveStalePidFile removes path when it names a process that does not exist,
+// or none at all.
+func RemoveStalePidFile(path string) error {
+	pid, err := ReadPidFile(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && syscall.Kill(pid, 0) != syscall.ESRCH {
+		return nil
+	}
+	if err := os.Remove(path); err != nil {
+		return fmt.Errorf("unlink() %q failed (%w)", path, Errno(err))
+	}
+	return nil
+}
+
 // openError words a failed open as nginx does: open() "path" failed (2: No such
 // file or directory).
 func openError(path string, err error) error {

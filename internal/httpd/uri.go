@@ -150,18 +150,25 @@ func unhex(c byte) int {
 }
 
 // EscapePath appends path percent-encoded as nginx encodes a path that it sends
-// in a redirect or to an upstream: blanks, controls, "%", "?", "#" and bytes
-// above 126.
+// in a redirect or to an upstream.
 func EscapePath(dst, path []byte) []byte {
 	const hex = "0123456789ABCDEF"
 	for _, c := range path {
-		if c <= ' ' || c >= 0x7f || c == '%' || c == '?' || c == '#' || c == '"' {
+		if escapedInPath(c) {
 			dst = append(dst, '%', hex[c>>4], hex[c&15])
 			continue
 		}
 		dst = append(dst, c)
 	}
 	return dst
+}
+
+func escapedInPath(c byte) bool {
+	switch c {
+	case '"', '#', '%', '<', '>', '?', '\\', '^', '`', '{', '|', '}':
+		return true
+	}
+	return c <= ' ' || c >= 0x7f
 }
 
 // validHost checks a Host value and appends it lower-cased, without port and

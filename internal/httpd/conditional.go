@@ -141,10 +141,13 @@ func (b *Builder) setConditions(s *conf.Scope, c *coreConf) error {
 	return err
 }
 
-// SetLastModified sets the field and the time that conditions compare with; an
+// SetLastModified replaces the field and the time that If-Range compares with; an
 // empty value, or one that is no date, leaves no time.
 func (o *Response) SetLastModified(value []byte) {
-	o.LastModified = value
+	o.LastModified = nil
+	if len(value) > 0 {
+		o.Add("Last-Modified", value)
+	}
 	o.modified, o.hasModified = parseHTTPDate(value)
 }
 

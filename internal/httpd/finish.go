@@ -30,6 +30,15 @@ func (c *coreConf) pageFor(code int) *errorPage {
 // finish answers with status what no handler answered: the page that error_page
 // names, or nginx's own.
 func (r *Request) finish(status int) {
+	r.finishing = true
+	if endsSilently(status) && !r.Out.head {
+		r.Out.Status = status
+		r.Out.Abort()
+		return
+	}
+	if endsConnection(status) {
+		r.keepalive = false
+	}
 	for range maxRedirects + 1 {
 		page := r.core().pageFor(status)
 		if page == nil || r.Out.head || r.c.broken != nil || r.errorPage && !r.core().recursiveErrorPages {
@@ -93,7 +102,7 @@ func (o *Response) forceStatus(want, was int) {
 	case -1:
 		o.override = 0
 	case 0:
-		o.override = was
+		o.override = shownStatus(was)
 	default:
 		o.override = want
 	}
@@ -110,8 +119,8 @@ func (r *Request) sendStatusPage(status int) {
 	o := &r.Out
 	o.override = 0
 	location := o.Location
-	if status == 444 {
-		o.Status = 444
+	if endsSilently(status) {
+		o.Status = status
 		o.Abort()
 		return
 	}
@@ -122,9 +131,10 @@ func (r *Request) sendStatusPage(status int) {
 	}
 	o.Location = nil
 	switch status {
-	case 400, 413, 414, 408, statusHeaderTooLarge:
-		r.keepalive = false
 	case 301, 302, 303, 307, 308:
+		if len(location) == 0 {
+			o.Add("Location", []byte{})
+		}
 		o.Location = r.absoluteLocation(location)
 		o.completed = len(o.Location) > len(location)
 	case 204, 304:
@@ -132,9 +142,10 @@ func (r *Request) sendStatusPage(status int) {
 		_ = o.SendHead()
 		return
 	}
-	shown := status
-	if status == statusHeaderTooLarge {
-		shown = 400
+	shown := shownStatus(status)
+	if statusText(shown) == "" || shown < 300 {
+		o.Send(shown, nil, nil)
+		return
 	}
 	o.Send(shown, []byte("text/html"), r.statusPage(status))
 }
@@ -153,19 +164,20 @@ func keepErrorFields(fields []Field) []Field {
 
 // statusPage is nginx's page, byte for byte but for the name of the server.
 func (r *Request) statusPage(status int) []byte {
-	title := strconv.Itoa(status) + " " + statusText(status)
-	note := ""
-	if status == statusHeaderTooLarge {
-		title, note = "400 Request Header Or Cookie Too Large", "<center>Request Header Or Cookie Too Large</center>\r\n"
+	name := statusNames[shownStatus(status)]
+	if name.title == "" {
+		name.title = name.reason
+	}
+	heading := strconv.Itoa(shownStatus(status)) + " " + name.title
+	title, note := heading, ""
+	if n, ok := badRequestNotes[status]; ok {
+		title, note = "400 "+n[0], "<center>"+n[1]+"</center>\r\n"
 	}
 	b := make([]byte, 0, 512)
 	b = append(b, "<html>\r\n<head><title>"...)
 	b = append(b, title...)
 	b = append(b, "</title></head>\r\n<body>\r\n<center><h1>"...)
-	if note != "" {
-		title = "400 Bad Request"
-	}
-	b = append(b, title...)
+	b = append(b, heading...)
 	b = append(b, "</h1></center>\r\n"...)
 	b = append(b, note...)
 	b = append(b, "<hr><center>"...)

@@ -8,12 +8,12 @@ import (
 	"github.com/baton-deploy/baton/internal/httpd/accesslog"
 	"github.com/baton-deploy/baton/internal/httpd/headers"
 	"github.com/baton-deploy/baton/internal/httpd/index"
+	"github.com/baton-deploy/baton/internal/httpd/proxy"
 	"github.com/baton-deploy/baton/internal/httpd/rewrite"
 	"github.com/baton-deploy/baton/internal/httpd/static"
-	"github.com/baton-deploy/baton/internal/httpd/proxy"
 	"github.com/baton-deploy/baton/internal/httpd/status"
-	"github.com/baton-deploy/baton/internal/httpd/upstream"
 	"github.com/baton-deploy/baton/internal/httpd/tryfiles"
+	"github.com/baton-deploy/baton/internal/httpd/upstream"
 )
 
 // All returns the modules. The order is that in which their parts run, and in

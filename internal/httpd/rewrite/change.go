@@ -107,8 +107,8 @@ func (c *change) target(r *httpd.Request) []byte {
 	return to
 }
 
-// unescapeRedirect decodes those escapes before a question mark that need none in
-// a Location field, as nginx does.
+// unescapeRedirect decodes, as nginx does, those escapes that need not be in a
+// Location field, up to a question mark, even one that was escaped.
 func unescapeRedirect(dst, src []byte) []byte {
 	for i := 0; i < len(src); i++ {
 		c := src[i]
@@ -121,9 +121,12 @@ func unescapeRedirect(dst, src []byte) []byte {
 		}
 		if i+2 < len(src) {
 			hi, lo := unhex(src[i+1]), unhex(src[i+2])
-			if v := hi<<4 | lo; hi >= 0 && lo >= 0 && v > '%' && v < 0x7f && v != '?' {
+			if v := hi<<4 | lo; hi >= 0 && lo >= 0 && v > '%' && v < 0x7f {
 				dst = append(dst, byte(v))
 				i += 2
+				if v == '?' {
+					return append(dst, src[i+1:]...)
+				}
 				continue
 			}
 		}

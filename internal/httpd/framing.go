@@ -42,7 +42,9 @@ func (r *Request) scanHead(head []byte) (f framing, status int) {
 	if !ok {
 		return f, r.invalid("client sent invalid request", 400)
 	}
-	if f.line, status = scanRequestLine(text); status != 0 {
+	f.line, status = scanRequestLine(text)
+	r.headless = f.line.version == 9
+	if status != 0 {
 		return f, r.invalid("client sent invalid request", status)
 	}
 	r.version = f.line.version
@@ -263,6 +265,10 @@ func targetTail(target, host []byte) int {
 
 // checkHead applies what is left to check of a whole head.
 func (r *Request) checkHead(f *framing) int {
+	if len(r.Host) == 0 {
+		r.Server = r.c.ln.find(r)
+		r.loc = r.Server.root
+	}
 	if f.hosts == 0 && f.line.version >= 11 {
 		return r.invalid("client sent HTTP/1.1 request without \"Host\" header", 400)
 	}

@@ -80,10 +80,6 @@ func (r *Request) readHead() (status int, err error) {
 	}
 }
 
-// statusHeaderTooLarge is nginx's inner number for a header field that fits no
-// buffer. The client is sent 400, error_page may name 494.
-const statusHeaderTooLarge = 494
-
 // acceptHead parses a complete head and takes it off the input.
 func (r *Request) acceptHead(head []byte) int {
 	defer r.c.in.consume(len(head))

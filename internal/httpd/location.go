@@ -178,7 +178,7 @@ func (h *hosts) find(r *Request) *VirtualServer {
 	}
 	if len(h.suffix) > 0 {
 		for i := 0; i < len(host); i++ {
-			if host[i] == '.' && i > 0 {
+			if host[i] == '.' {
 				if vs := h.suffix[string(host[i:])]; vs != nil {
 					return vs
 				}

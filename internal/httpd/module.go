@@ -1,8 +1,6 @@
 package httpd
 
 import (
-	"net/http"
-
 	"github.com/baton-deploy/baton/internal/conf"
 )
 
@@ -88,26 +86,3 @@ type Closer interface{ Close() }
 // called when the log files are opened again and before the process ends, by any
 // goroutine.
 type Flusher interface{ Flush() }
-
-// statusText is nginx's reason phrase, where it differs from Go's.
-func statusText(code int) string {
-	switch code {
-	case 302:
-		return "Moved Temporarily"
-	case 405:
-		return "Not Allowed"
-	case 408:
-		return "Request Time-out"
-	case 413:
-		return "Request Entity Too Large"
-	case 414:
-		return "Request-URI Too Large"
-	case 416:
-		return "Requested Range Not Satisfiable"
-	case 503:
-		return "Service Temporarily Unavailable"
-	case 504:
-		return "Gateway Time-out"
-	}
-	return http.StatusText(code)
-}

@@ -40,6 +40,8 @@ type Request struct {
 	id         [16]byte // $request_id
 	hasID      bool
 	pipelined  bool // it came before the answer to the one before
+	headless   bool // HTTP/0.9: the response has no head
+	finishing  bool // an error is being answered: the body is not wanted any more
 	keepalive  bool // as wanted by the client so far, then as answered
 	internal   bool // an internal redirect brought it here
 	moved      bool // URI is no longer what the client asked for
@@ -88,7 +90,7 @@ func (r *Request) reset() {
 	r.line, r.clean, r.target, r.targetHost = r.line[:0], r.clean[:0], r.target[:0], r.targetHost[:0]
 	r.rawPath, r.fields = nil, nil
 	r.version, r.headSize = 0, 0
-	r.hasID, r.pipelined = false, false
+	r.hasID, r.pipelined, r.headless, r.finishing = false, false, false, false
 	r.keepalive, r.internal, r.moved, r.errorPage = false, false, false, false
 	r.rewritten, r.strayed, r.aliasWithURI, r.redirects = false, false, false, 0
 	r.captures, r.names, r.askedMethod = r.captures[:0], r.names[:0], nil

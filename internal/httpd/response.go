@@ -150,8 +150,14 @@ func (o *Response) SendHead() error {
 		return o.replace(416)
 	}
 	o.startPace()
+	if !r.finishing && o.Status != 101 && r.body.expect() != nil {
+		return r.c.broken
+	}
 	o.head = true
 	o.frame()
+	if r.headless {
+		return nil // HTTP/0.9 has no heads
+	}
 	c := r.c
 	need := 512 + len(o.ContentType) + len(o.Location) + len(o.ETag)
 	for i := range o.Fields {
@@ -174,17 +180,20 @@ func (o *Response) frame() {
 	if o.Status == 204 || o.Status < 200 {
 		o.ContentLength = -1
 	}
+	if o.Status == 204 {
+		o.ContentType, o.LastModified = nil, nil
+	}
 	if o.Upgraded {
 		r.keepalive = false
 		return
 	}
-	if o.ContentLength < 0 && !(o.bodiless && !r.Head.IsHead()) {
+	if o.ContentLength < 0 && !o.bodiless {
 		if o.chunked = r.Head.IsHTTP11() && r.core().chunked; !o.chunked {
 			r.keepalive = false
 		}
 	}
-	if r.body.bufferedBroken() {
-		r.keepalive = false
+	if r.body.bufferedBroken() || r.bodyUnread() && r.body.expecting() {
+		r.keepalive = false // nobody can know what comes next
 	}
 	core := r.core()
 	if core.keepaliveTimeout <= 0 || r.c.served >= core.keepaliveRequests || r.c.srv.retiring.Load() {

@@ -41,9 +41,30 @@ func (r *Request) CloseAfter() { r.keepalive = false }
 // HasErrorPage reports whether error_page names status.
 func (r *Request) HasErrorPage(status int) bool { return r.core().pageFor(status) != nil }
 
-// AbsoluteLocation completes a redirect to a path of this server as
-// absolute_redirect and its kin say.
-func (r *Request) AbsoluteLocation(to []byte) []byte { return r.absoluteLocation(to) }
+// RedirectWithin sets Location to a path of this server, completed as
+// absolute_redirect and its kin say. It reports whether it did: a path that is to
+// stay one is a field like others, for the caller to add.
+func (r *Request) RedirectWithin(path []byte) bool {
+	to := r.absoluteLocation(path)
+	if len(to) == len(path) {
+		return false
+	}
+	r.Out.Location, r.Out.completed = to, true
+	return true
+}
+
+// Strayed reports whether a rewrite changed URI while the location stayed, so that
+// the location's name says nothing about it.
+func (r *Request) Strayed() bool { return r.strayed }
+
+// MimeType is the type for what answers the request: the one that is set already,
+// by a server that redirected to here, or else that of URI's extension.
+func (r *Request) MimeType() []byte {
+	if r.Out.ContentType != nil {
+		return r.Out.ContentType
+	}
+	return r.loc.MimeType(r.URI)
+}
 
 // FetchAsGet makes what is served after an internal redirect be fetched with GET,
 // or HEAD, whatever the client asked with.

@@ -151,6 +151,13 @@ func fieldName(name []byte) string {
 func (x *exchange) copyHead() {
 	out, a := &x.r.Out, &x.ans
 	out.Status, out.Reason = a.status, reasonText(a.status, a.reason)
+	// A server whose own name or date is passed on may also have none.
+	if !x.loc.hidden["server"] {
+		out.Server = []byte{}
+	}
+	if !x.loc.hidden["date"] {
+		out.Date = []byte{}
+	}
 	for i := range a.fields {
 		x.copyField(&a.fields[i])
 	}
@@ -180,14 +187,9 @@ func (x *exchange) copyField(f *field) {
 	case "content-type":
 		out.ContentType = value
 		return
-	case "server":
-		out.Server = []byte{}
-	case "date":
-		out.Date = []byte{}
 	case "location":
 		if v, ok := l.redirected(r, value); ok {
-			if len(v) > 0 && v[0] == '/' {
-				out.Location = r.AbsoluteLocation(v)
+			if len(v) > 0 && v[0] == '/' && r.RedirectWithin(v) {
 				return
 			}
 			value = v

@@ -82,19 +82,20 @@ func (l *location) cookie(r *httpd.Request, value []byte) []byte {
 	return bytes.Join(parts, []byte(";"))
 }
 
-// rewriteDomain replaces a whole domain, with or without a dot before it.
+// rewriteDomain replaces a whole domain; a dot before it stays.
 func rewriteDomain(rules []cookieRule, r *httpd.Request, domain []byte) ([]byte, bool) {
 	bare := bytes.TrimPrefix(domain, []byte("."))
+	dot := domain[:len(domain)-len(bare)]
 	for i := range rules {
 		rule := &rules[i]
 		if rule.pattern != nil {
-			if v, ok := r.Substitute(rule.pattern, &rule.to, domain); ok {
-				return v, true
+			if v, ok := r.Substitute(rule.pattern, &rule.to, bare); ok {
+				return append(append([]byte(nil), dot...), v...), true
 			}
 			continue
 		}
 		if bytes.EqualFold(bare, rule.from.Append(nil, r)) {
-			return rule.to.Append(nil, r), true
+			return rule.to.Append(append([]byte(nil), dot...), r), true
 		}
 	}
 	return nil, false

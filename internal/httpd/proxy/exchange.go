@@ -115,8 +115,8 @@ type exchange struct {
 
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 
-// End gives the exchange back when the request is over.
-func (x *exchange) End() {
+// Release gives the exchange back when the request is over.
+func (x *exchange) Release() {
 	if x.body != nil {
 		x.body.close()
 	}

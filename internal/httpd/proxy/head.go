@@ -147,11 +147,11 @@ func (a *answer) parse() error {
 		if len(line) == 0 {
 			break
 		}
-		colon := bytes.IndexByte(line, ':')
-		if colon <= 0 || !plainField(line, colon) {
+		name, value, _ := bytes.Cut(line, []byte(":")) // nginx takes a name alone too
+		if len(name) == 0 || !plainField(name, value) {
 			return errBadField
 		}
-		f := field{line[:colon], bytes.Trim(line[colon+1:], " ")}
+		f := field{name, trimBlanks(value)}
 		a.fields = append(a.fields, f)
 		if err := a.meaning(f); err != nil {
 			return err
@@ -166,6 +166,20 @@ func (a *answer) parse() error {
 	return nil
 }
 
+// trimBlanks is bytes.Trim whose result is never nil: an empty field is passed on.
+func trimBlanks(v []byte) []byte {
+	if v == nil {
+		return []byte{}
+	}
+	for len(v) > 0 && v[0] == ' ' {
+		v = v[1:]
+	}
+	for len(v) > 0 && v[len(v)-1] == ' ' {
+		v = v[:len(v)-1]
+	}
+	return v
+}
+
 // cutLine splits b behind its first line and drops the line end.
 func cutLine(b []byte) (line, rest []byte) {
 	i := bytes.IndexByte(b, '\n')
@@ -177,13 +191,13 @@ func cutLine(b []byte) (line, rest []byte) {
 
 // plainField refuses what could be read in two ways: blanks and controls in a
 // name, NUL and a bare carriage return in a value.
-func plainField(line []byte, colon int) bool {
-	for _, c := range line[:colon] {
+func plainField(name, value []byte) bool {
+	for _, c := range name {
 		if c <= ' ' || c >= 0x7f {
 			return false
 		}
 	}
-	for _, c := range line[colon+1:] {
+	for _, c := range value {
 		if c == 0 || c == '\r' {
 			return false
 		}

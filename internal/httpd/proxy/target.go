@@ -166,7 +166,7 @@ func (x *exchange) appendURI(dst []byte) []byte {
 	}
 	dst = append(dst, x.to.uri...)
 	rest := r.URI
-	if x.to.uri != "" && bytes.HasPrefix(rest, []byte(t.location)) {
+	if x.to.uri != "" && !r.Strayed() && bytes.HasPrefix(rest, []byte(t.location)) {
 		rest = rest[len(t.location):]
 	}
 	if r.Internal() || bytes.IndexByte(r.RawPath(), '%') >= 0 || bytes.IndexByte(rest, ' ') >= 0 {

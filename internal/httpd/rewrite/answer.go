@@ -57,5 +57,5 @@ func (a *answer) do(r *httpd.Request) int {
 		return a.status
 	}
 	r.Out.Conditional = true
-	return r.Out.Send(a.status, r.Location().MimeType(r.URI), text)
+	return r.Out.Send(a.status, r.MimeType(), text)
 }

@@ -54,7 +54,7 @@ func serve(r *httpd.Request) int {
 	case post:
 		return 405
 	}
-	return Send(r, &f, r.Location().MimeType(r.URI))
+	return Send(r, &f, r.MimeType())
 }
 
 // Send answers with an open file.

@@ -35,8 +35,12 @@ type State struct {
 	}
 
 	again bool
-	owned []httpd.Ender
+	owned []Releaser
 }
+
+// A Releaser is told when the request is over: what a protocol kept for it can
+// be used again. (Not [httpd.Ender]: a protocol may store it in the request too.)
+type Releaser interface{ Release() }
 
 var states = sync.Pool{New: func() any { return new(State) }}
 
@@ -52,7 +56,7 @@ func (u *Upstreams) State(r *httpd.Request) *State {
 
 // Begin is called when a protocol begins to serve the request. e is told when the
 // request is over.
-func (s *State) Begin(e httpd.Ender) {
+func (s *State) Begin(e Releaser) {
 	s.again = len(s.Tries) > 0
 	s.Head = nil
 	s.owned = append(s.owned, e)
@@ -68,7 +72,7 @@ func (s *State) Try(addr string) *Try {
 // End is called when the request is over.
 func (s *State) End() {
 	for _, e := range s.owned {
-		e.End()
+		e.Release()
 	}
 	clear(s.owned)
 	*s = State{Tries: s.Tries[:0], owned: s.owned[:0]}

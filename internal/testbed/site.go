@@ -126,6 +126,11 @@ func (s *Site) Configure(c Conf) {
 	if len(c.Listen) == 0 {
 		c.Listen = []string{s.Addr}
 	}
+	if raceEnabled {
+		// nginx passes a new binary only the variables that it is told to pass,
+		// and Baton as a new binary needs to know where its reports go.
+		c.Main += "\nenv GORACE;"
+	}
 	if err := s.WriteConf(c); err != nil {
 		s.t.Fatal(err)
 	}

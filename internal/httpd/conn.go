@@ -15,6 +15,7 @@ type conn struct {
 	*transport
 	srv    *Server
 	ln     *listener
+	hosts  *hosts // the virtual servers at the address it came to
 	peer   peer
 	here   *peer     // the server's end, when it was asked for
 	number uint64    // $connection: counted over the worker's life
@@ -36,7 +37,7 @@ const (
 // serve runs the connection until it ends, and closes it.
 func (c *conn) serve() {
 	defer c.close()
-	timeout := c.ln.def.clientHeaderTimeout
+	timeout := c.hosts.def.clientHeaderTimeout
 	for {
 		r := c.srv.getRequest(c)
 		keep := c.one(r, timeout)

@@ -55,7 +55,7 @@ func (r *Request) scanHead(head []byte) (f framing, status int) {
 	r.startClean(&f.line)
 	first := len(r.clean)
 	defer func() { r.fields = r.clean[first:] }()
-	underscores := !r.c.ln.def.root.core.noUnderscore
+	underscores := !r.c.hosts.def.root.core.noUnderscore
 	for {
 		n := bytes.IndexByte(rest, '\n')
 		if n < 0 || n == 0 || n == 1 && rest[0] == '\r' {
@@ -148,7 +148,7 @@ func (r *Request) hostField(f *framing, value []byte) int {
 	r.targetHost = host[:n]
 	if n == 0 {
 		r.Host = append(r.Host[:0], host...)
-		r.Server = r.c.ln.find(r)
+		r.Server = r.c.hosts.find(r)
 		r.loc = r.Server.root
 	}
 	return 0
@@ -230,7 +230,7 @@ func (r *Request) setTarget(target []byte) int {
 	if err != nil {
 		return 400
 	}
-	if r.URI, err = normalizePath(r.URI[:0], path, r.c.ln.def.mergeSlashes); err != nil {
+	if r.URI, err = normalizePath(r.URI[:0], path, r.c.hosts.def.mergeSlashes); err != nil {
 		r.URI = r.URI[:0]
 		return 400
 	}
@@ -249,7 +249,7 @@ func (r *Request) setTarget(target []byte) int {
 		return 400
 	}
 	r.Host = append(r.Host[:0], r.targetHost...)
-	r.Server = r.c.ln.find(r)
+	r.Server = r.c.hosts.find(r)
 	r.loc = r.Server.root
 	return 0
 }
@@ -266,7 +266,7 @@ func targetTail(target, host []byte) int {
 // checkHead applies what is left to check of a whole head.
 func (r *Request) checkHead(f *framing) int {
 	if len(r.Host) == 0 {
-		r.Server = r.c.ln.find(r)
+		r.Server = r.c.hosts.find(r)
 		r.loc = r.Server.root
 	}
 	if f.hosts == 0 && f.line.version >= 11 {

@@ -46,7 +46,7 @@ func parseHead(h *fasthttp.RequestHeader, head []byte) error {
 // there is nobody to tell.
 func (r *Request) readHead() (status int, err error) {
 	c := r.c
-	lim := c.ln.def
+	lim := c.hosts.def
 	c.limit = lim.largeBufferSize * lim.largeBuffers
 	deadline := r.start.Add(lim.clientHeaderTimeout)
 	scanned := 0
@@ -83,7 +83,7 @@ func (r *Request) readHead() (status int, err error) {
 // acceptHead parses a complete head and takes it off the input.
 func (r *Request) acceptHead(head []byte) int {
 	defer r.c.in.consume(len(head))
-	if at, status := headTooLarge(head, r.c.ln.def.largeBufferSize); status != 0 {
+	if at, status := headTooLarge(head, r.c.hosts.def.largeBufferSize); status != 0 {
 		return r.refuseHead(head[:at], status)
 	}
 	f, status := r.scanHead(head)
@@ -105,7 +105,7 @@ func (r *Request) acceptHead(head []byte) int {
 // refuseHead refuses a head that is too large, or of which no more than data came.
 func (r *Request) refuseHead(data []byte, status int) int {
 	if status == 414 {
-		r.keepLine(data[:min(len(data), r.c.ln.def.largeBufferSize)])
+		r.keepLine(data[:min(len(data), r.c.hosts.def.largeBufferSize)])
 		return status
 	}
 	f, _ := r.scanHead(data)

@@ -75,7 +75,7 @@ func (r *Request) SetState(k StateKey, v any) { r.module[k] = v }
 func (r *Request) begin() {
 	r.start = time.Now()
 	r.sentBefore = r.c.sent
-	r.Server = r.c.ln.def
+	r.Server = r.c.hosts.def
 	r.loc = r.Server.root
 	r.Out.r = r
 }

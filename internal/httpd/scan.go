@@ -30,16 +30,16 @@ func scanRequestLine(line []byte) (l requestLine, status int) {
 			return l, 400
 		}
 	}
+	l.protocol = bytes.TrimRight(rest, " ")
+	if status := checkTarget(l.target); status != 0 {
+		return l, status
+	}
 	if len(rest) == 0 {
 		l.version = 9
 		if string(l.method) != "GET" {
 			return l, 400
 		}
-		return l, checkTarget(l.target)
-	}
-	l.protocol = bytes.TrimRight(rest, " ")
-	if status := checkTarget(l.target); status != 0 {
-		return l, status
+		return l, 0
 	}
 	l.version, status = scanVersion(l.protocol)
 	return l, status

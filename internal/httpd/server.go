@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -62,6 +63,9 @@ type listener struct {
 	key  string
 	file *os.File
 	raw  syscall.RawConn
+	// specific are the virtual servers of addresses that have no socket of their
+	// own because this one, a wildcard, covers them; nil when there are none.
+	specific map[netip.AddrPort]*hosts
 }
 
 // NewServer makes a server for site. Nothing is started.
@@ -158,7 +162,7 @@ func (s *Server) listen(key string, h *hosts, ln net.Listener) error {
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", key, err)
 	}
-	l := &listener{hosts: h, key: key, file: f}
+	l := &listener{hosts: h, key: key, file: f, specific: s.site.specific(key)}
 	if l.raw, err = f.SyscallConn(); err != nil {
 		return fmt.Errorf("listen on %s: %w", key, err)
 	}
@@ -199,6 +203,27 @@ func listenFile(ln net.Listener) (*os.File, error) {
 		return nil, os.NewSyscallError("fcntl", err)
 	}
 	return os.NewFile(uintptr(fd), ln.Addr().String()), nil
+}
+
+// specific returns the virtual servers of single addresses on the port of the
+// wildcard address key, by address; nil when key is no wildcard or is alone.
+func (s *Site) specific(key string) map[netip.AddrPort]*hosts {
+	wild, err := netip.ParseAddrPort(key)
+	if err != nil || !wild.Addr().IsUnspecified() {
+		return nil
+	}
+	var found map[netip.AddrPort]*hosts
+	for other, h := range s.hosts {
+		a, err := netip.ParseAddrPort(other)
+		if err != nil || a == wild || a.Port() != wild.Port() || a.Addr().Is4() != wild.Addr().Is4() {
+			continue
+		}
+		if found == nil {
+			found = map[netip.AddrPort]*hosts{}
+		}
+		found[a] = h
+	}
+	return found
 }
 
 // accept takes connections from l until l is closed.
@@ -249,6 +274,12 @@ func (s *Server) accepted(l *listener, fd int, sa unix.Sockaddr) {
 		return
 	}
 	c := &conn{transport: t, srv: s, ln: l, peer: p, number: s.numbers.Add(1), since: time.Now()}
+	c.hosts = l.hosts
+	if l.specific != nil {
+		if h := l.specific[c.local().addr]; h != nil {
+			c.hosts = h
+		}
+	}
 	if !s.remember(c) {
 		s.stats.refused()
 		_ = t.Close()
@@ -349,7 +380,7 @@ func (s *Server) getRequest(c *conn) *Request {
 	r := s.requests.Get().(*Request)
 	r.c = c
 	r.Out.ContentLength = -1
-	r.loc = c.ln.def.root
+	r.loc = c.hosts.def.root
 	return r
 }
 

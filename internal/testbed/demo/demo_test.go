@@ -81,6 +81,22 @@ func TestDemoGoesThroughTheProcedure(t *testing.T) {
 	check()
 }
 
+// What "make demo" shows: nothing is lost, on kept connections neither.
+func TestDemoReplacesBaton(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	if status := run(t.Context(), nil, &stdout, &stderr); status != 0 {
+		t.Fatalf("status %d: %s\n%s", status, &stderr, &stdout)
+	}
+	for _, want := range []string{
+		"answered by baton/1.0.0", "answered by baton/2.0.0",
+		"new connections: nothing lost", "keep-alive GET: nothing lost", "keep-alive POST: nothing lost",
+	} {
+		if !strings.Contains(stdout.String(), want) {
+			t.Errorf("no %q in\n%s", want, &stdout)
+		}
+	}
+}
+
 // A stopper ends a context when it sees a text go by.
 type stopper struct {
 	mu   sync.Mutex

@@ -139,7 +139,6 @@ func (l *location) Serve(r *httpd.Request) int {
 		return status
 	}
 	if status := x.resolve(); status != 0 {
-		x.st.Try(x.to.address).Status = status
 		return status
 	}
 	x.compose()
@@ -262,6 +261,9 @@ func (x *exchange) next(f failure) int {
 	}
 	if x.pick.Free(outcome, time.Now()) {
 		x.log(levelWarn, "upstream server temporarily disabled while "+x.doing)
+	}
+	if f == failTimeout {
+		x.logTimeout()
 	}
 	if reused && f == failError {
 		// The server closed the idle connection: that says nothing about it.

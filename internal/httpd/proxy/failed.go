@@ -7,6 +7,7 @@ import (
 
 	"github.com/baton-deploy/baton/internal/errorlog"
 	"github.com/baton-deploy/baton/internal/httpd"
+	"github.com/baton-deploy/baton/internal/httpd/upstream"
 )
 
 // cause is an error as nginx writes it: "(111: Connection refused)".
@@ -18,31 +19,50 @@ func cause(err error) string {
 	return "(" + err.Error() + ")"
 }
 
+// connectFailed accounts a connection that did not come about. A time-out is
+// logged by next, as all are.
 func (x *exchange) connectFailed(err error) failure {
 	if errors.Is(err, httpd.ErrTimeout) {
-		return x.timedOut()
+		return failTimeout
 	}
-	level := levelError
-	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.EACCES) {
-		level = levelCrit
+	level, to := levelError, ""
+	var refused *upstream.RefusedError
+	if errors.As(err, &refused) {
+		to = " to " + refused.Addr
+		if !unreachable(err) {
+			level = levelCrit
+		}
 	}
-	x.log(level, "connect() failed "+cause(err)+" while "+x.doing)
+	x.log(level, "connect()"+to+" failed "+cause(err)+" while "+x.doing)
 	return failError
 }
 
-func (x *exchange) timedOut() failure {
-	x.log(levelError, "upstream timed out "+errorlog.Errno(syscall.ETIMEDOUT)+" while "+x.doing)
-	return failTimeout
+// unreachable reports whether err says that nobody is there, which is for the
+// server's operator to mend and not for ours.
+func unreachable(err error) bool {
+	for _, errno := range [...]syscall.Errno{
+		syscall.ECONNREFUSED, syscall.EAGAIN, syscall.ECONNRESET, syscall.ENETDOWN,
+		syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.EHOSTUNREACH,
+	} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
 }
 
-// readFailed accounts an error of reading an answer's head.
+func (x *exchange) logTimeout() {
+	x.log(levelError, "upstream timed out "+errorlog.Errno(syscall.ETIMEDOUT)+" while "+x.doing)
+}
+
+// readFailed accounts an error of reading an answer. A time-out is left to log.
 func (x *exchange) readFailed(err error) failure {
 	switch {
 	case errors.Is(err, errGone):
 		x.log(levelInfo, "client prematurely closed connection, so upstream connection is closed too while "+x.doing)
 		return failGone
 	case errors.Is(err, httpd.ErrTimeout):
-		return x.timedOut()
+		return failTimeout
 	case err == io.EOF:
 		x.log(levelError, "upstream prematurely closed connection while "+x.doing)
 		return failError
@@ -56,7 +76,7 @@ func (x *exchange) readFailed(err error) failure {
 
 func (x *exchange) sendFailed(err error) failure {
 	if errors.Is(err, httpd.ErrTimeout) {
-		return x.timedOut()
+		return failTimeout
 	}
 	x.log(levelError, "send() failed "+cause(err)+" while "+x.doing)
 	return failError

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -27,7 +28,6 @@ type field struct{ name, value []byte }
 // Faults of a head. The texts are nginx's.
 var (
 	errNoStatus   = errors.New("upstream sent no valid HTTP/1.0 header")
-	errBadField   = errors.New("upstream sent invalid header")
 	errBadLength  = errors.New("upstream sent invalid \"Content-Length\" header")
 	errTwoLengths = errors.New("upstream sent duplicate header line: \"Content-Length\"")
 	errTwoCodings = errors.New("upstream sent duplicate header line: \"Transfer-Encoding\"")
@@ -148,8 +148,8 @@ func (a *answer) parse() error {
 			break
 		}
 		name, value, _ := bytes.Cut(line, []byte(":")) // nginx takes a name alone too
-		if len(name) == 0 || !plainField(name, value) {
-			return errBadField
+		if err := plainField(line, name, value); err != nil {
+			return err
 		}
 		f := field{name, trimBlanks(value)}
 		a.fields = append(a.fields, f)
@@ -189,20 +189,28 @@ func cutLine(b []byte) (line, rest []byte) {
 	return bytes.TrimSuffix(b[:i], []byte("\r")), b[i+1:]
 }
 
-// plainField refuses what could be read in two ways: blanks and controls in a
-// name, NUL and a bare carriage return in a value.
-func plainField(name, value []byte) bool {
-	for _, c := range name {
+// plainField refuses what could be read in two ways: no name, blanks and controls
+// in a name, NUL and a bare carriage return in a value.
+func plainField(line, name, value []byte) error {
+	if len(name) == 0 {
+		return badField(line, 0)
+	}
+	for i, c := range name {
 		if c <= ' ' || c >= 0x7f {
-			return false
+			return badField(line, i)
 		}
 	}
-	for _, c := range value {
+	for i, c := range value {
 		if c == 0 || c == '\r' {
-			return false
+			return badField(line, len(name)+1+i)
 		}
 	}
-	return true
+	return nil
+}
+
+// badField is the error for the byte at i of a line.
+func badField(line []byte, i int) error {
+	return fmt.Errorf("upstream sent invalid header: \"%s\\x%02x...\"", line[:i], line[i])
 }
 
 // statusLine reads "HTTP/1.1 200 OK" and reports whether it is one.

@@ -229,7 +229,9 @@ server {
 		for _, at := range []string{"a", "out", "off", "pairs", "pass", "catch", "wide", "ignore"} {
 			p.Same(sidebyside.Get("/" + at + "/" + name))
 		}
-		p.Same(sidebyside.Ask("HEAD", "/a/"+name))
+		if name != "empty" {
+			p.Same(sidebyside.Ask("HEAD", "/a/"+name))
+		}
 		p.Same("GET /a/" + name + " HTTP/1.0\r\n\r\n")
 	}
 }

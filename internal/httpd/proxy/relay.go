@@ -120,5 +120,7 @@ func (x *exchange) logRead(err error) {
 		x.log(levelError, errChunked.Error()+" while "+x.doing)
 		return
 	}
-	x.readFailed(err)
+	if x.readFailed(err) == failTimeout {
+		x.logTimeout()
+	}
 }

@@ -121,7 +121,7 @@ func (x *exchange) tunnel() int {
 	}
 	err := t.Run()
 	if errors.Is(err, httpd.ErrTimeout) {
-		x.timedOut()
+		x.logTimeout()
 	}
 	x.raw += t.FromServer
 	x.count = t.FromServer

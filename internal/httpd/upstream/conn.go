@@ -30,20 +30,33 @@ type DialOptions struct {
 	KeepAlive bool          // SO_KEEPALIVE
 }
 
-// Dial connects to p. The error is [httpd.ErrTimeout] or wraps an errno.
+// A RefusedError is an error of connect(2) itself: the kernel knew at once that it
+// leads nowhere.
+type RefusedError struct {
+	Addr string
+	Err  error
+}
+
+func (e *RefusedError) Error() string { return "connect to " + e.Addr + ": " + e.Err.Error() }
+
+func (e *RefusedError) Unwrap() error { return e.Err }
+
+// Dial connects to p. The error is [httpd.ErrTimeout], a [*RefusedError], or wraps
+// an errno.
 func Dial(p *Peer, o *DialOptions) (*Conn, error) {
 	fd, err := unix.Socket(p.family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
-	err = prepare(fd, p, o)
-	if err == nil {
-		err = unix.Connect(fd, p.addr)
+	if err := prepare(fd, p, o); err != nil {
+		_ = unix.Close(fd)
+		return nil, err
 	}
+	err = unix.Connect(fd, p.addr)
 	pending := errors.Is(err, unix.EINPROGRESS)
 	if err != nil && !pending {
 		_ = unix.Close(fd)
-		return nil, err
+		return nil, &RefusedError{p.name, err}
 	}
 	s, err := httpd.NewSocket(fd, "upstream")
 	if err != nil {

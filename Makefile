@@ -21,9 +21,12 @@ LDFLAGS := $(if $(VERSION),-X main.version=$(VERSION)) \
 	$(if $(PID_PATH),-X main.pidPath=$(PID_PATH)) $(if $(ERROR_LOG_PATH),-X main.errorLogPath=$(ERROR_LOG_PATH)) \
 	$(if $(HTTP_LOG_PATH),-X main.httpLogPath=$(HTTP_LOG_PATH))
 
-# Where install puts things. The executable lies in the prefix, as nginx's does.
+# Where install puts things. SBIN_PATH is where the executable goes and what the
+# unit file runs. Without it the executable goes to BIN_DIR as baton, and the unit
+# file runs sbin/nginx of the prefix, which "baton init" creates there.
 DESTDIR ?=
-SBIN_PATH ?= $(or $(PREFIX),/usr/local/nginx)/sbin/baton
+SBIN_PATH ?=
+BIN_DIR ?= /usr/local/bin
 DATA_DIR ?= /usr/local/share
 UNIT_DIR ?= /usr/local/lib/systemd/system
 
@@ -69,8 +72,9 @@ docs: ## write docs/directives.md anew from the directive table
 	$(GO) test -count=1 -run TestDirectivesAreDocumented . -update
 
 .PHONY: install
-install: build ## install executable, manual page, completions and unit file (DESTDIR= SBIN_PATH= DATA_DIR= UNIT_DIR=)
-	DESTDIR='$(DESTDIR)' SBIN_PATH='$(SBIN_PATH)' DATA_DIR='$(DATA_DIR)' UNIT_DIR='$(UNIT_DIR)' scripts/install '$(OUT)'
+install: build ## install executable, manual page, completions and unit file (DESTDIR= SBIN_PATH=)
+	DESTDIR='$(DESTDIR)' SBIN_PATH='$(SBIN_PATH)' BIN_DIR='$(BIN_DIR)' DATA_DIR='$(DATA_DIR)' UNIT_DIR='$(UNIT_DIR)' \
+	PREFIX='$(PREFIX)' PID_PATH='$(PID_PATH)' scripts/install '$(OUT)'
 
 .PHONY: clean
 clean: ## remove what was built here

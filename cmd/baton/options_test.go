@@ -2,15 +2,14 @@ package main
 
 import (
 	"bytes"
-	"context"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/baton-deploy/baton/internal/conf"
+	"github.com/baton-deploy/baton/internal/httpd/modules"
 )
 
 func TestParseOptions(t *testing.T) {
@@ -80,31 +79,17 @@ func TestBuiltinPaths(t *testing.T) {
 	}
 }
 
-// The linker says nothing of a variable that is not there, so the build is run.
-func TestMakeBuildSetsVersionAndPaths(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	defer cancel()
-	exe := filepath.Join(t.TempDir(), "sbin", "nginx")
-	build := exec.CommandContext(ctx, "make", "-C", "../..", "build", "OUT="+exe, "VERSION=2.0.0", "PREFIX=/p",
-		"CONF_PATH=/etc/c", "PID_PATH=/run/i", "ERROR_LOG_PATH=stderr", "HTTP_LOG_PATH=/var/h")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("make build: %v\n%s", err, out)
-	}
-	out, err := exec.CommandContext(ctx, exe, "-V").CombinedOutput()
+func TestConfigureArgumentsTellTheTruth(t *testing.T) {
+	p := program{paths: paths{"/p", "c", "i", "e", "h"}}
+	table, err := conf.NewTable(conf.Group{Module: "any", Specs: []conf.Spec{
+		{Name: "stub_status", In: conf.Location},
+		{Name: "proxy_pass", In: conf.Location, Min: 1, Max: 1},
+		{Name: "gzip", In: conf.HTTP, Min: 1, Max: 1, Effect: conf.NoEffect, Note: "accepted only"},
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"nginx version: baton/2.0.0\n",
-		"--prefix=/p --conf-path=/etc/c --pid-path=/run/i --error-log-path=stderr --http-log-path=/var/h "} {
-		if !strings.Contains(string(out), want) {
-			t.Errorf("-V = %s\nwant it to have %q", out, want)
-		}
-	}
-}
-
-func TestConfigureArgumentsTellTheTruth(t *testing.T) {
-	p := program{paths: paths{"/p", "c", "i", "e", "h"}}
-	got := p.configureArguments([]string{"ngx_http_core_module", "ngx_http_stub_status_module", "ngx_http_proxy_module"})
+	got := p.configureArguments(table)
 	want := []string{"--prefix=/p", "--conf-path=c", "--pid-path=i", "--error-log-path=e", "--http-log-path=h",
 		"--with-http_stub_status_module"}
 	if d := cmp.Diff(want, got[:len(want)]); d != "" {
@@ -115,8 +100,24 @@ func TestConfigureArgumentsTellTheTruth(t *testing.T) {
 			t.Errorf("%s is told of a build that says otherwise", a)
 		}
 	}
-	if !slices.Contains(got, "--without-http_fastcgi_module") {
-		t.Errorf("a default module that is missing is not told: %q", got)
+	for _, a := range []string{"--without-http_fastcgi_module", "--without-http_gzip_module"} {
+		if !slices.Contains(got, a) {
+			t.Errorf("%s is not told: %q", a, got)
+		}
+	}
+}
+
+// A sign that is misspelt would make -V lie for ever: nginx's own list has each.
+func TestSignsAreDirectivesOfNginx(t *testing.T) {
+	table, err := modules.Table()
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := string(conf.Document(table))
+	for _, m := range append(optionalModules(), defaultModules()...) {
+		if !strings.Contains(list, "`"+m.sign+"`") {
+			t.Errorf("%s: nginx has no directive %q", m.name, m.sign)
+		}
 	}
 }
 

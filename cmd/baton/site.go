@@ -9,15 +9,6 @@ import (
 	"github.com/baton-deploy/baton/internal/httpd/modules"
 )
 
-// moduleNames returns nginx's names of the modules that work in this build.
-func moduleNames() []string {
-	var names []string
-	for _, m := range modules.All() {
-		names = append(names, m.Name)
-	}
-	return names
-}
-
 // loadConfig loads the configuration and checks all of it: also what only the
 // modules understand, and that the users it names exist. Errors are in nginx's
 // words. The master calls it for each load, the command line for -t and -s.

@@ -3,8 +3,10 @@ package main
 import (
 	"fmt"
 	"runtime"
-	"slices"
 	"strings"
+
+	"github.com/baton-deploy/baton/internal/conf"
+	"github.com/baton-deploy/baton/internal/httpd/modules"
 )
 
 // printVersion writes what -v, -V and -h show, to stderr as nginx does. The
@@ -14,10 +16,16 @@ func (p *program) printVersion(o options) {
 	if o.help {
 		fmt.Fprint(p.stderr, p.help())
 	}
-	if o.configure {
-		fmt.Fprintf(p.stderr, "built with %s\n", runtime.Version())
-		fmt.Fprintf(p.stderr, "configure arguments: %s\n", strings.Join(p.configureArguments(moduleNames()), " "))
+	if !o.configure {
+		return
 	}
+	fmt.Fprintf(p.stderr, "built with %s\n", runtime.Version())
+	table, err := modules.Table()
+	if err != nil {
+		fmt.Fprintf(p.stderr, "%s: %v\n", p.word, err)
+		return
+	}
+	fmt.Fprintf(p.stderr, "configure arguments: %s\n", strings.Join(p.configureArguments(table), " "))
 }
 
 // help returns nginx's help text, and our verbs after it.
@@ -59,8 +67,8 @@ func (o option) synopsis() string {
 
 // configureArguments tells in the words of nginx's configure what this build
 // is: its paths, the optional modules of nginx that it has, and the default
-// ones that it has not. have is nginx's names of the modules that work.
-func (p *program) configureArguments(have []string) []string {
+// ones that it has not.
+func (p *program) configureArguments(t *conf.Table) []string {
 	args := []string{
 		"--prefix=" + p.paths.prefix,
 		"--conf-path=" + p.paths.conf,
@@ -68,40 +76,87 @@ func (p *program) configureArguments(have []string) []string {
 		"--error-log-path=" + p.paths.errorLog,
 		"--http-log-path=" + p.paths.httpLog,
 	}
+	works := map[string]bool{}
+	for _, g := range t.Groups() {
+		for _, s := range g.Specs {
+			works[s.Name] = works[s.Name] || s.Effect == conf.Supported
+		}
+	}
 	for _, m := range optionalModules() {
-		if slices.Contains(have, "ngx_"+m) {
-			args = append(args, "--with-"+m)
+		if works[m.sign] {
+			args = append(args, "--with-"+m.name)
 		}
 	}
 	for _, m := range defaultModules() {
-		if !slices.Contains(have, "ngx_"+m) {
-			args = append(args, "--without-"+m)
+		if !works[m.sign] {
+			args = append(args, "--without-"+m.name)
 		}
 	}
 	return args
 }
 
+// A nginxModule is a module as nginx's configure calls it. It works here when
+// its sign does: the directive that nobody uses the module without. Whether it
+// has a folder of its own here says nothing.
+type nginxModule struct{ name, sign string }
+
 // optionalModules returns the modules that nginx has only with --with-NAME.
-func optionalModules() []string {
-	return []string{
-		"http_ssl_module", "http_v2_module", "http_v3_module", "http_realip_module", "http_addition_module",
-		"http_xslt_module", "http_image_filter_module", "http_geoip_module", "http_sub_module", "http_dav_module",
-		"http_flv_module", "http_mp4_module", "http_gunzip_module", "http_gzip_static_module",
-		"http_auth_request_module", "http_random_index_module", "http_secure_link_module",
-		"http_degradation_module", "http_slice_module", "http_stub_status_module", "http_perl_module",
+func optionalModules() []nginxModule {
+	return []nginxModule{
+		{"http_ssl_module", "ssl_certificate"},
+		{"http_v2_module", "http2"},
+		{"http_v3_module", "http3"},
+		{"http_realip_module", "set_real_ip_from"},
+		{"http_addition_module", "add_after_body"},
+		{"http_xslt_module", "xslt_stylesheet"},
+		{"http_image_filter_module", "image_filter"},
+		{"http_geoip_module", "geoip_country"},
+		{"http_sub_module", "sub_filter"},
+		{"http_dav_module", "dav_methods"},
+		{"http_flv_module", "flv"},
+		{"http_mp4_module", "mp4"},
+		{"http_gunzip_module", "gunzip"},
+		{"http_gzip_static_module", "gzip_static"},
+		{"http_auth_request_module", "auth_request"},
+		{"http_random_index_module", "random_index"},
+		{"http_secure_link_module", "secure_link"},
+		{"http_slice_module", "slice"},
+		{"http_stub_status_module", "stub_status"},
+		{"http_perl_module", "perl"},
 	}
 }
 
 // defaultModules returns the modules that nginx has but with --without-NAME.
-func defaultModules() []string {
-	return []string{
-		"http_charset_module", "http_gzip_module", "http_ssi_module", "http_userid_module", "http_access_module",
-		"http_auth_basic_module", "http_mirror_module", "http_autoindex_module", "http_geo_module",
-		"http_map_module", "http_split_clients_module", "http_referer_module", "http_rewrite_module",
-		"http_proxy_module", "http_fastcgi_module", "http_uwsgi_module", "http_scgi_module", "http_grpc_module",
-		"http_memcached_module", "http_limit_conn_module", "http_limit_req_module", "http_empty_gif_module",
-		"http_browser_module", "http_upstream_hash_module", "http_upstream_ip_hash_module",
-		"http_upstream_least_conn_module", "http_upstream_random_module", "http_upstream_keepalive_module",
-		"http_upstream_zone_module",
+func defaultModules() []nginxModule {
+	return []nginxModule{
+		{"http_charset_module", "charset"},
+		{"http_gzip_module", "gzip"},
+		{"http_ssi_module", "ssi"},
+		{"http_userid_module", "userid"},
+		{"http_access_module", "allow"},
+		{"http_auth_basic_module", "auth_basic"},
+		{"http_mirror_module", "mirror"},
+		{"http_autoindex_module", "autoindex"},
+		{"http_geo_module", "geo"},
+		{"http_map_module", "map"},
+		{"http_split_clients_module", "split_clients"},
+		{"http_referer_module", "valid_referers"},
+		{"http_rewrite_module", "rewrite"},
+		{"http_proxy_module", "proxy_pass"},
+		{"http_fastcgi_module", "fastcgi_pass"},
+		{"http_uwsgi_module", "uwsgi_pass"},
+		{"http_scgi_module", "scgi_pass"},
+		{"http_grpc_module", "grpc_pass"},
+		{"http_memcached_module", "memcached_pass"},
+		{"http_limit_conn_module", "limit_conn"},
+		{"http_limit_req_module", "limit_req"},
+		{"http_empty_gif_module", "empty_gif"},
+		{"http_browser_module", "ancient_browser"},
+		{"http_upstream_hash_module", "hash"},
+		{"http_upstream_ip_hash_module", "ip_hash"},
+		{"http_upstream_least_conn_module", "least_conn"},
+		{"http_upstream_random_module", "random"},
+		{"http_upstream_keepalive_module", "keepalive"},
+		{"http_upstream_zone_module", "zone"},
 	}
 }

@@ -1,0 +1,6 @@
+//go:build !race
+
+package static_test
+
+// garbageAllowed is how many allocations a request may cost.
+const garbageAllowed = 0

@@ -330,17 +330,11 @@ func (m *Master) redirect() {
 	if c == nil || m.state.phase == starting {
 		return
 	}
+	var paths []string
 	for _, l := range c.Process.ErrorLogs {
-		if l.Path == "stderr" {
-			return
-		}
+		paths = append(paths, l.Path)
 	}
-	for _, l := range c.Process.ErrorLogs {
-		if f := c.logs[l.Path]; f != nil {
-			m.report("redirect stderr", proc.Redirect(2, f))
-			return
-		}
-	}
+	m.report("redirect", proc.RedirectStderr(paths, c.logs))
 }
 
 func sprintf(format string, args ...any) string {

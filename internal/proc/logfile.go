@@ -3,6 +3,7 @@ package proc
 import (
 	"fmt"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,14 +43,26 @@ func Replace(old, f *os.File) error {
 	})
 }
 
-// Redirect makes descriptor fd, which is one of 0, 1 and 2, another one of f.
-func Redirect(fd int, f *os.File) error {
-	return withFD(f, func(from int) error {
-		if err := unix.Dup3(from, fd, 0); err != nil {
-			return fmt.Errorf("redirect descriptor %d to %s: %w", fd, f.Name(), err)
-		}
+// RedirectStderr makes standard error the first of the error logs, so that what
+// a crash writes there is found, as nginx does. paths are the error logs of a
+// configuration in order; when one is "stderr", standard error stays what it is.
+func RedirectStderr(paths []string, files map[string]*os.File) error {
+	if slices.Contains(paths, "stderr") {
 		return nil
-	})
+	}
+	for _, path := range paths {
+		f := files[path]
+		if f == nil {
+			continue
+		}
+		return withFD(f, func(fd int) error {
+			if err := unix.Dup3(fd, 2, 0); err != nil {
+				return fmt.Errorf("redirect standard error to %s: %w", path, err)
+			}
+			return nil
+		})
+	}
+	return nil
 }
 
 // FD returns f's descriptor for as long as the caller keeps f open. Unlike

@@ -11,6 +11,7 @@ import (
 
 	"github.com/baton-deploy/baton/internal/conf"
 	"github.com/baton-deploy/baton/internal/control"
+	"github.com/baton-deploy/baton/internal/errorlog"
 	"github.com/baton-deploy/baton/internal/proc"
 )
 
@@ -74,6 +75,9 @@ func (w *worker) configure(s control.Start, in received) error {
 	if w.log, err = w.o.NewLog(w.config.Process, in.logs); err != nil {
 		return &failure{"config", err}
 	}
+	if err := w.redirect(); err != nil {
+		return err
+	}
 	// All workers together get as many threads as there are cores for us.
 	runtime.GOMAXPROCS(max(1, runtime.GOMAXPROCS(0)/max(1, s.Workers)))
 	return nil
@@ -135,7 +139,7 @@ func sortFiles(m control.Message) (received, error) {
 // reopen puts the new log files of m in the place of the open ones.
 func (w *worker) reopen(m control.Message) error {
 	defer m.Close()
-	w.log.Log(context.Background(), levelNotice, "reopening logs")
+	w.log.Log(context.Background(), errorlog.Notice, "reopening logs")
 	for i, f := range m.Files {
 		path, ok := strings.CutPrefix(m.Names[i], control.FileLog)
 		if !ok || w.logs[path] == nil {
@@ -146,5 +150,15 @@ func (w *worker) reopen(m control.Message) error {
 		}
 	}
 	w.service.Reopen(w.logs)
-	return nil
+	return w.redirect()
+}
+
+// redirect makes standard error the error log: what we got from our master may
+// be the terminal that it was started from.
+func (w *worker) redirect() error {
+	var paths []string
+	for _, l := range w.config.Process.ErrorLogs {
+		paths = append(paths, l.Path)
+	}
+	return proc.RedirectStderr(paths, w.logs)
 }

@@ -11,12 +11,9 @@ import (
 	"syscall"
 
 	"github.com/baton-deploy/baton/internal/control"
+	"github.com/baton-deploy/baton/internal/errorlog"
 	"github.com/baton-deploy/baton/internal/proc"
 )
-
-// levelNotice is nginx's level between info and warn, as internal/errorlog has
-// it.
-const levelNotice = slog.Level(2)
 
 // A worker is the state of this process. It belongs to the goroutine of Run.
 type worker struct {
@@ -111,7 +108,7 @@ func (w *worker) serve() {
 			if !ok {
 				messages = nil // a nil channel is never ready again
 				if !w.retiring {
-					w.log.Log(ctx, levelNotice, "master process is gone, gracefully shutting down")
+					w.log.Log(ctx, errorlog.Notice, "master process is gone, gracefully shutting down")
 				}
 				w.retire(ctx)
 				continue
@@ -126,18 +123,18 @@ func (w *worker) serve() {
 					w.log.Error("cannot ask the master to reopen logs", "err", err)
 				}
 			default:
-				w.log.Log(ctx, levelNotice, "exiting")
+				w.log.Log(ctx, errorlog.Notice, "exiting")
 				cut()
 				w.service.Close()
-				w.log.Log(ctx, levelNotice, "exit")
+				w.log.Log(ctx, errorlog.Notice, "exit")
 				return
 			}
 		case r := <-w.retired:
-			w.log.Log(ctx, levelNotice, "exiting")
+			w.log.Log(ctx, errorlog.Notice, "exiting")
 			// The master may be gone; then nobody wants to know.
 			_ = w.conn.Send(control.KindRetired, control.Retired(r))
 			w.service.Close()
-			w.log.Log(ctx, levelNotice, "exit")
+			w.log.Log(ctx, errorlog.Notice, "exit")
 			return
 		}
 	}
@@ -166,7 +163,7 @@ func (w *worker) retire(ctx context.Context) {
 	if w.title != nil {
 		w.title.ShuttingDown()
 	}
-	w.log.Log(ctx, levelNotice, "gracefully shutting down")
+	w.log.Log(ctx, errorlog.Notice, "gracefully shutting down")
 	timeout := w.config.Process.ShutdownTimeout
 	go func() {
 		if timeout > 0 {

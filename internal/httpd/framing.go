@@ -48,7 +48,9 @@ func (r *Request) scanHead(head []byte) (f framing, status int) {
 		return f, r.invalid("client sent invalid request", status)
 	}
 	r.version = f.line.version
-	r.headSize = int64(len(head) - len(rest))
+	if len(line) < len(head) {
+		r.headSize = int64(len(line) + 1)
+	}
 	if status := r.setTarget(f.line.target); status != 0 {
 		return f, r.invalid("client sent invalid request", status)
 	}

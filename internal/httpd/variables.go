@@ -42,9 +42,7 @@ func uriVariables() map[string]Variable {
 			return dst, true
 		},
 		"request": func(r *Request, _ string, dst []byte) ([]byte, bool) {
-			n := len(dst)
-			dst = r.AppendRequestLine(dst)
-			return dst, len(dst) > n
+			return r.AppendRequestLine(dst), true
 		},
 		"request_uri": func(r *Request, _ string, dst []byte) ([]byte, bool) {
 			return append(dst, r.target...), len(r.target) > 0

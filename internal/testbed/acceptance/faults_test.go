@@ -87,7 +87,9 @@ func TestBrokenNewBinary(t *testing.T) {
 		{"is never ready and cannot be ended", func(p *play) string { return testbed.Fixture(p.t, testbed.NeverReadyNorGone) }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			batons(t, "upgrade_timeout 1s;", func(p *play, old int) {
+			// Short for what never gets ready, yet long enough for the good binary
+			// afterwards on a busy machine.
+			batons(t, "upgrade_timeout 4s;", func(p *play, old int) {
 				if path := tc.install(p); path != "" {
 					if err := p.Install(path); err != nil {
 						t.Fatal(err)

@@ -2,10 +2,15 @@ package tree
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
+	"os"
+	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -60,19 +65,60 @@ const (
 )
 
 // socketInode returns the inode of the established TCP socket with these
-// addresses, or "". It asks the kernel for this one socket: the text in
-// /proc/net/tcp has a line for each closed connection of the last minute, too
-// many to read under load.
+// addresses, or "".
 func socketInode(local, remote netip.AddrPort) (string, error) {
 	inode, err := diagnose(unix.AF_INET, local, remote)
 	if inode == 0 && err == nil {
 		// An IPv6 socket may serve IPv4: its addresses are then mapped ones.
 		inode, err = diagnose(unix.AF_INET6, local, remote)
 	}
-	if inode == 0 || err != nil {
-		return "", err
+	if inode != 0 && err == nil {
+		return strconv.FormatUint(uint64(inode), 10), nil
 	}
-	return strconv.FormatUint(uint64(inode), 10), nil
+	// No such socket, or a kernel without sock_diag(7) for TCP: they say the
+	// same. Not the text first: it has a line for each connection that was
+	// closed in the last minute, too many to read for every question under load.
+	return readInode(local, remote)
+}
+
+// readInode is socketInode by /proc/net/tcp, see proc_pid_net(5).
+func readInode(local, remote netip.AddrPort) (string, error) {
+	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		text, err := os.ReadFile(table)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // a kernel without IPv6
+		}
+		if err != nil {
+			return "", fmt.Errorf("find socket: %w", err)
+		}
+		for line := range strings.Lines(string(text)) {
+			f := strings.Fields(line)
+			if len(f) > 9 && f[9] != "0" && parseHexAddr(f[1]) == local && parseHexAddr(f[2]) == remote {
+				return f[9], nil
+			}
+		}
+	}
+	return "", nil
+}
+
+// parseHexAddr reads an address as /proc/net/tcp prints it, in 32-bit words of
+// the machine's byte order. It returns the zero AddrPort when s is none.
+func parseHexAddr(s string) netip.AddrPort {
+	host, port, _ := strings.Cut(s, ":")
+	n, err := strconv.ParseUint(port, 16, 16)
+	if err != nil || (len(host) != 8 && len(host) != 32) {
+		return netip.AddrPort{}
+	}
+	var raw []byte
+	for word := range slices.Chunk([]byte(host), 8) {
+		v, err := strconv.ParseUint(string(word), 16, 32)
+		if err != nil {
+			return netip.AddrPort{}
+		}
+		raw = binary.NativeEndian.AppendUint32(raw, uint32(v))
+	}
+	addr, _ := netip.AddrFromSlice(raw)
+	return netip.AddrPortFrom(addr.Unmap(), uint16(n))
 }
 
 // diagnose asks for one socket of a family; inode is 0 when there is none.

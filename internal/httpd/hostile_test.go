@@ -78,6 +78,8 @@ var smuggled = []string{
 	"GET /x HTTP/1.1\r\nHost: b\r\n\n" + after,
 	"GET /x HTTP/1.1\r\nHost: b\r\nX: y\r\r\n\r\n" + after,
 	"GET /x HTTP/1.1\r\nHost: b\r\nX: y\r z\r\n\r\n" + after,
+	"GET /x HTTP/1.1\r\nHost: b\r\n\r\r\n\r\n" + after,
+	"GET /x HTTP/1.1\r\nHost: b\r\n\rX: y\r\n\r\n" + after,
 	"GET /x HTTP/1.1\rHost: b\r\n\r\n" + after,
 	"GET /x HTTP/1.1\r\nHost: b\r\nX: y\r\n folded\r\n\r\n" + after,
 	"GET /x HTTP/1.1\r\nHost: b\r\nX: y\r\n\tfolded\r\n\r\n" + after,

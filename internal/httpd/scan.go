@@ -150,6 +150,9 @@ func scanField(line []byte, underscores bool) (name, value []byte, kind fieldKin
 	for len(line) > 0 && line[len(line)-1] == '\r' {
 		line = line[:len(line)-1]
 	}
+	if len(line) == 0 { // CR CR LF is neither a field nor the end of a head
+		return nil, nil, fieldBroken
+	}
 	colon := -1
 	for i, c := range line {
 		switch class := nameClass[c]; {

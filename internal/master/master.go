@@ -101,7 +101,9 @@ func (m *Master) loop() {
 		case pid := <-m.ended:
 			m.apply(m.reap(pid))
 		case <-watchdog:
-			m.report("notify", proc.Notify("WATCHDOG=1"))
+			if m.state.phase != starting { // systemd waits for READY first
+				m.report("notify", proc.Notify("WATCHDOG=1"))
+			}
 		}
 	}
 }

@@ -37,6 +37,7 @@ func nginx(t *testing.T) binary {
 // one configuration, by nginx's procedure: with a roll-back in the middle, on a
 // TCP and a unix socket, under load on new connections. Nothing is lost.
 func TestWithNginx(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name     string
 		old, new func(t *testing.T) binary
@@ -45,6 +46,7 @@ func TestWithNginx(t *testing.T) {
 		{"baton to nginx", func(t *testing.T) binary { return baton(t, oldVersion) }, nginx},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			x := startExchange(t, tt.old(t), tt.new(t))
 			l := x.Load(
 				load.Group{Name: "tcp", Clients: 3, MinPause: 1e6, MaxPause: 5e6},
@@ -96,6 +98,7 @@ func TestWithNginx(t *testing.T) {
 
 // TestNginxRefuses: nginx as the new binary does not come to serve.
 func TestNginxRefuses(t *testing.T) {
+	t.Parallel()
 	x := startExchange(t, baton(t, oldVersion), nginx(t))
 	x.Sh(`cp $P/conf/nginx.conf $P/conf/good && echo nonsense >> $P/conf/nginx.conf && cp -f $NEW $P/sbin/nginx`)
 	x.Signal(x.master, syscall.SIGUSR2)

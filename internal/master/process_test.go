@@ -161,6 +161,7 @@ func (s *server) descriptors(p tree.Process) int {
 
 // TestNames: what operators and monitors look for, asked as they ask.
 func TestNames(t *testing.T) {
+	t.Parallel()
 	s := start(t, testbed.Conf{})
 	want := fmt.Sprintf("nginx: master process %s/sbin/nginx", s.Dir)
 	if got := s.Sh(fmt.Sprintf(`ps -o args= -p %d`, s.master)); got != want {
@@ -226,7 +227,9 @@ func idleConnection(t *testing.T, s *server) net.Conn {
 // TestStartCommand: it returns when the server serves, and says why when it
 // never will.
 func TestStartCommand(t *testing.T) {
+	t.Parallel()
 	t.Run("serves when it returns", func(t *testing.T) {
+		t.Parallel()
 		s := site(t, testbed.Conf{})
 		s.Sh(`$P/sbin/nginx`)
 		if a := s.Get("/"); a.Status != 200 {
@@ -235,6 +238,7 @@ func TestStartCommand(t *testing.T) {
 		s.quit()
 	})
 	t.Run("address taken", func(t *testing.T) {
+		t.Parallel()
 		s := site(t, testbed.Conf{})
 		ln, err := net.Listen("tcp", s.Addr)
 		if err != nil {
@@ -245,20 +249,24 @@ func TestStartCommand(t *testing.T) {
 		s.refuses("nginx: [emerg] still could not bind()")
 	})
 	t.Run("pid file not writable", func(t *testing.T) {
+		t.Parallel()
 		s := site(t, testbed.Conf{})
 		s.Sh(`sed -i 's,^pid .*,pid /nonexistent/nginx.pid;,' $P/conf/nginx.conf`)
 		s.refuses(`nginx: [emerg] open() "/nonexistent/nginx.pid" failed (2: No such file or directory)`)
 	})
 	t.Run("log file not writable", func(t *testing.T) {
+		t.Parallel()
 		s := site(t, testbed.Conf{})
 		s.Sh(`sed -i 's,access_log .*,access_log /nonexistent/access.log;,' $P/conf/nginx.conf`)
 		s.refuses(`nginx: [emerg] open() "/nonexistent/access.log" failed (2: No such file or directory)`)
 	})
 	t.Run("bad configuration", func(t *testing.T) {
+		t.Parallel()
 		s := site(t, testbed.Conf{Main: "foo;"})
 		s.refuses(`nginx: [emerg] unknown directive "foo" in ` + s.ConfFile() + `:4`)
 	})
 	t.Run("workers cannot start", func(t *testing.T) {
+		t.Parallel()
 		// More descriptors than a worker needs to live: it cannot come up.
 		s := site(t, testbed.Conf{Main: "worker_rlimit_nofile 4;"})
 		s.refuses("nginx: [")
@@ -279,8 +287,10 @@ func (s *server) refuses(text string) {
 
 // TestForeground: daemon off, stopped as a service manager or a terminal does.
 func TestForeground(t *testing.T) {
+	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT} {
 		t.Run(sig.String(), func(t *testing.T) {
+			t.Parallel()
 			s := site(t, testbed.Conf{Main: "daemon off;"})
 			p := s.Start(s.Binary())
 			s.WaitShape(oneMaster)
@@ -300,6 +310,7 @@ func TestForeground(t *testing.T) {
 // TestMasterKilled: its workers do not hold the port as orphans, but answer what
 // they have.
 func TestMasterKilled(t *testing.T) {
+	t.Parallel()
 	s := start(t, testbed.Conf{})
 	conn := idleConnection(t, s)
 	s.Signal(s.master, syscall.SIGKILL)
@@ -322,6 +333,7 @@ func TestMasterKilled(t *testing.T) {
 // TestWorkerKilled: another one takes its place, and new connections do not
 // notice.
 func TestWorkerKilled(t *testing.T) {
+	t.Parallel()
 	s := start(t, testbed.Conf{})
 	l := s.clients()
 	for range 3 {
@@ -345,6 +357,7 @@ func TestWorkerKilled(t *testing.T) {
 // TestReload: a bad configuration changes nothing, the next good one works;
 // addresses come and go.
 func TestReload(t *testing.T) {
+	t.Parallel()
 	s := start(t, testbed.Conf{})
 	l := s.clients()
 	before := s.Workers(s.master)
@@ -388,4 +401,3 @@ func TestReload(t *testing.T) {
 	s.stop(l)
 	s.quit()
 }
-

@@ -19,6 +19,7 @@ import (
 // TestImageAndConfigurationAreHeld: a worker that is started after the binary
 // and the files on disk have changed or gone is what its master is. Invariant 5.
 func TestImageAndConfigurationAreHeld(t *testing.T) {
+	t.Parallel()
 	s := site(t, testbed.Conf{Server: "include extra/*.conf;"})
 	s.Sh(`mkdir $P/conf/extra && echo 'location = /extra { return 204; }' > $P/conf/extra/a.conf`)
 	s.Sh(`$P/sbin/nginx`)
@@ -45,6 +46,7 @@ func TestImageAndConfigurationAreHeld(t *testing.T) {
 // TestReopenLogs: USR1 reaches every worker, also one that is shutting down,
 // and the files belong to the workers' user.
 func TestReopenLogs(t *testing.T) {
+	t.Parallel()
 	s := start(t, testbed.Conf{Main: "worker_shutdown_timeout 20s;"})
 	conn := idleConnection(t, s)
 	held, err := s.Tree.Holders(conn)
@@ -101,6 +103,7 @@ func TestReopenLogs(t *testing.T) {
 
 // TestWorkerUser: as root, workers are somebody else, in all their threads.
 func TestWorkerUser(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		s := start(t, testbed.Conf{User: "nobody"})
 		s.waitLog(`the "user" directive makes sense only if the master process runs with super-user privileges`)
@@ -133,6 +136,7 @@ func TestWorkerUser(t *testing.T) {
 
 // TestShutdownTimeout: what does not end by itself is cut, and not before.
 func TestShutdownTimeout(t *testing.T) {
+	t.Parallel()
 	const timeout = 300 * time.Millisecond
 	s := start(t, testbed.Conf{Main: "worker_shutdown_timeout 300ms;"})
 	conn := idleConnection(t, s)
@@ -153,6 +157,7 @@ func TestShutdownTimeout(t *testing.T) {
 // TestReuseport: every worker has a queue of its own; their number changes by
 // reload and upgrade, and nothing that waits in one of them is lost.
 func TestReuseport(t *testing.T) {
+	t.Parallel()
 	conf := func(s *server, workers int) testbed.Conf {
 		return testbed.Conf{Workers: workers, Listen: []string{s.Addr + " reuseport"}}
 	}
@@ -189,6 +194,7 @@ func TestReuseport(t *testing.T) {
 // TestUnixSocket: a reload adds and removes one; a stale file is in the way as
 // it is in nginx's.
 func TestUnixSocket(t *testing.T) {
+	t.Parallel()
 	s := start(t, testbed.Conf{})
 	path := s.Path("s.sock")
 	l := s.clients()
@@ -230,6 +236,7 @@ func TestUnixSocket(t *testing.T) {
 // TestEnvironment: a new master gets what the first one was started with, a
 // worker only what it is meant to have.
 func TestEnvironment(t *testing.T) {
+	t.Parallel()
 	s := site(t, testbed.Conf{Main: "env BATON_TEST_LISTED;\nenv BATON_TEST_SET=by-conf;"})
 	s.Setenv("BATON_TEST_LISTED", "listed")
 	s.Setenv("BATON_TEST_SECRET", "secret")
@@ -281,6 +288,7 @@ func (s *server) environ(pid int) map[string]string {
 // TestTerminalLetsGo: a daemon holds nothing of the terminal or pipe that it was
 // started from, so that "out=$(nginx)" returns.
 func TestTerminalLetsGo(t *testing.T) {
+	t.Parallel()
 	s := site(t, testbed.Conf{})
 	out := s.Sh(`out=$($P/sbin/nginx 2>&1); echo "[$out]"`)
 	if out != "[]" {

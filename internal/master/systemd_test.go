@@ -22,8 +22,8 @@ type notice struct {
 	text string // assignments, separated by spaces, without the time
 }
 
-// serviceManager plays systemd's end of NOTIFY_SOCKET.
-func serviceManager(t *testing.T, s *server) <-chan notice {
+// hearSystemd plays the receiving end of NOTIFY_SOCKET.
+func hearSystemd(t *testing.T, s *server) <-chan notice {
 	t.Helper()
 	addr := &net.UnixAddr{Name: s.Path("notify"), Net: "unixgram"}
 	conn, err := net.ListenUnixgram("unixgram", addr)
@@ -97,8 +97,9 @@ func wantNotice(t *testing.T, notices <-chan notice, pid int, text string) {
 // roll-back. It must follow the process that serves, and never one that may
 // still be ended.
 func TestSystemd(t *testing.T) {
+	t.Parallel()
 	s := site(t, testbed.Conf{Main: "daemon off;"})
-	notices := serviceManager(t, s)
+	notices := hearSystemd(t, s)
 	s.Start(s.Binary())
 	s.WaitShape(oneMaster)
 	first := s.Pid()
@@ -144,8 +145,9 @@ func TestSystemd(t *testing.T) {
 }
 
 func TestWatchdog(t *testing.T) {
+	t.Parallel()
 	s := site(t, testbed.Conf{Main: "daemon off;"})
-	notices := serviceManager(t, s)
+	notices := hearSystemd(t, s)
 	s.Setenv("WATCHDOG_USEC", "100000")
 	p := s.Start(s.Binary())
 	s.WaitShape(oneMaster)
@@ -158,12 +160,14 @@ func TestWatchdog(t *testing.T) {
 
 // TestSocketActivation: the address is systemd's, so binding it would fail.
 func TestSocketActivation(t *testing.T) {
+	t.Parallel()
 	activate, err := exec.LookPath("systemd-socket-activate")
 	if err != nil {
 		t.Fatalf("this test needs systemd-socket-activate (apt-get install systemd): %v", err)
 	}
 	for _, daemon := range []string{"on", "off"} {
 		t.Run("daemon "+daemon, func(t *testing.T) {
+			t.Parallel()
 			s := site(t, testbed.Conf{Main: "daemon " + daemon + ";"})
 			s.Start(activate, "-l", s.Addr, s.Binary())
 			var a testbed.Answer
@@ -188,6 +192,7 @@ func TestSocketActivation(t *testing.T) {
 
 // TestUnitFile: systemd finds nothing wrong with the unit file that we ship.
 func TestUnitFile(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("../../docs/baton.service")
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 // TestBadNewBinary: whatever is wrong with the new binary, the old generation
 // serves as before, and the next upgrade works. Invariant 4.
 func TestBadNewBinary(t *testing.T) {
+	t.Parallel()
 	fixture := func(r testbed.Role, args ...string) func(*server) string {
 		return func(s *server) string { return testbed.Fixture(s.t, r, args...) }
 	}
@@ -38,6 +39,7 @@ func TestBadNewBinary(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			s := start(t, testbed.Conf{Main: tt.main})
 			l := s.clients()
 			if path := tt.path(s); path == "" {
@@ -77,6 +79,7 @@ func (s *server) again() {
 // TestReadyAndGone: the new binary says that it is ready, as nginx says it, and
 // is gone the next moment.
 func TestReadyAndGone(t *testing.T) {
+	t.Parallel()
 	s := start(t, testbed.Conf{})
 	l := s.clients()
 	s.install(testbed.Fixture(t, testbed.ExitsWhenReady, s.PIDFile()))
@@ -90,7 +93,9 @@ func TestReadyAndGone(t *testing.T) {
 // TestNewVersionRefuses: the new version cannot use the configuration that is on
 // disk now, or not get an address it names.
 func TestNewVersionRefuses(t *testing.T) {
+	t.Parallel()
 	t.Run("configuration", func(t *testing.T) {
+		t.Parallel()
 		s := start(t, testbed.Conf{})
 		l := s.clients()
 		s.Configure(testbed.Conf{HTTP: "nonsense on;"})
@@ -104,6 +109,7 @@ func TestNewVersionRefuses(t *testing.T) {
 		s.again()
 	})
 	t.Run("address", func(t *testing.T) {
+		t.Parallel()
 		s := start(t, testbed.Conf{})
 		l := s.clients()
 		taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -122,6 +128,7 @@ func TestNewVersionRefuses(t *testing.T) {
 		s.again()
 	})
 	t.Run("workers", func(t *testing.T) {
+		t.Parallel()
 		s := start(t, testbed.Conf{})
 		l := s.clients()
 		// Workers of the new master cannot live with so few descriptors.
@@ -140,6 +147,7 @@ func TestNewVersionRefuses(t *testing.T) {
 // TestUpgradeTwice: USR2 while a new master lives changes nothing, whoever gets
 // it.
 func TestUpgradeTwice(t *testing.T) {
+	t.Parallel()
 	s := start(t, testbed.Conf{})
 	l := s.clients()
 	pid := s.upgrade()
@@ -156,7 +164,9 @@ func TestUpgradeTwice(t *testing.T) {
 
 // TestNewMasterKilled: kill -9 of the new master at every step.
 func TestNewMasterKilled(t *testing.T) {
+	t.Parallel()
 	t.Run("while it starts", func(t *testing.T) {
+		t.Parallel()
 		s := start(t, testbed.Conf{})
 		l := s.clients()
 		s.install(testbed.Fixture(t, testbed.NeverReadyNorGone))
@@ -202,6 +212,7 @@ func TestNewMasterKilled(t *testing.T) {
 	}
 	for _, step := range steps {
 		t.Run(step.name, func(t *testing.T) {
+			t.Parallel()
 			s := start(t, testbed.Conf{Main: "worker_shutdown_timeout 2s;"})
 			pid := s.upgrade()
 			step.prepare(s, pid)
@@ -216,6 +227,7 @@ func TestNewMasterKilled(t *testing.T) {
 // TestOldMasterKilled: kill -9 of the old master at every step commits the
 // upgrade.
 func TestOldMasterKilled(t *testing.T) {
+	t.Parallel()
 	steps := []struct {
 		name    string
 		prepare func(s *server, pid int)
@@ -236,6 +248,7 @@ func TestOldMasterKilled(t *testing.T) {
 	}
 	for _, step := range steps {
 		t.Run(step.name, func(t *testing.T) {
+			t.Parallel()
 			s := start(t, testbed.Conf{})
 			l := s.clients()
 			pid := s.upgrade()
@@ -258,6 +271,7 @@ func TestOldMasterKilled(t *testing.T) {
 		})
 	}
 	t.Run("while the new one starts", func(t *testing.T) {
+		t.Parallel()
 		s := start(t, testbed.Conf{})
 		s.install(testbed.Fixture(t, testbed.NeverReady))
 		s.Signal(s.master, syscall.SIGUSR2)
@@ -277,8 +291,10 @@ func TestOldMasterKilled(t *testing.T) {
 // TestSignalsTooEarly: WINCH or QUIT right behind USR2, as a script that does
 // not wait sends them. nginx then stops serving.
 func TestSignalsTooEarly(t *testing.T) {
+	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGWINCH, syscall.SIGQUIT} {
 		t.Run(sig.String(), func(t *testing.T) {
+			t.Parallel()
 			s := start(t, testbed.Conf{})
 			l := s.clients()
 			s.Sh(`cp -f $NEW $P/sbin/nginx`)
@@ -300,6 +316,7 @@ func TestSignalsTooEarly(t *testing.T) {
 
 // TestManyUpgrades: nothing is left over from one upgrade to the next.
 func TestManyUpgrades(t *testing.T) {
+	t.Parallel()
 	const upgrades = 50
 	s := start(t, testbed.Conf{})
 	l := s.clients()

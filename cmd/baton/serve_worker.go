@@ -36,7 +36,8 @@ type service struct{ s *httpd.Server }
 func (s service) Start(listeners map[string][]net.Listener) error { return s.s.Start(listeners) }
 
 func (s service) Retire(ctx context.Context) worker.Result {
-	return worker.Result{Closed: s.s.Retire(ctx)}
+	r := s.s.Retire(ctx, nil)
+	return worker.Result{Drained: r.Drained, Closed: r.Closed}
 }
 
 func (s service) Reopen(logs map[string]*os.File) { s.s.Reopen(logs) }

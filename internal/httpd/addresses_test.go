@@ -68,7 +68,7 @@ func TestWildcardSocketServesSpecificAddresses(t *testing.T) {
 	}
 	t.Cleanup(func() {
 		s.Close()
-		s.Retire(context.Background())
+		s.Retire(context.Background(), nil)
 	})
 	for _, x := range []struct{ addr, host, want string }{
 		{"127.0.0.1", "x", "one"}, {"127.0.0.1", "named", "one, named"},

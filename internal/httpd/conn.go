@@ -3,6 +3,7 @@ package httpd
 import (
 	"errors"
 	"io"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -10,7 +11,7 @@ import (
 )
 
 // A conn is one client connection. It belongs to the goroutine that runs serve;
-// only state and transport.Close are touched by others.
+// only state, poke and transport.Close are touched by others.
 type conn struct {
 	*transport
 	srv    *Server
@@ -25,6 +26,18 @@ type conn struct {
 	out    []byte // written when full or when the response is complete
 	broken error  // set once: the client cannot be reached any more
 	state  atomic.Uint32
+
+	// headWaited is how long the bytes in in have waited for the rest of their
+	// request head in the process that the connection came from.
+	headWaited time.Duration
+	pipelined  bool // the next request came before the answer to the one before
+	// stays: moving was tried in vain; the connection drains here.
+	stays bool
+	// moveMu guards what follows. The transport's poller is told while it is held;
+	// nothing else is locked.
+	moveMu sync.Mutex
+	window bool // the connection waits and may be interrupted in order to move
+	poked  bool // it was
 }
 
 // What a connection is doing, for stub_status and for retiring.
@@ -34,13 +47,13 @@ const (
 	stateWaiting               // for the next request
 )
 
-// serve runs the connection until it ends, and closes it.
-func (c *conn) serve() {
+// serve runs the connection until it ends, or moves, and closes our descriptor of
+// it. timeout bounds the wait for the first request.
+func (c *conn) serve(timeout time.Duration) {
 	defer c.close()
-	timeout := c.hosts.def.clientHeaderTimeout
-	for {
+	for c.await(timeout) {
 		r := c.srv.getRequest(c)
-		keep := c.one(r, timeout)
+		keep := c.one(r)
 		timeout = r.keepaliveTimeout()
 		c.srv.putRequest(r)
 		if !keep {
@@ -50,21 +63,19 @@ func (c *conn) serve() {
 	}
 }
 
-// one waits for a request, serves it and reports whether another may follow.
-func (c *conn) one(r *Request, timeout time.Duration) bool {
-	pipelined := !c.in.empty()
-	if !pipelined {
-		if err := c.fill(&c.in, timeout); err != nil {
-			c.logIdleEnd(err)
-			return false
-		}
-	}
+// one serves the request whose first byte is there and reports whether another may
+// follow.
+func (c *conn) one(r *Request) bool {
 	c.setState(stateReading)
 	c.srv.stats.requests()
 	c.served++
 	r.begin()
-	r.pipelined = pipelined
+	r.pipelined = c.pipelined
 	status, err := r.readHead()
+	if err == errMoved {
+		c.srv.stats.add(statRequests, -1) // it counts where it is answered
+		return false
+	}
 	if err != nil {
 		return c.headFailed(r, err)
 	}
@@ -74,6 +85,15 @@ func (c *conn) one(r *Request, timeout time.Duration) bool {
 		r.finish(status)
 	} else {
 		r.serve()
+	}
+	return c.finished(r)
+}
+
+// finished ends a request that was answered, or whose connection is gone, and
+// reports whether another may follow.
+func (c *conn) finished(r *Request) bool {
+	if c.broken == errMoved {
+		return false // the successor completes it
 	}
 	r.complete()
 	if !r.keepalive || c.broken != nil {
@@ -159,6 +179,27 @@ func (c *conn) releaseOut() {
 		putBuffer(c.out)
 		c.out = nil
 	}
+}
+
+// chooseHosts finds the virtual servers at the address that the connection came to.
+func (c *conn) chooseHosts() {
+	c.hosts = c.ln.hosts
+	if c.ln.specific == nil {
+		return
+	}
+	if h := c.ln.specific[c.local().addr]; h != nil {
+		c.hosts = h
+	}
+}
+
+// remote asks the kernel for the client's address.
+func (c *conn) remote() (p peer) {
+	_ = c.raw.Control(func(fd uintptr) {
+		if sa, err := unix.Getpeername(int(fd)); err == nil {
+			p = peerOf(sa)
+		}
+	})
+	return p
 }
 
 // local is the server's end of the connection.

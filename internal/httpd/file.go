@@ -132,6 +132,9 @@ const smallFile = 16 << 10
 // sendStretch sends some of the stretch.
 func (o *Response) sendStretch() error {
 	b := &o.body
+	if o.fileMovable() && o.moveFile() {
+		return errMoved
+	}
 	switch {
 	case o.chunked, o.rate > 0 && !o.r.core().sendfile:
 		return o.writeStretch()
@@ -153,7 +156,15 @@ func (o *Response) sendfileStretch() error {
 	if err != nil {
 		return err
 	}
+	c.openWindow()
+	defer c.closeWindow()
+	if o.fileMovable() {
+		return nil // the next stretch begins elsewhere
+	}
 	n, err := o.allowance(min(b.left, maxSendfile))
+	if err == ErrInterrupted {
+		return nil
+	}
 	if err != nil {
 		c.broken = err
 		return err
@@ -163,6 +174,9 @@ func (o *Response) sendfileStretch() error {
 	o.bodyLen += int64(sent)
 	o.wireLen += int64(sent)
 	o.paced += int64(sent)
+	if err == ErrInterrupted {
+		return nil
+	}
 	if err != nil {
 		if err == io.ErrUnexpectedEOF {
 			o.r.Log(levelAlert, "sendfile() reported that the file was truncated while it was sent", nil)

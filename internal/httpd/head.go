@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"sync"
-	"time"
 
 	"github.com/valyala/fasthttp"
 )
@@ -48,7 +47,6 @@ func (r *Request) readHead() (status int, err error) {
 	c := r.c
 	lim := c.hosts.def
 	c.limit = lim.largeBufferSize * lim.largeBuffers
-	deadline := r.start.Add(lim.clientHeaderTimeout)
 	scanned := 0
 	for {
 		skipBlankLines(&c.in)
@@ -61,15 +59,12 @@ func (r *Request) readHead() (status int, err error) {
 			return r.refuseHead(data[:at], status), nil
 		}
 		scanned = end
-		left := time.Until(deadline)
-		if left <= 0 {
-			r.keepLine(data)
-			return 0, errTimeout
-		}
-		switch err := c.fill(&c.in, left); {
+		switch err := c.fillHead(r.start, lim.clientHeaderTimeout); {
 		case err == nil:
 		case errors.Is(err, io.ErrShortBuffer):
 			return r.refuseHead(data, statusHeaderTooLarge), nil
+		case err == errMoved:
+			return 0, err
 		default:
 			r.refuseHead(c.in.data(), 0)
 			if errors.Is(err, errTimeout) {
@@ -83,6 +78,11 @@ func (r *Request) readHead() (status int, err error) {
 // acceptHead parses a complete head and takes it off the input.
 func (r *Request) acceptHead(head []byte) int {
 	defer r.c.in.consume(len(head))
+	return r.takeHead(head)
+}
+
+// takeHead parses a complete head.
+func (r *Request) takeHead(head []byte) int {
 	if at, status := headTooLarge(head, r.c.hosts.def.largeBufferSize); status != 0 {
 		return r.refuseHead(head[:at], status)
 	}

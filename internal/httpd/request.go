@@ -73,7 +73,8 @@ func (r *Request) SetState(k StateKey, v any) { r.module[k] = v }
 
 // begin prepares r for a request whose first byte has come.
 func (r *Request) begin() {
-	r.start = time.Now()
+	r.start = time.Now().Add(-r.c.headWaited)
+	r.c.headWaited = 0
 	r.sentBefore = r.c.sent
 	r.Server = r.c.hosts.def
 	r.loc = r.Server.root

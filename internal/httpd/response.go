@@ -196,7 +196,7 @@ func (o *Response) frame() {
 		r.keepalive = false // nobody can know what comes next
 	}
 	core := r.core()
-	if core.keepaliveTimeout <= 0 || r.c.served >= core.keepaliveRequests || r.c.srv.retiring.Load() {
+	if core.keepaliveTimeout <= 0 || r.c.served >= core.keepaliveRequests || r.c.drains() {
 		r.keepalive = false
 	}
 }

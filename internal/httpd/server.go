@@ -41,11 +41,14 @@ type Server struct {
 
 	maxConns int64
 	retiring atomic.Bool
+	give     atomic.Pointer[Give] // how connections move while retiring, nil: they drain
+	counts   retired
 	numbers  atomic.Uint64 // connections so far
 	clock    atomic.Pointer[second]
 	requests sync.Pool
 	loggers  []*slog.Logger
-	outputs  map[string]*LogFile // files of error logs
+	outputs  map[string]*LogFile  // files of error logs
+	homes    map[string]*listener // by address: where moved connections belong
 
 	wg sync.WaitGroup // listeners and connections
 
@@ -75,12 +78,16 @@ func NewServer(site *Site, env Env) *Server {
 		maxConns: int64(env.MaxConns),
 		conns:    map[*conn]struct{}{},
 		outputs:  map[string]*LogFile{},
+		homes:    map[string]*listener{},
 	}
 	if off := env.Slot * StatsBytes; len(env.Shared) >= off+StatsBytes {
 		s.stats = NewStats(env.Shared[off:])
 	} else {
 		s.stats = NewStats(nil)
 		s.shared = s.stats.bytes()
+	}
+	for key, h := range site.hosts {
+		s.homes[key] = &listener{hosts: h, key: key, specific: site.specific(key)}
 	}
 	s.requests.New = func() any { return new(Request) }
 	s.openErrorLogs()
@@ -274,12 +281,7 @@ func (s *Server) accepted(l *listener, fd int, sa unix.Sockaddr) {
 		return
 	}
 	c := &conn{transport: t, srv: s, ln: l, peer: p, number: s.numbers.Add(1), since: time.Now()}
-	c.hosts = l.hosts
-	if l.specific != nil {
-		if h := l.specific[c.local().addr]; h != nil {
-			c.hosts = h
-		}
-	}
+	c.chooseHosts()
 	if !s.remember(c) {
 		s.stats.refused()
 		_ = t.Close()
@@ -287,7 +289,7 @@ func (s *Server) accepted(l *listener, fd int, sa unix.Sockaddr) {
 	}
 	c.state.Store(stateWaiting)
 	s.stats.opened()
-	s.wg.Go(c.serve)
+	s.wg.Go(func() { c.serve(c.hosts.def.clientHeaderTimeout) })
 }
 
 // remember puts c on the books unless the server is closed or full.
@@ -310,7 +312,13 @@ func (s *Server) forget(c *conn) {
 	delete(s.conns, c)
 	s.mu.Unlock()
 	s.stats.closed(c.state.Load())
+	if s.retiring.Load() && c.broken != errMoved {
+		s.counts.drained.Add(1)
+	}
 }
+
+// Totals are the counters of all workers that share this server's memory.
+func (s *Server) Totals() Totals { return Sum(s.shared) }
 
 // Conns is how many connections are open.
 func (s *Server) Conns() int {
@@ -319,19 +327,44 @@ func (s *Server) Conns() int {
 	return len(s.conns)
 }
 
-// Retire stops accepting and waits until every connection has ended: a request
-// under way is answered, the next one on an idle connection is answered with
-// "Connection: close", and one that stays silent ends with its keepalive_timeout
-// (invariant 3). When ctx is done, what is left is cut, and Retire returns how
-// many connections that were.
-func (s *Server) Retire(ctx context.Context) (cut int) {
+// Retired is what became of the connections of a server that retired.
+type Retired struct {
+	Moved   int // went to the successor
+	Drained int // came to their natural end
+	Closed  int // were cut
+}
+
+// retired counts it.
+type retired struct{ moved, drained atomic.Int64 }
+
+// Retire stops accepting, moves what can be moved, and returns when no connection
+// is left.
+//
+// With give a connection moves as soon as it can: at once when it waits for a
+// request or sends a file, else when its response is complete. What does not move,
+// and everything when give is nil, drains (invariant 3): a request under way is
+// answered, the next one on an idle connection is answered with "Connection:
+// close", and one that stays silent ends with its keepalive_timeout. When ctx is
+// done what is left is cut.
+func (s *Server) Retire(ctx context.Context, give Give) Retired {
+	if give != nil {
+		// First: a response that is composed while retiring is set and this is not
+		// would say Connection: close.
+		s.give.Store(&give)
+	}
 	s.retiring.Store(true)
 	s.stopAccepting()
+	if give != nil {
+		for _, c := range s.open() {
+			c.poke()
+		}
+	}
 	gone := make(chan struct{})
 	go func() {
 		s.wg.Wait()
 		close(gone)
 	}()
+	cut := 0
 	select {
 	case <-gone:
 	case <-ctx.Done():
@@ -340,7 +373,11 @@ func (s *Server) Retire(ctx context.Context) (cut int) {
 		<-gone
 	}
 	s.closeSite()
-	return cut
+	return Retired{
+		Moved:   int(s.counts.moved.Load()),
+		Drained: int(s.counts.drained.Load()) - cut,
+		Closed:  cut,
+	}
 }
 
 func (s *Server) stopAccepting() {
@@ -358,15 +395,22 @@ func (s *Server) Close() {
 	s.stopAccepting()
 	s.mu.Lock()
 	s.closed = true
+	s.mu.Unlock()
+	for _, c := range s.open() {
+		_ = c.transport.Close()
+	}
+	s.site.flush()
+}
+
+// open returns the connections that are open now.
+func (s *Server) open() []*conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	conns := make([]*conn, 0, len(s.conns))
 	for c := range s.conns {
 		conns = append(conns, c)
 	}
-	s.mu.Unlock()
-	for _, c := range conns {
-		_ = c.transport.Close()
-	}
-	s.site.flush()
+	return conns
 }
 
 func (s *Server) closeSite() {

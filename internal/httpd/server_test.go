@@ -17,6 +17,7 @@ import (
 
 	"github.com/baton-deploy/baton/internal/conf"
 	"github.com/baton-deploy/baton/internal/httpd"
+	"github.com/baton-deploy/baton/internal/httpd/modules"
 )
 
 // echo is a module that answers with what it was asked, where a location says so.
@@ -64,15 +65,30 @@ func start(t *testing.T, text string) (addr string, s *httpd.Server) {
 		t.Fatal(err)
 	}
 	addr = ln.Addr().String()
-	dir := t.TempDir()
-	text = "events {}\nhttp {\n" + strings.ReplaceAll(text, "LISTEN", "listen "+addr+";") + "\n}\n"
+	s = serverFor(t, t.TempDir(), addr, text)
+	if err := s.Start(map[string][]net.Listener{addr: {ln}}); err != nil {
+		t.Fatal(err)
+	}
+	return addr, s
+}
+
+// serverFor makes a server under prefix dir for the http block's content text, in
+// which LISTEN means addr. It is closed when the test ends.
+func serverFor(t *testing.T, dir, addr, text string) *httpd.Server {
+	t.Helper()
+	text = "events {}\nhttp { access_log off;\n" + strings.ReplaceAll(text, "LISTEN", "listen "+addr+";") + "\n}\n"
 	if err := os.MkdirAll(filepath.Join(dir, "conf"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "conf/nginx.conf"), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	table, err := conf.NewTable(conf.CoreGroup(), httpd.CoreGroup(), conf.Group{Module: "echo", Specs: echo().Directives})
+	all := append([]httpd.Module{echo()}, modules.All()...)
+	groups := []conf.Group{conf.CoreGroup(), httpd.CoreGroup()}
+	for _, m := range all {
+		groups = append(groups, conf.Group{Module: m.Name, Specs: m.Directives})
+	}
+	table, err := conf.NewTable(groups...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,19 +96,16 @@ func start(t *testing.T, text string) (addr string, s *httpd.Server) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	site, err := httpd.Compile(c, []httpd.Module{echo()}, "baton/test")
+	site, err := httpd.Compile(c, all, "baton/test")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s = httpd.NewServer(site, httpd.Env{Log: slog.New(slog.DiscardHandler)})
-	if err := s.Start(map[string][]net.Listener{addr: {ln}}); err != nil {
-		t.Fatal(err)
-	}
+	s := httpd.NewServer(site, httpd.Env{Log: slog.New(slog.DiscardHandler)})
 	t.Cleanup(func() {
 		s.Close()
-		s.Retire(context.Background())
+		s.Retire(context.Background(), nil)
 	})
-	return addr, s
+	return s
 }
 
 // client is a connection on which raw requests are written.
@@ -182,26 +195,32 @@ func TestRetiringServerAnswersIdleConnectionOnceMore(t *testing.T) {
 	addr, s := start(t, `server { LISTEN echo $uri; }`)
 	c := dial(t, addr)
 	c.do("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-	done := make(chan int)
-	go func() { done <- s.Retire(context.Background()) }()
-	refused := func() bool {
-		nc, err := net.Dial("tcp", addr)
-		if err == nil {
-			nc.Close()
-		}
-		return errors.Is(err, syscall.ECONNREFUSED)
-	}
-	for end := time.Now().Add(5 * time.Second); !refused(); {
-		if time.Now().After(end) {
-			t.Fatal("the listener is still open")
-		}
-	}
+	done := make(chan httpd.Retired)
+	go func() { done <- s.Retire(context.Background(), nil) }()
+	awaitClosed(t, addr)
 	resp, body := c.do("GET /last HTTP/1.1\r\nHost: a\r\n\r\n")
 	if body != "/last" || !resp.Close {
 		t.Errorf("body %q, close %v", body, resp.Close)
 	}
 	c.ended()
-	if cut := <-done; cut != 0 {
-		t.Errorf("Retire cut %d connections", cut)
+	if got := <-done; got.Closed != 0 {
+		t.Errorf("Retire: %+v", got)
+	}
+}
+
+// awaitClosed waits until nobody listens on addr.
+func awaitClosed(t *testing.T, addr string) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); ; {
+		nc, err := net.Dial("tcp", addr)
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			return
+		}
+		if err == nil {
+			nc.Close()
+		}
+		if time.Now().After(end) {
+			t.Fatal("the listener is still open")
+		}
 	}
 }

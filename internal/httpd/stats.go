@@ -49,6 +49,9 @@ func (s Stats) opened() {
 // refused counts one that was accepted and closed for want of room.
 func (s Stats) refused() { s.add(statAccepted, 1) }
 
+// taken counts a connection that another process had accepted.
+func (s Stats) taken() { s.add(statWaiting, 1) }
+
 func (s Stats) move(from, to uint32) {
 	s.add(statReading+int(from), -1)
 	s.add(statReading+int(to), 1)

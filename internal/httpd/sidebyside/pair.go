@@ -221,7 +221,7 @@ func (p *Pair) startBaton(http string) {
 	p.t.Cleanup(func() {
 		done, cancel := context.WithCancel(context.Background())
 		cancel() // idle connections are cut: nobody waits for them
-		p.server.Retire(done)
+		p.server.Retire(done, nil)
 	})
 }
 

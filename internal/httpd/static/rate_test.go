@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/baton-deploy/baton/internal/httpd"
 	"github.com/baton-deploy/baton/internal/httpd/sidebyside"
 )
 
@@ -70,12 +71,12 @@ func TestLimitRateEnds(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	done := make(chan int)
-	go func() { done <- p.Server().Retire(ctx) }()
+	done := make(chan httpd.Retired)
+	go func() { done <- p.Server().Retire(ctx, nil) }()
 	select {
-	case cut := <-done:
-		if cut != 1 {
-			t.Errorf("%d connections were cut, want 1", cut)
+	case got := <-done:
+		if got.Closed != 1 {
+			t.Errorf("Retire = %+v, want one cut", got)
 		}
 	case <-time.After(10 * time.Second):
 		t.Fatal("the server still waits for a limited response")

@@ -1,0 +1,241 @@
+package httpd
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Give moves a connection to the successor: its kind, its state, its descriptors,
+// which stay the caller's. After nil the connection is the successor's; after an
+// error it is still ours. See package handoff.
+type Give func(kind byte, state []byte, fds ...int) error
+
+// errMoved ends what a connection's goroutine is doing because the connection is
+// another process's by now. Nothing more may be read, written or logged for it.
+var errMoved = errors.New("connection was moved")
+
+// A window is a stretch of a connection's life in which its goroutine waits and the
+// connection could move: Retire interrupts such a wait and no other. Whoever opens
+// it looks at [conn.movable] afterwards, whoever retires sets that before he pokes,
+// so one of the two sees the other.
+func (c *conn) openWindow() {
+	c.moveMu.Lock()
+	c.window = true
+	c.moveMu.Unlock()
+}
+
+// closeWindow ends the stretch; an interruption that came is over.
+func (c *conn) closeWindow() {
+	c.moveMu.Lock()
+	c.window = false
+	poked := c.poked
+	c.poked = false
+	c.moveMu.Unlock()
+	if poked {
+		c.resume()
+	}
+}
+
+// poke interrupts the connection's wait if it could move now.
+func (c *conn) poke() {
+	c.moveMu.Lock()
+	defer c.moveMu.Unlock()
+	if c.window && !c.poked {
+		c.poked = true
+		c.interrupt()
+	}
+}
+
+// movable reports whether the connection is to be moved as soon as it can be.
+func (c *conn) movable() bool { return !c.stays && c.srv.give.Load() != nil }
+
+// drains reports whether the connection is to end with its next response.
+func (c *conn) drains() bool { return c.srv.retiring.Load() && !c.movable() }
+
+// giveAway moves the connection and reports whether it is gone. If not it stays for
+// good and drains.
+func (c *conn) giveAway(t *ticket, more ...int) bool {
+	give := c.srv.give.Load()
+	if give == nil || len(c.out) > 0 || c.broken != nil {
+		return false
+	}
+	t.number, t.served, t.listen = c.number, uint64(c.served), c.ln.key
+	t.age = time.Since(c.since)
+	t.input = c.in.data()
+	state := t.append(nil)
+	err := errors.New("the descriptor is gone")
+	if ctlErr := c.raw.Control(func(fd uintptr) {
+		err = (*give)(t.kind, state, append([]int{int(fd)}, more...)...)
+	}); ctlErr != nil {
+		err = ctlErr
+	}
+	if err != nil {
+		c.stays = true
+		c.srv.log.Debug("connection not moved, draining it", "conn", c.number, "err", err)
+		return false
+	}
+	c.broken = errMoved
+	c.srv.counts.moved.Add(1)
+	return true
+}
+
+// left is how much of a wait with this time-out is still to come.
+func (s *side) left() time.Duration {
+	if !s.armed || s.timeout <= 0 {
+		return s.timeout
+	}
+	return max(time.Until(s.want), time.Millisecond)
+}
+
+// await waits for the first byte of a request and reports whether there is one.
+// timeout of zero waits for ever. A retiring server moves the connection here.
+func (c *conn) await(timeout time.Duration) bool {
+	whole := timeout
+	for {
+		if c.movable() && c.giveAway(&ticket{kind: ticketWaiting, timeout: whole, waited: whole - timeout}) {
+			return false
+		}
+		if c.pipelined = !c.in.empty(); c.pipelined {
+			return true
+		}
+		c.openWindow()
+		if c.movable() {
+			c.closeWindow()
+			continue
+		}
+		err := c.fill(&c.in, timeout)
+		timeout = c.read.left()
+		c.closeWindow()
+		switch {
+		case err == nil:
+			return true
+		case !errors.Is(err, ErrInterrupted):
+			c.logIdleEnd(err)
+			return false
+		}
+	}
+}
+
+// fillHead reads more of a request head that has begun at start, and moves the
+// connection with what there is of it when the server retires.
+func (c *conn) fillHead(start time.Time, whole time.Duration) error {
+	for {
+		left := time.Until(start.Add(whole))
+		if left <= 0 {
+			return errTimeout
+		}
+		if c.movable() {
+			// This request counts where it is answered.
+			c.served--
+			if c.giveAway(&ticket{kind: ticketWaiting, timeout: whole, waited: whole - left}) {
+				return errMoved
+			}
+			c.served++
+		}
+		c.openWindow()
+		if c.movable() {
+			c.closeWindow()
+			continue
+		}
+		err := c.fill(&c.in, left)
+		c.closeWindow()
+		if !errors.Is(err, ErrInterrupted) {
+			return err
+		}
+	}
+}
+
+// Take makes the connection of a ticket one of the server's own and serves it. fds
+// are the server's from then on, also when it fails; then they are closed.
+func (s *Server) Take(kind byte, state []byte, fds []int) error {
+	t, err := parseTicket(kind, state)
+	if err == nil {
+		err = s.takes(t, len(fds))
+	}
+	if err != nil {
+		closeFDs(fds)
+		return fmt.Errorf("take a connection: %w", err)
+	}
+	return s.adopt(t, fds)
+}
+
+// Wants reports whether Take would serve such a connection.
+func (s *Server) Wants(kind byte, state []byte, fds int) bool {
+	t, err := parseTicket(kind, state)
+	return err == nil && s.takes(t, fds) == nil
+}
+
+// takes says why a ticket cannot be taken.
+func (s *Server) takes(t *ticket, fds int) error {
+	want := 2
+	if t.kind == ticketWaiting {
+		want = 1
+	}
+	switch {
+	case fds != want:
+		return fmt.Errorf("%w: %d descriptors", ErrTicket, fds)
+	case s.site.hosts[t.listen] == nil:
+		return fmt.Errorf("nobody listens on %s here", t.listen)
+	case s.retiring.Load():
+		return errors.New("the server is retiring itself")
+	case t.kind != ticketWaiting:
+		return s.takesResponse(t)
+	}
+	return nil
+}
+
+func (s *Server) adopt(t *ticket, fds []int) error {
+	tr, err := newTransport(fds[0], "client")
+	if err != nil {
+		closeFDs(fds[1:])
+		return fmt.Errorf("take a connection: %w", err)
+	}
+	c := &conn{
+		transport: tr, srv: s, ln: s.homes[t.listen], number: t.number, served: int(t.served),
+		since: time.Now().Add(-t.age),
+	}
+	c.peer = c.remote()
+	c.chooseHosts()
+	if len(t.input) > 0 {
+		c.in.b = append(getBuffer(len(t.input))[:0], t.input...)
+		c.in.w = len(t.input)
+		c.in.b = c.in.b[:cap(c.in.b)]
+	}
+	if !s.remember(c) {
+		closeFDs(fds[1:])
+		_ = tr.Close()
+		return errors.New("take a connection: no room for more")
+	}
+	for n := s.numbers.Load(); n < t.number && !s.numbers.CompareAndSwap(n, t.number); {
+		n = s.numbers.Load()
+	}
+	c.state.Store(stateWaiting)
+	s.stats.taken()
+	s.wg.Go(func() { c.goOn(t, fds[1:]) })
+	return nil
+}
+
+// goOn serves a connection that was taken from where it is.
+func (c *conn) goOn(t *ticket, fds []int) {
+	if t.kind != ticketWaiting {
+		c.serveMoved(t, fds)
+		return
+	}
+	left := t.timeout
+	if left > 0 {
+		left = max(t.timeout-t.waited, time.Millisecond)
+	}
+	if len(t.input) > 0 {
+		c.headWaited = t.waited
+	}
+	c.serve(left)
+}
+
+func closeFDs(fds []int) {
+	for _, fd := range fds {
+		_ = unix.Close(fd)
+	}
+}

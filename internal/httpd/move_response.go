@@ -1,0 +1,147 @@
+package httpd
+
+import (
+	"errors"
+	"time"
+)
+
+// fileMovable reports whether what is being sent can go on in another process: one
+// stretch of a file, on a connection that is to move.
+func (o *Response) fileMovable() bool {
+	return o.r.c.movable() && !o.chunked && !o.body.multi && o.body.left > 0
+}
+
+// moveFile moves the connection in the middle of a file and reports whether it is
+// gone.
+func (o *Response) moveFile() bool {
+	r, b := o.r, &o.body
+	if o.Flush() != nil {
+		return false
+	}
+	t := r.ticket(ticketFile)
+	t.offset, t.left = uint64(b.off), uint64(b.left)
+	return r.c.giveAway(t, b.fd)
+}
+
+// ticket describes the request and what was answered so far.
+func (r *Request) ticket(kind byte) *ticket {
+	o := &r.Out
+	t := &ticket{
+		kind: kind, head: r.clean, started: time.Since(r.start), readBytes: uint64(r.headSize + r.body.wire),
+		status: uint64(o.Status), headBytes: uint64(o.headLen), wire: uint64(o.wireLen), body: uint64(o.bodyLen),
+		keep: r.keepalive, fields: o.allFields(),
+	}
+	if r.moved {
+		t.uri, t.args = r.URI, r.Args
+	}
+	if r.loc.kind == matchNamed {
+		t.named = r.loc.Name
+	}
+	return t
+}
+
+// allFields are the fields of the response's head as the log may ask for them.
+func (o *Response) allFields() []Field {
+	var fs []Field
+	for _, f := range []Field{
+		{"Content-Type", o.ContentType}, {"Last-Modified", o.LastModified}, {"Location", o.Location}, {"ETag", o.ETag},
+	} {
+		if len(f.Value) > 0 {
+			fs = append(fs, f)
+		}
+	}
+	return append(fs, o.Fields...)
+}
+
+// takesResponse says why a connection in the middle of a response cannot be taken.
+func (s *Server) takesResponse(t *ticket) error {
+	switch {
+	case len(t.head) == 0 || t.status < 100 || t.status > 999:
+		return ErrTicket
+	case t.kind == ticketFile && t.left == 0:
+		return ErrTicket
+	}
+	return nil
+}
+
+var errRestore = errors.New("the request of a moved connection makes no sense here")
+
+// restore makes r the request of a moved connection, as far as it was served.
+func (r *Request) restore(t *ticket) error {
+	r.begin()
+	r.start = time.Now().Add(-t.started)
+	if r.takeHead(t.head) != 0 {
+		return errRestore
+	}
+	r.body.r, r.body.asked = r, true
+	r.body.length, r.body.left = 0, 0
+	r.keepalive = t.keep
+	if t.uri != nil {
+		r.moved, r.internal = true, true
+		r.URI, r.Args = append(r.URI[:0], t.uri...), append(r.Args[:0], t.args...)
+	}
+	if r.loc = r.Server.named[t.named]; r.loc == nil {
+		if r.locate() != Declined {
+			return errRestore
+		}
+	}
+	o := &r.Out
+	o.Status, o.head = int(t.status), true
+	o.headLen, o.wireLen, o.bodyLen = int64(t.headBytes), int64(t.wire), int64(t.body)
+	o.paced = o.bodyLen
+	r.sentBefore = r.c.sent - o.headLen - o.wireLen
+	o.ContentLength = o.bodyLen + int64(t.left)
+	for _, f := range t.fields {
+		o.setField(f)
+	}
+	return nil
+}
+
+// setField puts a field of a moved response back where it came from.
+func (o *Response) setField(f Field) {
+	switch f.Name {
+	case "Content-Type":
+		o.ContentType = f.Value
+	case "Last-Modified":
+		o.LastModified = f.Value
+	case "Location":
+		o.Location = f.Value
+	case "ETag":
+		o.ETag = f.Value
+	default:
+		o.Add(f.Name, f.Value)
+	}
+}
+
+// serveMoved goes on with the response of a moved connection, and then serves the
+// connection as any other. fds are what came with it besides the client's socket.
+func (c *conn) serveMoved(t *ticket, fds []int) {
+	r := c.srv.getRequest(c)
+	c.setState(stateWriting)
+	err := r.restore(t)
+	if err == nil {
+		err = r.goOn(t, fds)
+	}
+	closeFDs(fds)
+	if err != nil && c.broken == nil {
+		c.srv.log.Error("cannot go on with a moved connection", "conn", c.number, "err", err)
+		c.broken = err
+	}
+	keep := c.finished(r)
+	timeout := r.keepaliveTimeout()
+	c.srv.putRequest(r)
+	if !keep {
+		c.close()
+		return
+	}
+	c.setState(stateWaiting)
+	c.serve(timeout)
+}
+
+// goOn sends the rest of a moved response.
+func (r *Request) goOn(t *ticket, fds []int) error {
+	b := &r.Out.body
+	b.fd, b.off, b.left = fds[0], int64(t.offset), int64(t.left)
+	r.Out.startPace()
+	return r.Out.sendBody()
+}

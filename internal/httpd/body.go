@@ -33,6 +33,8 @@ type Body struct {
 	wire    int64  // bytes read, framing included
 	kept    []byte // what was read so far, for $request_body
 	keep    int64  // how much of it may be kept, 0 for none
+	apart   bool   // it is read by another goroutine than the connection's
+	lost    error  // then: why the client cannot be reached
 }
 
 // Length is the declared length, or -1 for a chunked body. 0 means no body.
@@ -148,7 +150,11 @@ func (b *Body) failed(err error) error {
 	case errors.Is(err, errTimeout):
 		return ErrBodyTimeout
 	}
-	b.r.c.broken = err
+	if b.apart {
+		b.lost = err
+	} else {
+		b.r.c.broken = err
+	}
 	return ErrBodyBroken
 }
 

@@ -11,6 +11,19 @@ import (
 // buffer. httpd closes it when Serve returned.
 func (r *Request) Client() Socket { return Socket{t: r.c.transport, in: &r.c.in} }
 
+// ReadApart allows another goroutine to read the rest of the body while this one
+// answers; the response's head must be sent before. Nobody may do anything else
+// with the request until [Body.Join].
+func (b *Body) ReadApart() { b.apart = true }
+
+// Join ends ReadApart. The other goroutine has stopped reading.
+func (b *Body) Join() {
+	b.apart = false
+	if c := b.r.c; b.lost != nil && c.broken == nil {
+		c.broken = b.lost
+	}
+}
+
 // Lost ends a request whose client went away before it was answered: status, by
 // nginx's convention 499, is for the log only. It returns what Serve is to return.
 func (r *Request) Lost(status int) int {

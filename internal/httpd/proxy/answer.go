@@ -43,6 +43,9 @@ func (x *exchange) answer() int {
 	if err := r.Out.SendHead(); err != nil && !l.ignoreAbort {
 		return x.finish(err, nil, false)
 	}
+	if !x.whole && a.status < 300 {
+		x.sendOn()
+	}
 	return x.relay()
 }
 

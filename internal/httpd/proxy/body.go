@@ -14,7 +14,7 @@ type body struct {
 	file    *os.File // a whole one that is not
 	length  int64    // -1: streamed, and not known
 	streams bool
-	started bool // a streamed one was read from already
+	ended   bool // a streamed one was read to its end
 	none    bool // the client's request has none: no length is told
 	status  int  // the answer when it could not be read while it was streamed
 	shared  bool // it is an earlier exchange's, which closes it

@@ -103,6 +103,8 @@ type exchange struct {
 	sent   bool      // some of the request was written in this try
 	whole  bool      // all of it was
 	client httpd.Socket
+	out    sending
+	sender chan failure // of the goroutine that sends on; nil: there is none
 
 	req    []byte // the request's head
 	uri    []byte // its target, part of req
@@ -195,9 +197,13 @@ func (x *exchange) try(peer *upstream.Peer) failure {
 	x.conn.SetBuffer(min(httpd.BufferPage, x.loc.bufferSize), x.loc.bufferSize)
 	x.conn.Used()
 	x.doing = "sending request to upstream"
-	if f := x.send(); f != 0 {
+	x.sent = true
+	x.out = sending{left: x.req, buf: x.out.buf}
+	f, stop := x.send()
+	if f != 0 {
 		return f
 	}
+	x.whole = !stop
 	x.doing = "reading response header from upstream"
 	return x.readHead()
 }
@@ -295,6 +301,7 @@ func (x *exchange) dropConn() {
 
 // done ends the last try. reuse says that nothing is under way on the connection.
 func (x *exchange) done(reuse bool) {
+	x.joinSender()
 	x.finishTry()
 	if c := x.conn; c != nil {
 		x.conn = nil

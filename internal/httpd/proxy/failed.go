@@ -78,6 +78,9 @@ func (x *exchange) sendFailed(err error) failure {
 	if errors.Is(err, httpd.ErrTimeout) {
 		return failTimeout
 	}
+	if x.out.duplex {
+		return failError // the answer goes on
+	}
 	x.log(levelError, "send() failed "+cause(err)+" while "+x.doing)
 	return failError
 }
@@ -85,6 +88,9 @@ func (x *exchange) sendFailed(err error) failure {
 // bodyFailed accounts an error of reading the client's body while it is passed
 // on.
 func (x *exchange) bodyFailed(err error) failure {
+	if x.out.duplex {
+		return failBody // the answer goes on
+	}
 	x.body.status = bodyStatus(err)
 	x.log(levelInfo, err.Error()+" while "+x.doing)
 	return failBody

@@ -107,54 +107,76 @@ func lower(buf *[64]byte, name []byte) []byte {
 	return out
 }
 
-// send sends the request. A server that answers before it has everything is
-// listened to: the rest of the body is not sent then.
-func (x *exchange) send() failure {
-	x.sent = true
-	b := x.body
-	var mem []byte
-	if b != nil {
-		mem = b.mem
-	}
-	if f, stop := x.push(x.req); f != 0 || stop {
-		return f
-	}
-	if len(mem) > 0 {
-		if f, stop := x.push(mem); f != 0 || stop {
-			return f
+// What of a request is still to be sent.
+type stage uint8
+
+const (
+	sendHead stage = iota
+	sendMemory
+	sendRest // of a body in a file, or of a streamed one
+	sendDone
+)
+
+// A sending is how far the request was sent in the present try.
+type sending struct {
+	stage stage
+	left  []byte // of what the present stage has begun to send
+	off   int64  // in the body's file
+	buf   []byte // of a streamed body
+	// duplex: the server answers already, and another goroutine reads the answer.
+	duplex bool
+}
+
+// send sends what is left of the request. stop says that the server has something
+// to say before it has everything.
+func (x *exchange) send() (f failure, stop bool) {
+	s, b := &x.out, x.body
+	for {
+		if f, stop = x.push(); f != 0 || stop {
+			return f, stop
+		}
+		switch s.stage {
+		case sendHead:
+			s.stage = sendMemory
+			if b != nil {
+				s.left = b.mem
+			}
+		case sendMemory:
+			s.stage = sendRest
+		case sendRest:
+			switch {
+			case b != nil && b.file != nil && s.off < b.length:
+				f, stop = x.sendFile()
+			case b != nil && b.streams && !b.ended:
+				f, stop = x.stream()
+			default:
+				s.stage = sendDone
+			}
+			if f != 0 || stop {
+				return f, stop
+			}
+		case sendDone:
+			return 0, false
 		}
 	}
-	switch {
-	case b == nil:
-	case b.file != nil:
-		if f, stop := x.sendFile(); f != 0 || stop {
-			return f
-		}
-	case b.streams:
-		if f, stop := x.stream(); f != 0 || stop {
-			return f
-		}
-	}
-	x.whole = true
-	return 0
 }
 
 // sendTick is how long a write to a server may block before it is looked whether
 // the server has answered already.
 const sendTick = 100 * time.Millisecond
 
-// push writes p. stop says that the server has something to say instead.
-func (x *exchange) push(p []byte) (f failure, stop bool) {
+// push writes what is left of the present piece.
+func (x *exchange) push() (f failure, stop bool) {
+	s := &x.out
 	idle := time.Duration(0)
-	for len(p) > 0 {
+	for len(s.left) > 0 {
 		wait := min(sendTick, x.loc.sendTimeout-idle)
-		n, err := x.conn.WriteSome(p, wait)
+		n, err := x.conn.WriteSome(s.left, wait)
 		x.now().Sent += int64(n)
-		if p = p[n:]; n > 0 {
+		if s.left = s.left[n:]; n > 0 {
 			idle = 0
 		}
-		f, stop = x.pushed(err, &idle, wait)
-		if f != 0 || stop {
+		if f, stop = x.pushed(err, &idle, wait); f != 0 || stop {
 			return f, stop
 		}
 	}
@@ -166,42 +188,31 @@ func (x *exchange) pushed(err error, idle *time.Duration, waited time.Duration) 
 	switch {
 	case err == nil:
 		return 0, false
-	case errors.Is(err, httpd.ErrTimeout):
-		if x.conn.Ready() {
-			return 0, true
+	case !errors.Is(err, httpd.ErrTimeout):
+		if !x.out.duplex && x.conn.Ready() && x.conn.Fill(x.loc.readTimeout) == nil {
+			return 0, true // it answered and closed its ear
 		}
-		if *idle += waited; *idle >= x.loc.sendTimeout {
-			return x.sendFailed(err), false
-		}
-		if x.gone() {
-			return x.readFailed(errGone), false
-		}
-		return 0, false
-	case x.conn.Ready() && x.conn.Fill(x.loc.readTimeout) == nil:
-		return 0, true // it answered and closed its ear
+		return x.sendFailed(err), false
+	case !x.out.duplex && x.conn.Ready():
+		return 0, true
 	}
-	return x.sendFailed(err), false
+	if *idle += waited; *idle >= x.loc.sendTimeout {
+		return x.sendFailed(err), false
+	}
+	if !x.out.duplex && x.gone() {
+		return x.readFailed(errGone), false
+	}
+	return 0, false
 }
 
-// sendFile sends a body that lies in a file.
+// sendFile sends the next part of a body that lies in a file.
 func (x *exchange) sendFile() (f failure, stop bool) {
-	b := x.body
+	s, b := &x.out, x.body
 	idle := time.Duration(0)
-	for off := int64(0); off < b.length; {
+	for s.off < b.length {
 		wait := min(sendTick, x.loc.sendTimeout-idle)
-		n := 0
-		var err error
-		control := func(fd uintptr) {
-			n, err = x.conn.SendFile(int(fd), off, int(min(b.length-off, maxSendFile)), wait)
-		}
-		rc, rerr := b.file.SyscallConn()
-		if rerr == nil {
-			rerr = rc.Control(control)
-		}
-		if rerr != nil {
-			return x.sendFailed(rerr), false
-		}
-		off += int64(n)
+		n, err := x.sendPart(wait)
+		s.off += int64(n)
 		x.now().Sent += int64(n)
 		if n > 0 {
 			idle = 0
@@ -213,38 +224,44 @@ func (x *exchange) sendFile() (f failure, stop bool) {
 	return 0, false
 }
 
+func (x *exchange) sendPart(wait time.Duration) (n int, err error) {
+	rc, err := x.body.file.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	size := int(min(x.body.length-x.out.off, maxSendFile))
+	cerr := rc.Control(func(fd uintptr) { n, err = x.conn.SendFile(int(fd), x.out.off, size, wait) })
+	return n, errors.Join(err, cerr)
+}
+
 const maxSendFile = 1 << 20
 
-// stream passes the client's body on as it comes.
+// stream reads the next piece of the client's body, to be pushed.
 func (x *exchange) stream() (f failure, stop bool) {
-	b, in := x.body, x.r.Body()
-	b.started = true
-	buf := make([]byte, copyBytes)
+	s, b := &x.out, x.body
+	if s.buf == nil {
+		s.buf = make([]byte, copyBytes)
+	}
+	if !s.duplex && x.conn.Ready() {
+		return 0, true
+	}
 	const room = 10 // for a chunk's size line before what is read
-	for {
-		if x.conn.Ready() {
-			return 0, true
-		}
-		n, err := in.Read(buf[room : len(buf)-2])
+	const last = "0\r\n\r\n"
+	n, err := x.r.Body().Read(s.buf[room : len(s.buf)-2-len(last)])
+	if err != nil && err != io.EOF {
+		return x.bodyFailed(err), false
+	}
+	b.ended = err == io.EOF
+	s.left = s.buf[room : room+n]
+	if b.length < 0 {
 		if n > 0 {
-			p := buf[room : room+n]
-			if b.length < 0 {
-				p = frameChunk(buf, room, n)
-			}
-			if f, stop = x.push(p); f != 0 || stop {
-				return f, stop
-			}
+			s.left = frameChunk(s.buf, room, n)
 		}
-		switch {
-		case err == io.EOF:
-			if b.length < 0 {
-				return x.push([]byte("0\r\n\r\n"))
-			}
-			return 0, false
-		case err != nil:
-			return x.bodyFailed(err), false
+		if b.ended {
+			s.left = append(s.left, last...)
 		}
 	}
+	return 0, false
 }
 
 // frameChunk makes a chunk of the n bytes at buf[at:].
@@ -255,4 +272,35 @@ func frameChunk(buf []byte, at, n int) []byte {
 	copy(buf[start:], size)
 	copy(buf[at+n:], "\r\n")
 	return buf[start : at+n+2]
+}
+
+// sendOn goes on sending the request while its answer is passed on: a server may
+// answer as it reads. joinSender must follow.
+func (x *exchange) sendOn() {
+	x.out.duplex = true
+	x.r.Body().ReadApart()
+	x.sender = make(chan failure, 1)
+	go func() { // ends with joinSender
+		f, _ := x.send()
+		x.sender <- f
+	}()
+}
+
+// joinSender ends what sendOn began: the answer is complete, or nobody wants the
+// rest of it.
+func (x *exchange) joinSender() {
+	if x.sender == nil {
+		return
+	}
+	select {
+	case f := <-x.sender:
+		x.whole = f == 0
+	default:
+		x.conn.Interrupt()
+		x.client.Interrupt()
+		<-x.sender
+		x.client.Resume()
+	}
+	x.sender = nil
+	x.r.Body().Join()
 }

@@ -121,7 +121,7 @@ server {
 	location /three { proxy_pass http://three; proxy_next_upstream_tries 2; }
 	location /half { proxy_pass http://`+half+`; }
 	location /big { proxy_pass http://`+big+`; }
-	location /hang { proxy_pass http://`+hang+`; }
+	location /hang { access_log off; proxy_pass http://`+hang+`; }
 	location /again { proxy_pass http://`+busy+`; proxy_intercept_errors on; error_page 503 = /two/again; }
 	location /unix { proxy_pass http://unix:/nonexistent/sock:/x; }
 	location /varbad { proxy_pass http://$arg_h; }

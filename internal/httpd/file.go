@@ -136,7 +136,7 @@ func (o *Response) sendStretch() error {
 		return errMoved
 	}
 	switch {
-	case o.chunked, o.rate > 0 && !o.r.core().sendfile:
+	case o.chunked, o.encoder != nil, o.rate > 0 && !o.r.core().sendfile:
 		return o.writeStretch()
 	case o.r.core().sendfile && (b.left > smallFile || o.rate > 0):
 		return o.sendfileStretch()

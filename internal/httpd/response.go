@@ -34,6 +34,8 @@ type Response struct {
 	// Conditional: If-Modified-Since and the like apply to the response when its
 	// status is 200, and may make it 304 or 412.
 	Conditional bool
+	// VaryEncoding adds "Vary: Accept-Encoding".
+	VaryEncoding bool
 
 	override int // status that error_page demands, 0 for none
 	r        *Request
@@ -55,6 +57,7 @@ type Response struct {
 	rate        int64 // bytes a second, 0 for no limit
 	rateAfter   int64 // bytes that go out before the rate applies
 	body        fileBody
+	encoder     Encoder  // of the content, nil for none
 	stamp       [96]byte // of LastModified and ETag
 }
 
@@ -150,8 +153,13 @@ func (o *Response) SendHead() error {
 		return o.replace(416)
 	}
 	o.startPace()
-	if !r.finishing && o.Status != 101 && r.body.expect() != nil {
-		return r.c.broken
+	if !r.finishing && o.Status != 101 {
+		if err := r.body.expect(); err != nil {
+			return err
+		}
+		if r.body.wire == 0 && r.body.bufferedBroken() {
+			return o.replace(400)
+		}
 	}
 	o.head = true
 	o.frame()
@@ -241,6 +249,9 @@ func (o *Response) appendHead(b []byte) []byte {
 	if r.keepalive && !o.Upgraded {
 		b = append(b, r.core().keepaliveLine...)
 	}
+	if o.VaryEncoding {
+		b = append(b, "Vary: Accept-Encoding\r\n"...)
+	}
 	if !o.completed {
 		b = appendField(b, "Location", o.Location)
 	}
@@ -275,11 +286,25 @@ func (o *Response) Write(p []byte) (int, error) {
 	if o.bodiless || len(p) == 0 {
 		return len(p), nil
 	}
-	if err := o.writeFramed(p); err != nil {
+	var err error
+	if o.encoder != nil {
+		err = o.encoder.Write(p)
+	} else {
+		err = o.writeContent(p)
+	}
+	if err != nil {
 		return 0, err
 	}
-	o.bodyLen += int64(len(p))
 	return len(p), nil
+}
+
+// writeContent sends some of the content as the client gets it.
+func (o *Response) writeContent(p []byte) error {
+	if err := o.writeFramed(p); err != nil {
+		return err
+	}
+	o.bodyLen += int64(len(p))
+	return nil
 }
 
 func (o *Response) writeFramed(p []byte) error {
@@ -318,7 +343,16 @@ func (o *Response) put(p []byte) error {
 }
 
 // Flush writes everything that waits to the client.
-func (o *Response) Flush() error { return o.r.c.flush(o.r.core().sendTimeout) }
+func (o *Response) Flush() error {
+	if o.encoder != nil {
+		if err := o.encoder.Flush(); err != nil {
+			return err
+		}
+	}
+	return o.flush()
+}
+
+func (o *Response) flush() error { return o.r.c.flush(o.r.core().sendTimeout) }
 
 // end frames the end of the body. What is missing of a declared length can only
 // be told by closing the connection.
@@ -327,6 +361,7 @@ func (o *Response) end() {
 		return
 	}
 	o.ended = true
+	o.endEncoding(o.r.c.broken == nil)
 	switch {
 	case o.bodiless:
 	case o.chunked:
@@ -344,7 +379,8 @@ func (o *Response) end() {
 func (o *Response) Abort() {
 	o.ended = true
 	o.r.keepalive = false
-	_ = o.Flush()
+	o.endEncoding(false)
+	_ = o.flush()
 	if o.r.c.broken == nil {
 		o.r.c.broken = errAborted
 	}

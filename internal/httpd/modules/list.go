@@ -6,6 +6,7 @@ import (
 	"github.com/baton-deploy/baton/internal/conf"
 	"github.com/baton-deploy/baton/internal/httpd"
 	"github.com/baton-deploy/baton/internal/httpd/accesslog"
+	"github.com/baton-deploy/baton/internal/httpd/gzip"
 	"github.com/baton-deploy/baton/internal/httpd/headers"
 	"github.com/baton-deploy/baton/internal/httpd/index"
 	"github.com/baton-deploy/baton/internal/httpd/proxy"
@@ -26,7 +27,9 @@ func All() []httpd.Module {
 		rewrite.Module(),
 		tryfiles.Module(),
 		headers.Module(),
+		gzip.Module(), // compresses what has its other fields already
 		index.Module(),
+		gzip.StaticModule(),
 		static.Module(),
 		status.Module(),
 		accesslog.Module(),

@@ -1,0 +1,221 @@
+// Package gzip is nginx's ngx_http_gzip_module and ngx_http_gzip_static_module:
+// it compresses content on its way to the client, or sends a file that was
+// compressed beforehand.
+package gzip
+
+import (
+	"bytes"
+	"strings"
+	"sync"
+
+	"github.com/baton-deploy/baton/internal/conf"
+	"github.com/baton-deploy/baton/internal/httpd"
+	"github.com/klauspost/compress/gzip"
+)
+
+// Module describes the module that compresses.
+func Module() httpd.Module {
+	const hsl = conf.HTTPServerLocation
+	none := func(name string, lo, hi int, note string) conf.Spec {
+		return conf.Spec{Name: name, In: hsl, Min: lo, Max: hi, Effect: conf.NoEffect, Note: note}
+	}
+	const memory = "The memory for one response is fixed."
+	return httpd.Module{
+		Name: "ngx_http_gzip_module",
+		Directives: []conf.Spec{
+			{Name: "gzip", In: hsl | conf.LocationIf, Min: 1, Max: 1, Flag: true},
+			{Name: "gzip_types", In: hsl, Min: 1, Max: conf.AnyArgs},
+			{Name: "gzip_comp_level", In: hsl, Min: 1, Max: 1},
+			{Name: "gzip_min_length", In: hsl, Min: 1, Max: 1},
+			{Name: "gzip_vary", In: hsl, Min: 1, Max: 1, Flag: true},
+			{Name: "gzip_http_version", In: hsl, Min: 1, Max: 1},
+			{Name: "gzip_proxied", In: hsl, Min: 1, Max: conf.AnyArgs},
+			{Name: "gzip_disable", In: hsl, Min: 1, Max: conf.AnyArgs},
+			none("gzip_buffers", 2, 2, memory),
+			none("gzip_window", 1, 1, memory),
+			none("gzip_hash", 1, 1, memory),
+			none("gzip_no_buffer", 1, 1, "Output waits for no more than 8 KB or the end."),
+			none("postpone_gzipping", 1, 1, "Output waits for no more than 8 KB or the end."),
+		},
+		New: func(b *httpd.Builder) (httpd.Instance, error) { return &instance{b: b}, nil },
+	}
+}
+
+// An instance keeps compressors by level for all responses.
+type instance struct {
+	b     *httpd.Builder
+	pools [10]sync.Pool
+}
+
+func (in *instance) Location(s *conf.Scope) (httpd.Part, error) {
+	on, err := s.Flag("gzip", false)
+	if err != nil || !on {
+		return httpd.Part{}, err
+	}
+	rule, err := newRule(in.b, s)
+	if err != nil {
+		return httpd.Part{}, err
+	}
+	r := &compression{rule: rule, pools: &in.pools}
+	if r.level, err = level(s); err != nil {
+		return httpd.Part{}, err
+	}
+	if r.minLength, err = s.Size("gzip_min_length", 20); err != nil {
+		return httpd.Part{}, err
+	}
+	r.types = types(s)
+	return httpd.Part{Head: r.apply}, nil
+}
+
+func level(s *conf.Scope) (int, error) {
+	n, err := s.Int("gzip_comp_level", 1)
+	if d := s.One("gzip_comp_level"); err == nil && (n < 1 || n > 9) {
+		return 0, conf.Errorf(d, "value must be equal to or %s", bound(n))
+	}
+	return n, err
+}
+
+func bound(n int) string {
+	if n < 1 {
+		return "greater than 1"
+	}
+	return "less than 9"
+}
+
+// types are the MIME types to compress, in lower case; nil means all.
+func types(s *conf.Scope) map[string]bool {
+	m := map[string]bool{"text/html": true}
+	for _, d := range s.All("gzip_types") {
+		for _, a := range d.Args {
+			if a == "*" {
+				return nil
+			}
+			m[strings.ToLower(a)] = true
+		}
+	}
+	return m
+}
+
+// A compression is what one location compresses.
+type compression struct {
+	*rule
+	level     int
+	minLength int64
+	types     map[string]bool
+	pools     *[10]sync.Pool
+}
+
+// apply decides about one response, just before its head is written.
+func (c *compression) apply(r *httpd.Request) {
+	o := &r.Out
+	switch o.Status {
+	case 200, 403, 404:
+	default:
+		return
+	}
+	if o.Upgraded || o.Get("Content-Encoding") != nil || o.ContentLength >= 0 && o.ContentLength < c.minLength || !c.rightType(o.ContentType) {
+		return
+	}
+	o.VaryEncoding = c.vary
+	if !c.allows(r) {
+		return
+	}
+	e, _ := c.pools[c.level].Get().(*encoder)
+	if e == nil {
+		e = newEncoder(c.level)
+	}
+	e.begin(o, &c.pools[c.level])
+	o.Encode("gzip", e)
+}
+
+// rightType compares the type without its parameters.
+func (c *compression) rightType(contentType []byte) bool {
+	if len(contentType) == 0 {
+		return false
+	}
+	if c.types == nil {
+		return true
+	}
+	t, _, _ := bytes.Cut(contentType, []byte(";"))
+	t = bytes.TrimRight(t, " ")
+	return c.types[string(t)] || c.types[strings.ToLower(string(t))]
+}
+
+// An encoder compresses one response at a time. Its output is gathered, so that
+// the client gets few large chunks.
+type encoder struct {
+	out  *httpd.Response
+	pool *sync.Pool
+	zip  *gzip.Writer
+	buf  []byte
+}
+
+// bufferSize is how much output is gathered.
+const bufferSize = 8 << 10
+
+func newEncoder(level int) *encoder {
+	e := &encoder{buf: make([]byte, 0, bufferSize)}
+	e.zip, _ = gzip.NewWriterLevel(nil, level) // the level was checked
+	return e
+}
+
+func (e *encoder) begin(o *httpd.Response, pool *sync.Pool) {
+	e.out, e.pool, e.buf = o, pool, e.buf[:0]
+	e.zip.Reset((*gathered)(e))
+}
+
+// gathered is the encoder as what the compressor writes to.
+type gathered encoder
+
+func (g *gathered) Write(p []byte) (int, error) {
+	if len(g.buf)+len(p) > cap(g.buf) {
+		if err := (*encoder)(g).send(); err != nil {
+			return 0, err
+		}
+		if len(p) > cap(g.buf) {
+			if err := g.out.WriteEncoded(p); err != nil {
+				return 0, err
+			}
+			return len(p), nil
+		}
+	}
+	g.buf = append(g.buf, p...)
+	return len(p), nil
+}
+
+func (e *encoder) send() error {
+	if len(e.buf) == 0 {
+		return nil
+	}
+	err := e.out.WriteEncoded(e.buf)
+	e.buf = e.buf[:0]
+	return err
+}
+
+// Write compresses some of the content.
+func (e *encoder) Write(p []byte) error {
+	_, err := e.zip.Write(p)
+	return err
+}
+
+// Flush sends on everything that was written.
+func (e *encoder) Flush() error {
+	if err := e.zip.Flush(); err != nil {
+		return err
+	}
+	return e.send()
+}
+
+// Close ends the content and makes the encoder free for another response.
+func (e *encoder) Close(cut bool) error {
+	var err error
+	if !cut {
+		if err = e.zip.Close(); err == nil {
+			err = e.send()
+		}
+	}
+	pool := e.pool
+	e.out, e.pool = nil, nil
+	pool.Put(e)
+	return err
+}

@@ -1,0 +1,96 @@
+package gzip_test
+
+import (
+	"compress/gzip"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/baton-deploy/baton/internal/httpd/sidebyside"
+)
+
+const site = `
+	types { text/html html; text/plain txt; application/json json; image/png png; }
+	gzip on;
+	gzip_types text/plain application/json;
+	server {
+		listen ADDR;
+		root ROOT;
+		location /vary/ { alias ROOT/; gzip_vary on; }
+		location /off/ { alias ROOT/; gzip off; }
+		location /all/ { alias ROOT/; gzip_types *; gzip_comp_level 9; gzip_min_length 1; }
+		location /one/ { alias ROOT/; gzip_http_version 1.0; }
+		location /any/ { alias ROOT/; gzip_proxied any; }
+		location /some/ { alias ROOT/; gzip_proxied expired no-cache no-store private auth no_etag; expires epoch; }
+		location /notmodified/ { alias ROOT/; gzip_proxied no_last_modified; }
+		location /untagged/ { alias ROOT/; gzip_proxied no_etag; }
+		location /noie/ { alias ROOT/; gzip_disable "msie6" "Bad\d"; }
+		location /text { return 200 "a text of more than twenty bytes"; }
+		location /short { return 200 "short"; }
+		location /noetag/ { alias ROOT/; etag off; add_header ETag unquoted; }
+		location /static/ { alias ROOT/; gzip_static on; gzip_vary on; }
+		location /always/ { alias ROOT/; gzip_static always; }
+		location /staticoff/ { alias ROOT/; gzip_static on; gzip off; }
+		location /slow/ { alias ROOT/; limit_rate 1m; }
+	}`
+
+func files() sidebyside.Files {
+	return sidebyside.Files{
+		"a.txt": strings.Repeat("some text, ", 30), "big.json": strings.Repeat(`{"key": "value"}`, 30_000), "a.png": strings.Repeat("png", 100), "empty.txt": "",
+		"short.txt": "short", "pre.txt": "the plain file", "pre.txt.gz": "(not really compressed)", "folder.txt": "f", "folder.txt.gz/x": "",
+	}
+}
+
+// unpacked is a with its content decompressed, so that what two compressors made
+// of it can be compared.
+func unpacked(t *testing.T, a sidebyside.Answer) sidebyside.Answer {
+	t.Helper()
+	if a.Field("Content-Encoding") != "gzip" || a.Body == "" || strings.HasPrefix(a.Body, "(not") || a.Code() == "206" {
+		return a
+	}
+	zr, err := gzip.NewReader(strings.NewReader(a.Body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(zr)
+	if err != nil {
+		t.Errorf("decompress: %v", err)
+	}
+	if len(b) > 100 && len(a.Body) >= len(b) {
+		t.Errorf("%d bytes were compressed to %d", len(b), len(a.Body))
+	}
+	a.Body = string(b)
+	return a
+}
+
+func TestSameAsNginx(t *testing.T) {
+	p := sidebyside.Start(t, site, files())
+	same := func(raw string) {
+		t.Helper()
+		nginx, baton := p.Do(raw)
+		n, b := p.Neutral(unpacked(t, nginx)).String(), p.Neutral(unpacked(t, baton)).String()
+		if n != b {
+			t.Errorf("%q:\n--- nginx\n%.1500s\n--- baton\n%.1500s", raw, n, b)
+		}
+	}
+	for _, target := range []string{
+		"/a.txt", "/big.json", "/a.png", "/empty.txt", "/short.txt", "/nope", "/vary/a.txt", "/vary/a.png", "/off/a.txt", "/all/a.png", "/all/short.txt", "/one/a.txt", "/any/a.txt", "/some/a.txt",
+		"/notmodified/a.txt", "/untagged/a.txt", "/noie/a.txt", "/text", "/short", "/noetag/a.txt", "/static/pre.txt", "/static/a.txt", "/static/folder.txt", "/always/pre.txt", "/always/a.txt", "/staticoff/pre.txt", "/slow/big.json",
+	} {
+		for _, fields := range [][]string{
+			nil, {"Accept-Encoding: gzip"}, {"Accept-Encoding: gzip, deflate, br"}, {"Accept-Encoding: gzip", "Range: bytes=0-3"},
+			{"Accept-Encoding: gzip", "Via: 1.1 proxy"}, {"Accept-Encoding: gzip", "Via: 1.1 proxy", "Authorization: x"},
+			{"Accept-Encoding: gzip", "User-Agent: Mozilla/4.0 (compatible; MSIE 6.0; Windows)"}, {"Accept-Encoding: gzip", "User-Agent: bad7"}, {"Accept-Encoding: gzip", "If-None-Match: *"},
+		} {
+			same(sidebyside.Get(target, fields...))
+			same(sidebyside.Ask("HEAD", target, fields...))
+		}
+		same("GET " + target + " HTTP/1.0\r\nAccept-Encoding: gzip\r\n\r\n")
+	}
+	for _, accept := range []string{
+		"", "gzip;q=0", "gzip;q=0.0", "gzip;q=0.001", "gzip;q=1", "gzip;q=1.000", "gzip;q=1.001", "gzip;q=0.0001", "gzip; q=0.5", "gzip ; q=0.5", "deflate,gzip", "deflate, gzip;q=0",
+		"xgzip", "gzipx", "GZIP", "br;q=1.0, gzip;q=0.8, *;q=0.1", "*", "identity", "gzip;x=1", "gzip;q=", "gzip;q=2", "x-gzip", "gzip,", "gzip;q=0.", "gzip;q=1.", "gzip;Q=0.5",
+	} {
+		same(sidebyside.Get("/a.txt", "Accept-Encoding: "+accept))
+	}
+}

@@ -1,0 +1,203 @@
+package gzip
+
+import (
+	"bytes"
+	"net/http"
+	"strings"
+
+	"github.com/baton-deploy/baton/internal/conf"
+	"github.com/baton-deploy/baton/internal/httpd"
+)
+
+// A rule says which requests may be answered with compressed content.
+type rule struct {
+	vary    bool
+	http10  bool
+	proxied uint // of the proxied constants
+	disable []*httpd.Pattern
+}
+
+// What gzip_proxied allows for a request that came through a proxy.
+const (
+	proxiedExpired uint = 1 << iota
+	proxiedNoCache
+	proxiedNoStore
+	proxiedPrivate
+	proxiedNoLastModified
+	proxiedNoETag
+	proxiedAuth
+	proxiedAny
+)
+
+var proxiedWords = []struct {
+	word string
+	bit  uint
+}{
+	{"off", 0}, {"expired", proxiedExpired}, {"no-cache", proxiedNoCache}, {"no-store", proxiedNoStore},
+	{"private", proxiedPrivate}, {"no_last_modified", proxiedNoLastModified}, {"no_etag", proxiedNoETag},
+	{"auth", proxiedAuth}, {"any", proxiedAny},
+}
+
+func newRule(b *httpd.Builder, s *conf.Scope) (*rule, error) {
+	r := new(rule)
+	var err error
+	if r.vary, err = s.Flag("gzip_vary", false); err != nil {
+		return nil, err
+	}
+	version, err := s.Enum("gzip_http_version", "1.1", "1.0", "1.1")
+	if err != nil {
+		return nil, err
+	}
+	r.http10 = version == "1.0"
+	if r.proxied, err = proxied(s.One("gzip_proxied")); err != nil {
+		return nil, err
+	}
+	for _, d := range s.All("gzip_disable") {
+		for _, a := range d.Args {
+			if a == "msie6" {
+				a = `MSIE [4-6]\.(?!.*SV1)`
+			}
+			p, err := b.Pattern(d, a, true)
+			if err != nil {
+				return nil, err
+			}
+			r.disable = append(r.disable, p)
+		}
+	}
+	return r, nil
+}
+
+func proxied(d *conf.Directive) (bits uint, err error) {
+	if d == nil {
+		return 0, nil
+	}
+next:
+	for _, a := range d.Args {
+		for _, w := range proxiedWords {
+			if strings.EqualFold(a, w.word) {
+				bits |= w.bit
+				continue next
+			}
+		}
+		return 0, conf.Errorf(d, "invalid value \"%s\"", a)
+	}
+	return bits, nil
+}
+
+// allows reports whether the client takes gzip and the rule has nothing against it.
+func (c *rule) allows(r *httpd.Request) bool {
+	if !acceptsGzip(r.Field("Accept-Encoding")) {
+		return false
+	}
+	if !c.http10 && !r.Head.IsHTTP11() {
+		return false
+	}
+	if r.Field("Via") != nil && !c.allowsProxied(r) {
+		return false
+	}
+	if agent := r.Field("User-Agent"); agent != nil {
+		for _, p := range c.disable {
+			if _, ok, err := p.Match(agent, nil); ok || err != nil {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// allowsProxied decides about a request that came through a proxy, which might
+// keep the answer for clients that do not take gzip.
+func (c *rule) allowsProxied(r *httpd.Request) bool {
+	o := &r.Out
+	switch {
+	case c.proxied == 0:
+		return false
+	case c.proxied&proxiedAny != 0, c.proxied&proxiedAuth != 0 && r.Field("Authorization") != nil:
+		return true
+	}
+	if expires := o.Get("Expires"); expires != nil {
+		if c.proxied&proxiedExpired == 0 {
+			return false
+		}
+		at, err := http.ParseTime(string(expires))
+		return err == nil && at.Before(r.Start())
+	}
+	if control := o.Get("Cache-Control"); control != nil {
+		return c.proxied&proxiedNoCache != 0 && bytes.Contains(control, []byte("no-cache")) ||
+			c.proxied&proxiedNoStore != 0 && bytes.Contains(control, []byte("no-store")) ||
+			c.proxied&proxiedPrivate != 0 && bytes.Contains(control, []byte("private"))
+	}
+	// As in nginx the time of a file of our own does not count.
+	modified := o.Get("Last-Modified") != nil
+	tagged := o.ETag != nil || o.Get("ETag") != nil
+	return !(c.proxied&proxiedNoLastModified != 0 && modified) && !(c.proxied&proxiedNoETag != 0 && tagged)
+}
+
+// acceptsGzip reports whether an Accept-Encoding names gzip with a quality that is
+// not zero.
+func acceptsGzip(v []byte) bool {
+	if bytes.HasPrefix(v, []byte("gzip,")) {
+		return true
+	}
+	for at := 0; ; {
+		i := indexFold(v[at:], "gzip")
+		if i < 0 {
+			return false
+		}
+		i += at
+		at = i + len("gzip")
+		if i == 0 || v[i-1] == ',' || v[i-1] == ' ' {
+			return quality(v[at:])
+		}
+	}
+}
+
+func indexFold(b []byte, word string) int {
+	for i := 0; i+len(word) <= len(b); i++ {
+		if strings.EqualFold(string(b[i:i+len(word)]), word) {
+			return i
+		}
+	}
+	return -1
+}
+
+// quality reads what follows "gzip": nothing, or ";q=" and a number above zero with
+// at most three decimals.
+func quality(v []byte) bool {
+	v = bytes.TrimLeft(v, " ")
+	if len(v) == 0 || v[0] == ',' {
+		return true
+	}
+	if v[0] != ';' {
+		return false
+	}
+	v = bytes.TrimLeft(v[1:], " ")
+	if len(v) < 3 || v[0]|0x20 != 'q' || v[1] != '=' {
+		return false
+	}
+	v = v[2:]
+	if end := bytes.IndexAny(v, ", "); end >= 0 {
+		v = v[:end]
+	}
+	return positive(v)
+}
+
+// positive reports whether v is a quality from 0.001 to 1.
+func positive(v []byte) bool {
+	if len(v) == 0 || len(v) > 5 || v[0] != '0' && v[0] != '1' {
+		return false
+	}
+	more := false
+	for i, c := range v[1:] {
+		switch {
+		case i == 0 && c != '.', i > 0 && (c < '0' || c > '9'):
+			return false
+		case i > 0 && c != '0':
+			more = true
+		}
+	}
+	if v[0] == '1' {
+		return !more
+	}
+	return more
+}

@@ -47,7 +47,7 @@ func (w *worker) start(m control.Message) error {
 		return err
 	}
 	in.stats.Close()
-	if err := become(s, w.config.Process); err != nil {
+	if err := w.become(s, w.config.Process); err != nil {
 		return err
 	}
 	env := Env{Log: w.log, Logs: w.logs, Stats: stats, Slot: s.Seat, Generation: s.Generation}
@@ -84,15 +84,28 @@ func (w *worker) configure(s control.Start, in received) error {
 }
 
 // become sets the limits of this process and then its user: in this order,
-// since raising a limit takes root.
-func become(s control.Start, p conf.Process) error {
+// since raising a limit takes root. A limit that cannot be had is told and done
+// without, as nginx does.
+func (w *worker) become(s control.Start, p conf.Process) error {
 	if p.Nofile > 0 {
 		if err := proc.LimitFiles(p.Nofile); err != nil {
+			w.log.Log(context.Background(), errorlog.Alert, err.Error())
+		}
+	}
+	if p.Core >= 0 {
+		if err := proc.LimitCore(uint64(p.Core)); err != nil {
 			return err
 		}
 	}
 	if s.Identity != nil {
-		return s.Identity.Assume()
+		if err := s.Identity.Assume(); err != nil {
+			return err
+		}
+	}
+	if p.WorkingDirectory != "" {
+		if err := os.Chdir(p.WorkingDirectory); err != nil {
+			return fmt.Errorf("chdir(%q) failed (%w)", p.WorkingDirectory, proc.Errno(err))
+		}
 	}
 	return nil
 }

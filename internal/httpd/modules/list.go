@@ -11,6 +11,7 @@ import (
 	"github.com/baton-deploy/baton/internal/httpd/index"
 	"github.com/baton-deploy/baton/internal/httpd/proxy"
 	"github.com/baton-deploy/baton/internal/httpd/rewrite"
+	"github.com/baton-deploy/baton/internal/httpd/ssl"
 	"github.com/baton-deploy/baton/internal/httpd/static"
 	"github.com/baton-deploy/baton/internal/httpd/status"
 	"github.com/baton-deploy/baton/internal/httpd/tryfiles"
@@ -29,6 +30,7 @@ func All() []httpd.Module {
 		headers.Module(),
 		gzip.Module(), // compresses what has its other fields already
 		index.Module(),
+		ssl.Module(),
 		gzip.StaticModule(),
 		static.Module(),
 		status.Module(),

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/baton-deploy/baton/internal/testbed/tree"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,40 +24,63 @@ import (
 const keepBuilds = 24 * time.Hour
 
 // Build builds cmd/baton of the module around the working directory, with this
-// version, and returns the binary's path. Binaries are kept in a folder under
-// the system's temporary one and shared by all programs that test the same
-// source: nobody may write to them. With the race detector in this program the
-// binary has it too.
+// version, and returns the binary's path. A process gets the same binary for
+// the same version each time, whatever becomes of the source meanwhile.
+// Binaries are kept in a folder under the system's temporary one and shared by
+// all programs that test the same source: nobody may write to them. With the
+// race detector in this program the binary has it too.
 func Build(ctx context.Context, version string) (path string, err error) {
-	root, err := moduleRoot()
+	path, err = build(ctx, version)
 	if err != nil {
 		return "", fmt.Errorf("build version %s: %w", version, err)
 	}
+	return path, nil
+}
+
+func build(ctx context.Context, version string) (path string, err error) {
+	dir, err := cacheDir("builds")
+	if err != nil {
+		return "", err
+	}
+	self, err := tree.Look(os.Getpid())
+	if err != nil {
+		return "", err
+	}
+	// A link for each process and version remembers what the process got.
+	mine := filepath.Join(dir, fmt.Sprintf("run-%d-%d-%s", self.PID, self.Start, version))
+	if path, err := os.Readlink(mine); err == nil {
+		return path, nil
+	}
+	unlock, err := lock(filepath.Join(dir, "lock"), true)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	root, err := moduleRoot()
+	if err != nil {
+		return "", err
+	}
 	sum, err := hashSource(root)
 	if err != nil {
-		return "", fmt.Errorf("build version %s: %w", version, err)
+		return "", err
 	}
 	name := fmt.Sprintf("baton-%s-%.12x", version, sum)
 	if raceEnabled {
 		name += "-race"
 	}
-	dir, err := cacheDir("builds")
-	if err != nil {
-		return "", fmt.Errorf("build version %s: %w", version, err)
-	}
-	unlock, err := lock(filepath.Join(dir, "lock"), true)
-	if err != nil {
-		return "", fmt.Errorf("build version %s: %w", version, err)
-	}
-	defer unlock()
 	path = filepath.Join(dir, name)
-	if _, err := os.Stat(path); err == nil {
-		now := time.Now()
-		return path, os.Chtimes(path, now, now)
+	if _, err := os.Stat(path); err != nil {
+		dropOld(dir)
+		if err := goBuild(ctx, root, version, path); err != nil {
+			return "", err
+		}
 	}
-	dropOld(dir)
-	if err := goBuild(ctx, root, version, path); err != nil {
-		return "", fmt.Errorf("build version %s: %w", version, err)
+	now := time.Now()
+	if err := os.Chtimes(path, now, now); err != nil { // in use: not old
+		return "", err
+	}
+	if err := os.Symlink(path, mine); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", err
 	}
 	return path, nil
 }
@@ -76,11 +100,12 @@ func goBuild(ctx context.Context, root, version, path string) error {
 	return os.Rename(path+".new", path)
 }
 
-// dropOld removes builds that nobody has used for long. The lock is held.
+// dropOld removes builds that nobody has used for long, and the links of
+// processes to them. The lock is held.
 func dropOld(dir string) {
-	builds, _ := filepath.Glob(filepath.Join(dir, "baton-*"))
-	for _, path := range builds {
-		if info, err := os.Stat(path); err == nil && time.Since(info.ModTime()) > keepBuilds {
+	old, _ := filepath.Glob(filepath.Join(dir, "*-*"))
+	for _, path := range old {
+		if info, err := os.Lstat(path); err == nil && time.Since(info.ModTime()) > keepBuilds {
 			os.Remove(path)
 		}
 	}

@@ -215,7 +215,7 @@ func (m *Master) pause(d time.Duration) bool {
 		case <-t.C:
 			return true
 		case s := <-m.signals:
-			if s != os.Signal(unix.SIGHUP) && s != os.Signal(unix.SIGUSR1) {
+			if s == os.Signal(unix.SIGTERM) || s == os.Signal(unix.SIGINT) || s == os.Signal(unix.SIGQUIT) {
 				return false
 			}
 		}

@@ -65,7 +65,7 @@ func Run(o Options) int {
 	m.state.self = o.Self
 	signal.Ignore(syscall.SIGPIPE)
 	signal.Notify(m.signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT,
-		syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH)
+		syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGCHLD)
 	m.greet()
 	facts, err := m.begin()
 	if err != nil {
@@ -93,7 +93,10 @@ func (m *Master) loop() {
 	for !m.done {
 		select {
 		case s := <-m.signals:
-			if sig, ok := s.(syscall.Signal); ok {
+			switch sig, ok := s.(syscall.Signal); {
+			case sig == syscall.SIGCHLD:
+				proc.ReapStrangers(m.knows)
+			case ok:
 				m.apply(signalled{sig})
 			}
 		case ev := <-m.events:
@@ -156,6 +159,12 @@ func (m *Master) reap(pid int) event {
 		delete(m.children, pid)
 	}
 	return ev
+}
+
+// knows reports whether pid is a child that we started, whose end is waited for
+// and means something.
+func (m *Master) knows(pid int) bool {
+	return m.children[pid] != nil || m.new != nil && m.new.pid == pid
 }
 
 // greet says hello to whoever started us, so that it knows it need not guess.

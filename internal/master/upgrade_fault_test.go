@@ -144,6 +144,29 @@ func TestNewVersionRefuses(t *testing.T) {
 	})
 }
 
+// TestNewWorkersCrash: the new version is ready, and then its workers die again
+// and again. The old generation serves all the while, and takes over again.
+func TestNewWorkersCrash(t *testing.T) {
+	t.Parallel()
+	s := start(t, testbed.Conf{})
+	pid := s.upgrade()
+	l := s.clients()
+	for range 3 {
+		for _, w := range s.Workers(pid) {
+			s.Signal(w.PID, syscall.SIGKILL)
+			s.waitLog(fmt.Sprintf("worker process %d exited on signal 9", w.PID))
+		}
+		s.WaitAnswers(l, 10)
+	}
+	if g := l.Stop().Group("new connections"); g.Refused > 0 {
+		t.Errorf("%d connections were refused", g.Refused)
+	}
+	s.Signal(pid, syscall.SIGTERM)
+	s.waitLog(fmt.Sprintf("new binary process %d exited with code 0", pid))
+	s.asBefore()
+	s.again()
+}
+
 // TestUpgradeTwice: USR2 while a new master lives changes nothing, whoever gets
 // it.
 func TestUpgradeTwice(t *testing.T) {

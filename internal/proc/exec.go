@@ -156,6 +156,28 @@ func Reap(pid int) (Exit, error) {
 	return Exit{Code: ws.ExitStatus()}, nil
 }
 
+// ReapStrangers frees the pids of children that have ended and that known does
+// not know: processes that lost their parent come to process 1 of a container,
+// which is us when we are started there.
+func ReapStrangers(known func(pid int) bool) {
+	lists, err := filepath.Glob("/proc/self/task/*/children")
+	if err != nil {
+		return // the pattern is fine
+	}
+	for _, list := range lists {
+		text, err := os.ReadFile(list)
+		if err != nil {
+			continue // the thread has ended, or the kernel has no such file
+		}
+		for _, word := range strings.Fields(string(text)) {
+			if pid, err := strconv.Atoi(word); err == nil && !known(pid) {
+				// One that lives is left alone.
+				_, _ = syscall.Wait4(pid, nil, syscall.WNOHANG, nil)
+			}
+		}
+	}
+}
+
 // IsOpen reports whether fd is a descriptor of this process.
 func IsOpen(fd int) bool {
 	_, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)

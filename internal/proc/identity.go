@@ -85,5 +85,14 @@ func LimitFiles(n uint64) error {
 	return nil
 }
 
+// LimitCore sets the limit of a core file's size, soft and hard, in bytes.
+func LimitCore(n uint64) error {
+	l := syscall.Rlimit{Cur: n, Max: n}
+	if err := syscall.Setrlimit(syscall.RLIMIT_CORE, &l); err != nil {
+		return fmt.Errorf("setrlimit(RLIMIT_CORE, %d) failed (%w)", n, Errno(err))
+	}
+	return nil
+}
+
 // Privileged reports whether this process may change its user.
 func Privileged() bool { return os.Geteuid() == 0 }

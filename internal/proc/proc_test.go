@@ -135,6 +135,28 @@ func TestStartAndReap(t *testing.T) {
 	}
 }
 
+func TestReapStrangers(t *testing.T) {
+	start := func() int {
+		t.Helper()
+		pid, err := Start(Spec{Path: "/bin/true", Argv: []string{"true"}, FDs: []int{0, 1, 2}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := Await(pid); err != nil {
+			t.Fatal(err)
+		}
+		return pid
+	}
+	ours, stranger := start(), start()
+	ReapStrangers(func(pid int) bool { return pid != stranger })
+	if err := syscall.Kill(stranger, 0); !errors.Is(err, syscall.ESRCH) {
+		t.Errorf("the stranger is still there: %v", err)
+	}
+	if exit, err := Reap(ours); err != nil || exit != (Exit{}) {
+		t.Errorf("ours: %v, %v", exit, err)
+	}
+}
+
 // TestStartPassesOnlyWhatIsNamed: a descriptor that leaks into a successor
 // keeps a port open for ever.
 func TestStartPassesOnlyWhatIsNamed(t *testing.T) {

@@ -83,9 +83,10 @@ func (w *worker) configure(s control.Start, in received) error {
 	return nil
 }
 
-// become sets the limits of this process and then its user: in this order,
-// since raising a limit takes root. A limit that cannot be had is told and done
-// without, as nginx does.
+// become sets the limits of this process and then its user, in this order since
+// raising a limit takes root, and then its working directory, which is where a
+// core file goes. A limit that cannot be had is told and done without, as nginx
+// does.
 func (w *worker) become(s control.Start, p conf.Process) error {
 	if p.Nofile > 0 {
 		if err := proc.LimitFiles(p.Nofile); err != nil {
@@ -94,7 +95,7 @@ func (w *worker) become(s control.Start, p conf.Process) error {
 	}
 	if p.Core >= 0 {
 		if err := proc.LimitCore(uint64(p.Core)); err != nil {
-			return err
+			w.log.Log(context.Background(), errorlog.Alert, err.Error())
 		}
 	}
 	if s.Identity != nil {

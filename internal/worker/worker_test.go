@@ -52,7 +52,7 @@ func decode(snapshot []byte) (*conf.Config, error) {
 		return nil, errors.New(p.DecodeFails)
 	}
 	c := &conf.Config{Logs: []string{string(snapshot)}}
-	c.Process.ShutdownTimeout, c.Process.Nofile = p.Shutdown, p.Nofile
+	c.Process.ShutdownTimeout, c.Process.Nofile, c.Process.Core = p.Shutdown, p.Nofile, -1
 	return c, nil
 }
 

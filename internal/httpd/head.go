@@ -47,7 +47,7 @@ func (r *Request) readHead() (status int, err error) {
 	c := r.c
 	lim := c.hosts.def
 	c.limit = lim.largeBufferSize * lim.largeBuffers
-	scanned := 0
+	scanned, judged := 0, 0
 	for {
 		skipBlankLines(&c.in)
 		data := c.in.data()
@@ -59,6 +59,12 @@ func (r *Request) readHead() (status int, err error) {
 			return r.refuseHead(data[:at], status), nil
 		}
 		scanned = end
+		if n := bytes.LastIndexByte(data, '\n') + 1; n > judged {
+			judged = n
+			if f, status := r.scanHead(data[:n]); status != 0 {
+				return r.refused(&f, status), nil
+			}
+		}
 		switch err := c.fillHead(r.start, lim.clientHeaderTimeout); {
 		case err == nil:
 		case errors.Is(err, io.ErrShortBuffer):

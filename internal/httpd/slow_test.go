@@ -7,7 +7,9 @@ import (
 	"net"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -136,8 +138,8 @@ func TestSlowAndRudeClientsAreServedAsByNginx(t *testing.T) {
 		client_header_timeout 300ms;
 		client_body_timeout 300ms;
 		keepalive_timeout 300ms;
-		lingering_timeout 300ms;
-		lingering_time 1s;
+		lingering_timeout 600ms;
+		lingering_time 2s;
 		client_max_body_size 12;
 		server {
 			listen ADDR; root ROOT;
@@ -145,41 +147,55 @@ func TestSlowAndRudeClientsAreServedAsByNginx(t *testing.T) {
 			location /silent { return 444; }
 			location /proxy { proxy_pass http://127.0.0.1:1; }
 		}`, sidebyside.Files{"file": "content\n"})
-	lines := 0
 	for _, b := range behaviours {
-		var seen [2]string
-		done := make(chan struct{})
-		for i, addr := range []string{p.Nginx, p.Baton} {
-			go func() {
-				defer func() { done <- struct{}{} }()
-				c, err := net.Dial("tcp", addr)
-				if err != nil {
-					seen[i] = err.Error()
-					return
-				}
-				defer c.Close()
-				_ = c.SetDeadline(time.Now().Add(10 * time.Second))
-				seen[i] = b.act(c.(*net.TCPConn))
-			}()
+		// A machine that is busy elsewhere may keep one of the servers from its time:
+		// what differs must differ again.
+		var fault string
+		for range 3 {
+			if fault = compare(t, p, b); fault == "" {
+				break
+			}
 		}
-		<-done
-		<-done
-		if seen[0] != seen[1] {
-			t.Errorf("a client that %s sees\n--- nginx\n%s\n--- baton\n%s", b.name, seen[0], seen[1])
-		}
-		lines += b.logged
-		nginx, baton := logLines(t, p, "logs/f.log", lines)
-		if b.anyLength {
-			nginx, baton = anyLength(nginx), anyLength(baton)
-		}
-		if !equalTail(nginx, baton, b.logged) {
-			t.Errorf("a client that %s is logged as\n--- nginx\n%s\n--- baton\n%s", b.name, tail(nginx, b.logged), tail(baton, b.logged))
-			lines = max(len(nginx), len(baton))
+		if fault != "" {
+			t.Errorf("a client that %s %s", b.name, fault)
 		}
 	}
 }
 
-// logLines waits for n lines in both logs.
+// compare lets b happen to both servers and tells what is not the same.
+func compare(t *testing.T, p *sidebyside.Pair, b behaviour) string {
+	t.Helper()
+	nginxBefore, batonBefore := logLines(t, p, "logs/f.log", 0)
+	var seen [2]string
+	var wg sync.WaitGroup
+	for i, addr := range []string{p.Nginx, p.Baton} {
+		wg.Go(func() {
+			c, err := net.Dial("tcp", addr)
+			if err != nil {
+				seen[i] = err.Error()
+				return
+			}
+			defer c.Close()
+			_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+			seen[i] = b.act(c.(*net.TCPConn))
+		})
+	}
+	wg.Wait()
+	if seen[0] != seen[1] {
+		return fmt.Sprintf("sees\n--- nginx\n%s\n--- baton\n%s", seen[0], seen[1])
+	}
+	nginx, baton := logLines(t, p, "logs/f.log", max(len(nginxBefore), len(batonBefore))+b.logged)
+	nginx, baton = nginx[len(nginxBefore):], baton[len(batonBefore):]
+	if b.anyLength {
+		nginx, baton = anyLength(nginx), anyLength(baton)
+	}
+	if !slices.Equal(nginx, baton) || len(nginx) != b.logged {
+		return fmt.Sprintf("is logged as\n--- nginx\n%s\n--- baton\n%s", nginx, baton)
+	}
+	return ""
+}
+
+// logLines waits for n lines in both logs, for a while, and returns what is there.
 func logLines(t *testing.T, p *sidebyside.Pair, name string, n int) (nginx, baton []string) {
 	t.Helper()
 	for deadline := time.Now().Add(3 * time.Second); ; time.Sleep(5 * time.Millisecond) {
@@ -199,10 +215,4 @@ func anyLength(lines []string) []string {
 		lines[i] = lengthField.ReplaceAllString(lines[i], "|…|$1")
 	}
 	return lines
-}
-
-func tail(lines []string, n int) string { return strings.Join(lines[max(0, len(lines)-n-1):], "") }
-
-func equalTail(a, b []string, n int) bool {
-	return len(a) == len(b) && tail(a, n-1) == tail(b, n-1)
 }

@@ -182,6 +182,7 @@ func validHost(dst, host []byte) ([]byte, bool) {
 			bracket = true
 		case c == ']' && bracket:
 			bracket = false
+			end = i + 1
 		case c == ':' && !bracket && end == len(host):
 			end = i
 		case c <= ' ' || c == 0x7f || c == '/' || c == 0:

@@ -27,15 +27,16 @@ func (b *Builder) setLinks(s *conf.Scope, f *fileSettings) error {
 	if d == nil {
 		return nil
 	}
+	chosen := false
 	for _, a := range d.Args {
 		name, value, _ := cutParameter(a)
 		switch {
 		case a == "off":
-			f.links.mode = linksFollow
+			f.links.mode, chosen = linksFollow, true
 		case a == "on":
-			f.links.mode = linksNone
+			f.links.mode, chosen = linksNone, true
 		case a == "if_not_owner":
-			f.links.mode = linksOfOwner
+			f.links.mode, chosen = linksOfOwner, true
 		case name == "from":
 			var err error
 			if f.links.from, err = b.Template(d, value); err != nil {
@@ -44,6 +45,9 @@ func (b *Builder) setLinks(s *conf.Scope, f *fileSettings) error {
 		default:
 			return conf.Errorf(d, "invalid parameter \"%s\"", a)
 		}
+	}
+	if !chosen {
+		return conf.Errorf(d, "\"disable_symlinks\" must have \"off\", \"on\" or \"if_not_owner\" parameter")
 	}
 	return nil
 }

@@ -49,7 +49,7 @@ type instance struct {
 
 func (in *instance) Location(s *conf.Scope) (httpd.Part, error) {
 	on, err := s.Flag("gzip", false)
-	if err != nil || !on {
+	if err != nil {
 		return httpd.Part{}, err
 	}
 	rule, err := newRule(in.b, s)
@@ -64,22 +64,18 @@ func (in *instance) Location(s *conf.Scope) (httpd.Part, error) {
 		return httpd.Part{}, err
 	}
 	r.types = types(s)
+	if !on {
+		return httpd.Part{}, nil
+	}
 	return httpd.Part{Head: r.apply}, nil
 }
 
 func level(s *conf.Scope) (int, error) {
 	n, err := s.Int("gzip_comp_level", 1)
-	if d := s.One("gzip_comp_level"); err == nil && (n < 1 || n > 9) {
-		return 0, conf.Errorf(d, "value must be equal to or %s", bound(n))
+	if err == nil && (n < 1 || n > 9) {
+		err = conf.Errorf(s.One("gzip_comp_level"), "value must be between 1 and 9")
 	}
 	return n, err
-}
-
-func bound(n int) string {
-	if n < 1 {
-		return "greater than 1"
-	}
-	return "less than 9"
 }
 
 // types are the MIME types to compress, in lower case; nil means all.

@@ -40,7 +40,7 @@ func (in instance) expiry(d *conf.Directive) (*expiry, error) {
 	text, modified := d.Arg(0), false
 	if len(d.Args) == 2 {
 		if d.Arg(0) != "modified" {
-			return nil, conf.Errorf(d, "invalid value \"%s\" in \"expires\" directive", d.Arg(0))
+			return nil, conf.Errorf(d, "\"expires\" directive invalid value")
 		}
 		text, modified = d.Arg(1), true
 	}
@@ -57,7 +57,7 @@ func (in instance) expiry(d *conf.Directive) (*expiry, error) {
 	}
 	rule, problem := parseExpiry(text, modified)
 	if problem != "" {
-		return nil, conf.Errorf(d, "%s", problem)
+		return nil, conf.Errorf(d, "\"expires\" directive %s", problem)
 	}
 	if rule.kind == expiresOff {
 		return nil, nil
@@ -85,9 +85,9 @@ func parseExpiry(text string, modified bool) (r expiryRule, problem string) {
 	rest, minus := strings.CutPrefix(rest, "-")
 	switch {
 	case daily && minus:
-		return r, "daily time value cannot be negative"
+		return r, "invalid value"
 	case daily && modified:
-		return r, "daily time value cannot be used with \"modified\" parameter"
+		return r, "daily time cannot be used with \"modified\" parameter"
 	}
 	d, err := conf.ParseSeconds(strings.TrimPrefix(rest, "+"))
 	if err != nil {

@@ -12,9 +12,9 @@ type predicate = func(r *httpd.Request) (bool, error)
 
 // condition compiles what stands between "if" and its block.
 func (in instance) condition(d *conf.Directive) (predicate, error) {
-	args, ok := inParentheses(d.Args)
-	if !ok {
-		return nil, conf.Errorf(d, "invalid condition \"%s\"", d.Arg(0))
+	args, wrong := inParentheses(d.Args)
+	if args == nil {
+		return nil, conf.Errorf(d, "invalid condition \"%s\"", wrong)
 	}
 	first := args[0]
 	switch {
@@ -26,27 +26,28 @@ func (in instance) condition(d *conf.Directive) (predicate, error) {
 	return nil, conf.Errorf(d, "invalid condition \"%s\"", first)
 }
 
-// inParentheses takes the parentheses off a condition's words, of which at least
-// one must be left.
-func inParentheses(args []string) ([]string, bool) {
-	args = append([]string(nil), args...)
-	if len(args) == 0 || !strings.HasPrefix(args[0], "(") {
-		return nil, false
+// inParentheses takes the parentheses off a condition's words. When it cannot, or
+// when nothing is left, it returns nil and the word that nginx names then.
+func inParentheses(args []string) (words []string, wrong string) {
+	if !strings.HasPrefix(args[0], "(") {
+		return nil, args[0]
 	}
-	if args[0] = args[0][1:]; args[0] == "" {
+	args = append([]string(nil), args...)
+	if args[0] = args[0][1:]; args[0] == "" && len(args) > 1 {
 		args = args[1:]
 	}
-	if len(args) == 0 {
-		return nil, false
-	}
+	wrong = args[0]
 	last := len(args) - 1
 	if !strings.HasSuffix(args[last], ")") {
-		return nil, false
+		return nil, wrong
 	}
 	if args[last] = strings.TrimSuffix(args[last], ")"); args[last] == "" {
 		args = args[:last]
 	}
-	return args, len(args) > 0
+	if len(args) == 0 {
+		return nil, wrong
+	}
+	return args, ""
 }
 
 // comparison compiles "$variable" and "$variable operator value".

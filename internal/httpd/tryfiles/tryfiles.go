@@ -36,7 +36,7 @@ func (in instance) Location(s *conf.Scope) (httpd.Part, error) {
 		if code, ok := strings.CutPrefix(a, "="); ok && last {
 			n, err := strconv.Atoi(code)
 			if err != nil || n < 0 || n > 999 {
-				return httpd.Part{}, conf.Errorf(d, "invalid code \"%s\"", code)
+				return httpd.Part{}, conf.Errorf(d, "invalid code \"%s\"", a)
 			}
 			t.code, t.ends = n, true
 			break

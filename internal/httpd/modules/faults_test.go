@@ -1,0 +1,93 @@
+package modules
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/baton-deploy/baton/internal/conf"
+	"github.com/baton-deploy/baton/internal/httpd"
+)
+
+// Wrong values are refused in nginx's words, with the place.
+func TestFaultsAsNginx(t *testing.T) {
+	for _, text := range []string{
+		"return 200 a b;", "return abc;", "return 1000;", "return abc def;", "return -1;", "return /x;", "return http://$nope/;", "return 200 $nope;",
+		"rewrite ^ /x nope;", "rewrite ^;", "rewrite ^ /$nope;", "rewrite ^( /x;",
+		"set a b;", "set $a $nope;", "set $uri x;", "set $args x;", "set $ x;", "set $limit_rate 1k;",
+		"if ($uri { }", "if $uri { }", "if (-f) { }", "if (abc) { }", "if ($uri == x) { }", "if ($nope) { }", "if ($uri ~ () { }", "if () { }", "if (-z x) { }", "if ($uri = x) { proxy_nope on; }",
+		"try_files $uri;", "try_files $uri =1000;", "try_files $uri =x;", "try_files $uri $nope;", "try_files a b; try_files c d;",
+		"index;", "index $nope;", `index "";`,
+		"add_header a;", "add_header a b c;", "add_header a b always d;", "add_header a $nope;",
+		"expires;", "expires x;", "expires modified epoch;", "expires @25h;", "expires @-1h;", "expires modified @1h;", "expires a b;", "expires 1h; expires 2h;",
+		"gzip maybe;", "gzip_comp_level 0;", "gzip_comp_level 10;", "gzip_comp_level x;", "gzip_min_length x;", "gzip_http_version 2;", "gzip_proxied nope;", "gzip_static maybe;", "gzip_disable (;", "gzip on; gzip_disable (;",
+		"open_file_cache;", "open_file_cache on;", "open_file_cache max=0;", "open_file_cache max=x;", "open_file_cache inactive=1m;", "open_file_cache max=1 inactive=x;", "open_file_cache max=1 valid=1;",
+		"open_file_cache_valid x;", "open_file_cache_min_uses x;", "open_file_cache_errors x;", "log_not_found x;",
+		"disable_symlinks x;", "disable_symlinks on from=$nope;", "disable_symlinks on x=y;", "disable_symlinks from=/x;", "if_modified_since x;", "max_ranges x;", "limit_rate x;", "limit_rate $nope;", "limit_rate_after -1;",
+		"break 1;", "break; break;", "return 200; return 201;",
+	} {
+		dir := t.TempDir()
+		nginx, baton := nginxSays(t, dir, text), batonSays(t, dir, text)
+		// We name the place of an unknown variable too, and the words about a wrong
+		// expression are the engine's.
+		if strings.HasPrefix(nginx, "unknown ") && strings.HasSuffix(nginx, " variable") {
+			baton, _, _ = strings.Cut(baton, " in ")
+		}
+		if strings.HasPrefix(nginx, "pcre") && strings.HasPrefix(baton, "pcre") {
+			continue
+		}
+		if nginx != baton {
+			t.Errorf("%s\n\tnginx: %s\n\tbaton: %s", text, nginx, baton)
+		}
+	}
+}
+
+// layout writes a configuration with text in a location.
+func layout(t *testing.T, dir, extra, text string) {
+	t.Helper()
+	for _, sub := range []string{"conf", "logs"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text = "pid logs/nginx.pid;\nerror_log logs/error.log;\nevents {}\nhttp {\naccess_log off;\n" + extra +
+		"\nserver {\nlisten 127.0.0.1:1;\nlocation / {\n" + text + "\n}\n}\n}\n"
+	if err := os.WriteFile(filepath.Join(dir, "conf/nginx.conf"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// nginxSays is the fault that nginx -t finds, "" for none.
+func nginxSays(t *testing.T, dir, text string) string {
+	t.Helper()
+	layout(t, dir, "client_body_temp_path t; proxy_temp_path t; fastcgi_temp_path t; uwsgi_temp_path t; scgi_temp_path t;", text)
+	out, _ := exec.Command("nginx", "-t", "-p", dir, "-e", "logs/error.log", "-c", "conf/nginx.conf").CombinedOutput()
+	if !strings.Contains(string(out), "nginx: ") {
+		t.Fatalf("nginx -t says %q", out)
+	}
+	for _, line := range strings.Split(string(out), "\n") {
+		if _, fault, ok := strings.Cut(line, "[emerg] "); ok {
+			return fault
+		}
+	}
+	return ""
+}
+
+func batonSays(t *testing.T, dir, text string) string {
+	t.Helper()
+	layout(t, dir, "", text)
+	table, err := Table()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := conf.Load(table, conf.Options{Prefix: dir})
+	if err == nil {
+		_, err = httpd.Compile(c, All(), "nginx/1.22.1")
+	}
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}

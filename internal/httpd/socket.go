@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -119,17 +120,41 @@ func (s *Socket) HungUp() bool {
 func (s *Socket) Idle() bool { return s.in.empty() && s.poll(unix.POLLIN|unix.POLLRDHUP) == 0 }
 
 func (s *Socket) poll(events int16) int16 {
-	got := int16(unix.POLLNVAL)
-	_ = s.t.raw.Control(func(fd uintptr) { got = pollFD(int(fd), events) })
+	q := polls.Get().(*pollQuestion)
+	q.fds[0].Events, q.fds[0].Revents = events, unix.POLLNVAL
+	_ = s.t.raw.Control(q.ask)
+	got := q.fds[0].Revents
+	polls.Put(q)
 	return got
 }
+
+// A pollQuestion is what poll(2) is asked, kept because it is asked for each
+// request on a kept connection.
+type pollQuestion struct {
+	fds [1]unix.PollFd
+	ask func(fd uintptr)
+}
+
+var polls = sync.Pool{New: func() any {
+	q := new(pollQuestion)
+	q.ask = func(fd uintptr) {
+		q.fds[0].Fd = int32(fd)
+		pollNow(q.fds[:])
+	}
+	return q
+}}
 
 // pollFD asks for events without waiting.
 func pollFD(fd int, events int16) int16 {
 	fds := [1]unix.PollFd{{Fd: int32(fd), Events: events}}
+	pollNow(fds[:])
+	return fds[0].Revents
+}
+
+func pollNow(fds []unix.PollFd) {
 	for {
-		if _, err := unix.Poll(fds[:], 0); err != unix.EINTR {
-			return fds[0].Revents
+		if _, err := unix.Poll(fds, 0); err != unix.EINTR {
+			return
 		}
 	}
 }

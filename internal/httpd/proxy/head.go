@@ -248,7 +248,7 @@ func (a *answer) meaning(f field) error {
 	case len("upgrade"):
 		a.upgr = a.upgr || isName(f.name, "upgrade")
 	case len("connection"):
-		if isName(f.name, "connection") && bytes.Contains(bytes.ToLower(f.value), []byte("close")) {
+		if isName(f.name, "connection") && containsFold(f.value, "close") {
 			a.close = true
 		}
 	case len("content-length"):
@@ -275,6 +275,16 @@ func (a *answer) meaning(f field) error {
 		}
 	}
 	return nil
+}
+
+// containsFold reports whether lower is somewhere in v, in any case.
+func containsFold(v []byte, lower string) bool {
+	for ; len(v) >= len(lower); v = v[1:] {
+		if isName(v[:len(lower)], lower) {
+			return true
+		}
+	}
+	return false
 }
 
 // parseLength reads a Content-Length.

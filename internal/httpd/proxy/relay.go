@@ -12,7 +12,7 @@ var errChunked = errors.New("upstream sent invalid chunked response")
 // relay passes the answer's body on.
 func (x *exchange) relay() int {
 	a := &x.ans
-	gather := x.gathers()
+	gather, grown := x.gathers(), false
 	if a.chunks || a.length < 0 || a.length > httpd.BufferPage {
 		x.conn.SetBuffer(httpd.BufferLarge, httpd.BufferLarge)
 	}
@@ -38,6 +38,10 @@ func (x *exchange) relay() int {
 			return x.finish(lost, nil, true)
 		case used > 0 && len(x.conn.Buffered()) > 0:
 			continue
+		}
+		if !grown {
+			x.conn.Release() // the small buffer of the head
+			grown = true
 		}
 		if err := x.more(lost == nil); err != nil {
 			if err == io.EOF && !a.chunks && a.length < 0 {

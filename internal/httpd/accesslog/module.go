@@ -45,7 +45,9 @@ func newInstance(b *httpd.Builder) (httpd.Instance, error) {
 	}
 	in := &instance{b: b, formats: formats, files: map[string]*file{}}
 	in.lines.New = func() any { return new([]byte) }
-	return in, nil
+	// The http block's own logs are checked also when every server has others.
+	_, err = in.Location(b.HTTP)
+	return in, err
 }
 
 // A target is one access_log directive.

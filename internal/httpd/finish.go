@@ -147,8 +147,10 @@ func (r *Request) sendStatusPage(status int) {
 		o.Send(shown, nil, nil)
 		return
 	}
-	o.Send(shown, []byte("text/html"), r.statusPage(status))
+	o.Send(shown, htmlType, r.statusPage(status))
 }
+
+var htmlType = []byte("text/html")
 
 // keepErrorFields keeps of a handler's fields what an error answer needs too.
 func keepErrorFields(fields []Field) []Field {
@@ -173,7 +175,8 @@ func (r *Request) statusPage(status int) []byte {
 	if n, ok := badRequestNotes[status]; ok {
 		title, note = "400 "+n[0], "<center>"+n[1]+"</center>\r\n"
 	}
-	b := make([]byte, 0, 512)
+	// Not Scratch: what adds fields to the head may use that.
+	b := r.page[:0]
 	b = append(b, "<html>\r\n<head><title>"...)
 	b = append(b, title...)
 	b = append(b, "</title></head>\r\n<body>\r\n<center><h1>"...)
@@ -188,6 +191,7 @@ func (r *Request) statusPage(status int) []byte {
 			b = append(b, "<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n"...)
 		}
 	}
+	r.page = b
 	return b
 }
 
@@ -226,19 +230,19 @@ func (r *Request) Log(level slog.Level, msg string, err error) {
 	if !log.Enabled(ctx, level) {
 		return
 	}
-	attrs := make([]slog.Attr, 0, 8)
-	attrs = append(attrs, slog.Uint64("conn", r.c.number))
+	attrs := append(r.attrs[:0], slog.Uint64("conn", r.c.number))
 	if err != nil {
 		attrs = append(attrs, slog.Any("err", err))
 	}
 	attrs = append(attrs, slog.String("client", r.RemoteAddr()), slog.String("server", r.Server.Name))
-	if line := r.AppendRequestLine(nil); len(line) > 0 {
-		attrs = append(attrs, slog.String("request", string(line)))
+	if len(r.line) > 0 {
+		attrs = append(attrs, slog.String("request", string(r.line)))
 	}
 	if host := r.Field("Host"); len(host) > 0 {
 		attrs = append(attrs, slog.String("host", string(host)))
 	}
 	log.LogAttrs(ctx, level, msg, attrs...)
+	r.attrs = attrs
 }
 
 // AppendRequestLine appends the request line as the client sent it.

@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"bytes"
+	"log/slog"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -56,6 +57,8 @@ type Request struct {
 	// askedMethod is the client's method when an error page changed Head's.
 	askedMethod []byte
 	scratch     []byte
+	page        []byte      // of an error
+	attrs       []slog.Attr // of the last line in the error log
 	module      [maxModuleState]any
 }
 
@@ -96,6 +99,7 @@ func (r *Request) reset() {
 	r.rewritten, r.strayed, r.aliasWithURI, r.redirects = false, false, false, 0
 	r.captures, r.names, r.askedMethod = r.captures[:0], r.names[:0], nil
 	r.endStates()
+	clear(r.attrs)
 	r.module = [maxModuleState]any{}
 }
 

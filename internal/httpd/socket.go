@@ -115,6 +115,9 @@ func (s *Socket) HungUp() bool {
 	return s.poll(unix.POLLRDHUP)&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0
 }
 
+// Closed reports whether Close was called.
+func (s *Socket) Closed() bool { return s.t.raw.Control(func(uintptr) {}) != nil }
+
 // Idle reports whether the socket is open and has nothing to be read: a kept
 // connection that can be used again.
 func (s *Socket) Idle() bool { return s.in.empty() && s.poll(unix.POLLIN|unix.POLLRDHUP) == 0 }

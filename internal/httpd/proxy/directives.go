@@ -22,6 +22,10 @@ func directives() []conf.Spec {
 		s.Note = note
 		return s
 	}
+	checked := func(s conf.Spec, check func(*conf.Directive) error) conf.Spec {
+		s.Check = check
+		return s
+	}
 	const streams = "Answers are passed on as they come; nothing is gathered in files."
 	return []conf.Spec{
 		{Name: "proxy_pass", In: conf.Location | conf.LocationIf | conf.LimitExcept, Min: 1, Max: 1,
@@ -32,21 +36,21 @@ func directives() []conf.Spec {
 		repeat(many(one("proxy_set_header"), 2, 2)),
 		repeat(one("proxy_hide_header")),
 		repeat(one("proxy_pass_header")),
-		many(one("proxy_ignore_headers"), 1, conf.AnyArgs),
+		checked(many(one("proxy_ignore_headers"), 1, conf.AnyArgs), checkIgnored),
 		flag("proxy_pass_request_headers"),
 		flag("proxy_pass_request_body"),
 		one("proxy_set_body"),
 		one("proxy_method"),
-		one("proxy_http_version"),
-		one("proxy_connect_timeout"),
-		one("proxy_send_timeout"),
-		one("proxy_read_timeout"),
-		many(one("proxy_next_upstream"), 1, conf.AnyArgs),
-		one("proxy_next_upstream_tries"),
-		one("proxy_next_upstream_timeout"),
+		checked(one("proxy_http_version"), checkVersion),
+		checked(one("proxy_connect_timeout"), conf.CheckTime),
+		checked(one("proxy_send_timeout"), conf.CheckTime),
+		checked(one("proxy_read_timeout"), conf.CheckTime),
+		checked(many(one("proxy_next_upstream"), 1, conf.AnyArgs), checkNext),
+		checked(one("proxy_next_upstream_tries"), conf.CheckNumber),
+		checked(one("proxy_next_upstream_timeout"), conf.CheckTime),
 		noted(flag("proxy_buffering"), "An answer is passed on as it comes, with a large buffer; off sends each piece at once."),
 		flag("proxy_request_buffering"),
-		one("proxy_buffer_size"),
+		checked(one("proxy_buffer_size"), conf.CheckSize),
 		none(many(one("proxy_buffers"), 2, 2), streams),
 		none(one("proxy_busy_buffers_size"), streams),
 		none(one("proxy_max_temp_file_size"), streams),
@@ -61,4 +65,21 @@ func directives() []conf.Spec {
 		none(one("proxy_send_lowat"), "FreeBSD only, in nginx too."),
 		none(flag("proxy_force_ranges"), "Ranges are left to the server behind."),
 	}
+}
+
+func checkVersion(d *conf.Directive) error {
+	if v := d.Arg(0); v != "1.0" && v != "1.1" {
+		return conf.Errorf(d, "invalid value \"%s\"", v)
+	}
+	return nil
+}
+
+func checkNext(d *conf.Directive) error {
+	_, err := nextUpstream(d)
+	return err
+}
+
+func checkIgnored(d *conf.Directive) error {
+	_, err := ignoredFields(d)
+	return err
 }

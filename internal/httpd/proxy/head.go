@@ -109,8 +109,10 @@ func (x *exchange) fill() error {
 }
 
 // gone reports whether the client closed its connection and this ends the
-// request.
-func (x *exchange) gone() bool { return !x.loc.ignoreAbort && x.client.HungUp() }
+// request, or the server ended the connection because its time is over.
+func (x *exchange) gone() bool {
+	return x.client.HungUp() && (!x.loc.ignoreAbort || x.client.Closed())
+}
 
 // headEnd looks for the empty line that ends a head, from offset from on, and
 // returns the head's length. Without one it returns where to go on looking.

@@ -105,9 +105,8 @@ func newLocation(m *module, b *httpd.Builder, s *conf.Scope, d *conf.Directive) 
 	}
 	l.dial.Timeout = rd.time("proxy_connect_timeout", time.Minute)
 	l.dial.KeepAlive = rd.flag("proxy_socket_keepalive", false)
-	rd.sizes(l)
 	for _, set := range []func(*location){
-		rd.version, rd.nextUpstream, rd.hide, rd.ignore, rd.bind, rd.setFields, rd.cookies,
+		rd.sizes, rd.words, rd.hide, rd.bind, rd.setFields, rd.cookies,
 	} {
 		set(l)
 	}
@@ -120,6 +119,16 @@ func newLocation(m *module, b *httpd.Builder, s *conf.Scope, d *conf.Directive) 
 	}
 	l.redirects, err = newRedirects(b, s, &l.target)
 	return l, err
+}
+
+// words reads the directives whose values are words.
+func (rd *reader) words(l *location) {
+	l.http11 = rd.s.String("proxy_http_version", "1.0") == "1.1"
+	var err error
+	l.next, err = nextUpstream(rd.s.One("proxy_next_upstream"))
+	rd.keep(err)
+	l.ignored, err = ignoredFields(rd.s.One("proxy_ignore_headers"))
+	rd.keep(err)
 }
 
 func (rd *reader) sizes(l *location) {
@@ -135,17 +144,6 @@ func (rd *reader) sizes(l *location) {
 	l.tempDir = rd.b.Config.Abs(dir)
 }
 
-func (rd *reader) version(l *location) {
-	d := rd.s.One("proxy_http_version")
-	switch d.Arg(0) {
-	case "", "1.0":
-	case "1.1":
-		l.http11 = true
-	default:
-		rd.keep(conf.Errorf(d, "invalid value \"%s\"", d.Arg(0)))
-	}
-}
-
 // nextUpstreamWords are the arguments of proxy_next_upstream.
 var nextUpstreamWords = map[string]failure{
 	"error": failError, "timeout": failTimeout, "invalid_header": failHeader,
@@ -154,22 +152,22 @@ var nextUpstreamWords = map[string]failure{
 	"http_404": fail404, "http_429": fail429, "updating": 0, "off": failOff,
 }
 
-func (rd *reader) nextUpstream(l *location) {
-	d := rd.s.One("proxy_next_upstream")
+// nextUpstream reads proxy_next_upstream; nil is its absence.
+func nextUpstream(d *conf.Directive) (next failure, err error) {
 	if d == nil {
-		l.next = failError | failTimeout
-		return
+		return failError | failTimeout, nil
 	}
 	for _, word := range d.Args {
 		f, ok := nextUpstreamWords[word]
 		if !ok {
-			rd.keep(conf.Errorf(d, "invalid value \"%s\"", word))
+			return 0, conf.Errorf(d, "invalid value \"%s\"", word)
 		}
-		l.next |= f
+		next |= f
 	}
-	if l.next&failOff != 0 {
-		l.next = failOff
+	if next&failOff != 0 {
+		next = failOff
 	}
+	return next, nil
 }
 
 func (rd *reader) hide(l *location) {
@@ -185,21 +183,22 @@ func (rd *reader) hide(l *location) {
 	}
 }
 
-func (rd *reader) ignore(l *location) {
-	d := rd.s.One("proxy_ignore_headers")
+// ignoredFields reads proxy_ignore_headers; nil is its absence.
+func ignoredFields(d *conf.Directive) (map[string]bool, error) {
 	if d == nil {
-		return
+		return nil, nil
 	}
-	l.ignored = map[string]bool{}
+	ignored := map[string]bool{}
 	for _, name := range d.Args {
-		switch name {
-		case "X-Accel-Redirect", "X-Accel-Expires", "X-Accel-Limit-Rate", "X-Accel-Buffering",
-			"X-Accel-Charset", "Expires", "Cache-Control", "Set-Cookie", "Vary":
-			l.ignored[strings.ToLower(name)] = true
+		switch lower := strings.ToLower(name); lower {
+		case "x-accel-redirect", "x-accel-expires", "x-accel-limit-rate", "x-accel-buffering",
+			"x-accel-charset", "expires", "cache-control", "set-cookie", "vary":
+			ignored[lower] = true
 		default:
-			rd.keep(conf.Errorf(d, "invalid value \"%s\"", name))
+			return nil, conf.Errorf(d, "invalid value \"%s\"", name)
 		}
 	}
+	return ignored, nil
 }
 
 func (rd *reader) bind(l *location) {

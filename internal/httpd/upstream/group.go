@@ -76,8 +76,11 @@ func blockGroup(b *httpd.Builder, d *conf.Directive) (*Group, error) {
 			return nil, err
 		}
 	}
-	if len(g.primary.list) == 0 {
+	switch {
+	case len(g.primary.list)+len(g.backup.list) == 0:
 		return nil, conf.Errorf(d, "no servers are inside upstream")
+	case len(g.primary.list) == 0:
+		return nil, conf.Errorf(d, "no servers in upstream \"%s\"", g.Name)
 	}
 	g.seal()
 	return g, g.setKeepalive(s)

@@ -125,8 +125,8 @@ func TestSystemd(t *testing.T) {
 	s.WaitShape(oldMasterAlone)
 	s.Signal(second, syscall.SIGHUP)
 	s.WaitShape(twoMasters)
-	s.Signal(third, syscall.SIGQUIT)
 	wantNotice(t, notices, second, "READY=1") // its workers are back
+	s.Signal(third, syscall.SIGQUIT)
 	wantNotice(t, notices, second, fmt.Sprintf("MAINPID=%d READY=1", second))
 	s.WaitShape(oneMaster)
 
@@ -170,10 +170,9 @@ func TestSocketActivation(t *testing.T) {
 			t.Parallel()
 			s := site(t, testbed.Conf{Main: "daemon " + daemon + ";"})
 			s.Start(activate, "-l", s.Addr, s.Binary())
-			var a testbed.Answer
 			// It listens for us, and executes us for the first connection.
 			s.WaitFor("an answer", func() bool {
-				a, err = testbed.Ask(t.Context(), nil, s.Addr, "/")
+				a, err := testbed.Ask(t.Context(), nil, s.Addr, "/")
 				return err == nil && a.Status == 200
 			})
 			s.WaitShape(oneMaster)

@@ -32,9 +32,9 @@ func TestBadNewBinary(t *testing.T) {
 			log: `execve() failed while executing new binary process "%P/sbin/nginx" (8: Exec format error)`},
 		{name: "exits at once", path: fixture(testbed.ExitsAtOnce), log: "exited with code 3"},
 		{name: "exits after binding", path: fixture(testbed.ExitsAfterBinding, "127.0.0.1:0"), log: "exited with code 4"},
-		{name: "never ready", path: fixture(testbed.NeverReady), main: "upgrade_timeout 300ms;",
-			log: "is not ready after 300ms, ending it"},
-		{name: "never ready nor gone", path: fixture(testbed.NeverReadyNorGone), main: "upgrade_timeout 300ms;",
+		{name: "never ready", path: fixture(testbed.NeverReady), main: "upgrade_timeout 3s;",
+			log: "is not ready after 3s, ending it"},
+		{name: "never ready nor gone", path: fixture(testbed.NeverReadyNorGone), main: "upgrade_timeout 3s;",
 			log: "exited on signal 9"},
 	}
 	for _, tt := range tests {

@@ -1,0 +1,133 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/baton-deploy/baton/internal/httpd"
+)
+
+// pair is a connected pair of sockets: ours, and the other end.
+func pair(t *testing.T) (ours, other *httpd.Socket) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ends [2]*httpd.Socket
+	for i, fd := range fds {
+		if ends[i], err = httpd.NewSocket(fd, "test"); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = ends[i].Close() })
+	}
+	return ends[0], ends[1]
+}
+
+const patience = 10 * time.Second
+
+// expect reads exactly want from s.
+func expect(t *testing.T, s *httpd.Socket, want string) {
+	t.Helper()
+	for len(s.Buffered()) < len(want) {
+		if err := s.Fill(patience); err != nil {
+			t.Fatalf("read %q, then %v, want %q", s.Buffered(), err, want)
+		}
+	}
+	if got := string(s.Buffered()); got != want {
+		t.Fatalf("read %q, want %q", got, want)
+	}
+	s.Consume(len(want))
+}
+
+func send(t *testing.T, s *httpd.Socket, text string) {
+	t.Helper()
+	if err := s.Write([]byte(text), nil, patience); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A tunnel can be stopped between any two bytes and gone on with: nothing is lost,
+// doubled or altered. That is what lets it move to another process.
+func TestInterruptedTunnelGoesOn(t *testing.T) {
+	client, browser := pair(t)
+	server, app := pair(t)
+	tunnel := &Tunnel{Client: client, Server: server, ReadTimeout: patience, SendTimeout: patience, ClientTimeout: patience}
+	for round := range 50 {
+		done := make(chan error, 1)
+		go func() { done <- tunnel.Run() }()
+		send(t, browser, "ping")
+		expect(t, app, "ping")
+		send(t, app, "pong")
+		if round%2 == 0 {
+			expect(t, browser, "pong")
+		}
+		send(t, browser, "left behind")
+		tunnel.Interrupt()
+		if err := <-done; !errors.Is(err, httpd.ErrInterrupted) {
+			t.Fatalf("an interrupted tunnel returned %v", err)
+		}
+		tunnel.Resume()
+		go func() { done <- tunnel.Run() }()
+		if round%2 == 1 {
+			expect(t, browser, "pong")
+		}
+		expect(t, app, "left behind")
+		tunnel.Interrupt()
+		<-done
+		tunnel.Resume()
+	}
+	if tunnel.FromClient != 50*int64(len("pingleft behind")) || tunnel.FromServer != 50*int64(len("pong")) {
+		t.Errorf("counted %d and %d bytes", tunnel.FromClient, tunnel.FromServer)
+	}
+}
+
+func TestTunnelEndsWithEitherSide(t *testing.T) {
+	for _, first := range []string{"client", "server"} {
+		client, browser := pair(t)
+		server, app := pair(t)
+		tunnel := &Tunnel{Client: client, Server: server}
+		done := make(chan error, 1)
+		go func() { done <- tunnel.Run() }()
+		send(t, browser, "hello")
+		expect(t, app, "hello")
+		if first == "client" {
+			browser.CloseWrite()
+		} else {
+			send(t, app, "bye")
+			app.CloseWrite()
+			expect(t, browser, "bye")
+		}
+		if err := <-done; err != nil && err != io.EOF {
+			t.Errorf("closed by the %s: %v", first, err)
+		}
+	}
+}
+
+// What moves in one direction keeps the other one alive.
+func TestTunnelTimesOutOnlyWhenNothingMoves(t *testing.T) {
+	client, browser := pair(t)
+	server, app := pair(t)
+	const idle = 200 * time.Millisecond
+	tunnel := &Tunnel{Client: client, Server: server, ReadTimeout: idle}
+	done := make(chan error, 1)
+	start := time.Now()
+	go func() { done <- tunnel.Run() }()
+	tick := time.NewTicker(idle / 4)
+	defer tick.Stop()
+	for range 8 {
+		<-tick.C
+		send(t, browser, "x")
+		expect(t, app, "x")
+	}
+	if err := <-done; !errors.Is(err, httpd.ErrTimeout) {
+		t.Errorf("a silent tunnel returned %v", err)
+	}
+	if d := time.Since(start); d < 3*idle-idle/4 {
+		t.Errorf("it ended after %v although something moved for %v", d, 2*idle)
+	}
+}

@@ -11,6 +11,7 @@ import (
 // serverConf is what applies before a location is known.
 type serverConf struct {
 	clientHeaderTimeout time.Duration
+	firstBufferSize     int
 	largeBuffers        int
 	largeBufferSize     int
 	mergeSlashes        bool
@@ -120,6 +121,7 @@ func newServerConf(s *conf.Scope) (serverConf, error) {
 		}
 		c.largeBuffers, c.largeBufferSize = n, int(size)
 	}
+	c.firstBufferSize = int(first)
 	c.largeBufferSize = max(c.largeBufferSize, int(first))
 	return c, g.err
 }

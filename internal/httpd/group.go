@@ -44,7 +44,7 @@ func CoreGroup() conf.Group {
 		flag("chunked_transfer_encoding", hsl),
 		flag("merge_slashes", hs),
 		flag("underscores_in_headers", hs),
-		none(flag("ignore_invalid_headers", hs), "Requests with invalid header fields are answered with 400."),
+		none(flag("ignore_invalid_headers", hs), "Fields with names that are no names are always dropped."),
 		one("client_max_body_size", hsl),
 		one("client_body_buffer_size", hsl),
 		one("client_body_timeout", hsl),

@@ -46,7 +46,7 @@ func parseHead(h *fasthttp.RequestHeader, head []byte) error {
 func (r *Request) readHead() (status int, err error) {
 	c := r.c
 	lim := c.hosts.def
-	c.limit = lim.largeBufferSize * lim.largeBuffers
+	c.limit = lim.maxHead()
 	scanned, judged := 0, 0
 	for {
 		skipBlankLines(&c.in)
@@ -55,7 +55,7 @@ func (r *Request) readHead() (status int, err error) {
 		if ok {
 			return r.acceptHead(data[:end]), nil
 		}
-		if at, status := headTooLarge(data, lim.largeBufferSize); status != 0 {
+		if at, status := headTooLarge(data, lim); status != 0 {
 			return r.refuseHead(data[:at], status), nil
 		}
 		scanned = end
@@ -89,7 +89,7 @@ func (r *Request) acceptHead(head []byte) int {
 
 // takeHead parses a complete head.
 func (r *Request) takeHead(head []byte) int {
-	if at, status := headTooLarge(head, r.c.hosts.def.largeBufferSize); status != 0 {
+	if at, status := headTooLarge(head, r.c.hosts.def); status != 0 {
 		return r.refuseHead(head[:at], status)
 	}
 	f, status := r.scanHead(head)
@@ -197,9 +197,14 @@ func cutLineEnd(line []byte) ([]byte, bool) {
 	return line, bytes.IndexByte(line, '\r') < 0
 }
 
-// headTooLarge applies nginx's rule that the request line and each field must
-// fit in one buffer. It returns where the line begins that does not, and a status.
-func headTooLarge(b []byte, size int) (at, status int) {
+// maxHead is how long a head can be at most: all buffers full.
+func (c *serverConf) maxHead() int { return c.firstBufferSize + c.largeBuffers*c.largeBufferSize }
+
+// headTooLarge applies nginx's rules that the request line and each field must fit
+// in one buffer, and all of them in all buffers. It returns where the line begins
+// that does not, and a status.
+func headTooLarge(b []byte, lim *VirtualServer) (at, status int) {
+	size := lim.largeBufferSize
 	if len(b) < size {
 		return 0, 0
 	}
@@ -211,6 +216,9 @@ func headTooLarge(b []byte, size int) (at, status int) {
 		if n = bytes.IndexByte(b[at:], '\n'); n < 0 || n >= size {
 			return at, statusHeaderTooLarge
 		}
+	}
+	if total := lim.maxHead(); len(b) > total {
+		return bytes.LastIndexByte(b[:total], '\n') + 1, statusHeaderTooLarge
 	}
 	return 0, 0
 }

@@ -276,3 +276,35 @@ func TestAnswersAreNginxs(t *testing.T) {
 		})
 	}
 }
+
+// Where a head stops to fit is nginx's, to the byte.
+func TestHeadsAreTooLargeWhereNginxSaysSo(t *testing.T) {
+	t.Parallel()
+	p := sidebyside.Start(t, `
+		server {
+			listen ADDR;
+			client_header_buffer_size 128;
+			large_client_header_buffers 4 512;
+			location / { return 200 "fine"; }
+		}`, nil)
+	line := func(n int) string { // a request line of n bytes, its end included
+		return "GET /" + strings.Repeat("a", n-len("GET / HTTP/1.1\r\n")) + " HTTP/1.1\r\n"
+	}
+	field := func(n int) string { return "X: " + strings.Repeat("a", n-len("X: \r\n")) + "\r\n" }
+	const end = "Host: b\r\nConnection: close\r\n\r\n"
+	for n := 505; n <= 520; n++ {
+		same(t, p, line(n)+end)
+		same(t, p, "GET / HTTP/1.1\r\n"+field(n)+end)
+		same(t, p, "GET / HTTP/1.1\r\n"+field(300)+field(n)+end)
+	}
+	for _, raw := range []string{
+		line(100) + end, line(130) + end, line(400) + field(400) + end, line(500) + field(500) + field(500) + end,
+		line(500) + field(500) + field(500) + field(500) + field(500) + end,
+		"GET / HTTP/1.1\r\n" + strings.Repeat("a", 600) + "\r\n" + end,
+		"GET / HTTP/1.1\r\n" + strings.Repeat("a", 600),
+		"GET /" + strings.Repeat("a", 600),
+		strings.Repeat("\r\n", 1000) + "GET / HTTP/1.1\r\n" + end,
+	} {
+		same(t, p, raw)
+	}
+}

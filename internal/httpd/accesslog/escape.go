@@ -1,7 +1,5 @@
 package accesslog
 
-import "slices"
-
 // An escape makes a variable's value, dst[at:], fit to stand in a log; ok tells
 // whether the variable has a value.
 type escape func(dst []byte, at int, ok bool) []byte
@@ -14,8 +12,7 @@ func escapeDefault(dst []byte, at int, ok bool) []byte {
 	if !ok {
 		return append(dst[:at], '-')
 	}
-	return rewrite(dst, at, func(c byte) bool { return c < ' ' || c >= 0x7f || c == '"' || c == '\\' },
-		func(dst []byte, c byte) []byte { return append(dst, '\\', 'x', hexDigits[c>>4], hexDigits[c&15]) })
+	return rewrite(dst, at, &badInText, appendHex)
 }
 
 // escapeJSON writes what a JSON string cannot hold as JSON has it. A missing value
@@ -24,7 +21,11 @@ func escapeJSON(dst []byte, at int, ok bool) []byte {
 	if !ok {
 		return dst[:at]
 	}
-	return rewrite(dst, at, func(c byte) bool { return c < ' ' || c == '"' || c == '\\' }, appendJSON)
+	return rewrite(dst, at, &badInJSON, appendJSON)
+}
+
+func appendHex(dst []byte, c byte) []byte {
+	return append(dst, '\\', 'x', hexDigits[c>>4], hexDigits[c&15])
 }
 
 func appendJSON(dst []byte, c byte) []byte {
@@ -53,17 +54,34 @@ func escapeNone(dst []byte, at int, ok bool) []byte {
 	return dst
 }
 
-// rewrite replaces the bytes of dst[at:] for which bad holds. Most values have
-// none and stay as they are.
-func rewrite(dst []byte, at int, bad func(byte) bool, put func([]byte, byte) []byte) []byte {
-	i := slices.IndexFunc(dst[at:], bad)
-	if i < 0 {
+// Which bytes cannot stand as they are. Tables, for every byte of every log line is
+// looked at.
+var (
+	badInText = tableOf(func(c byte) bool { return c < ' ' || c >= 0x7f || c == '"' || c == '\\' })
+	badInJSON = tableOf(func(c byte) bool { return c < ' ' || c == '"' || c == '\\' })
+)
+
+func tableOf(bad func(byte) bool) (table [256]bool) {
+	for c := range table {
+		table[c] = bad(byte(c))
+	}
+	return table
+}
+
+// rewrite replaces the bytes of dst[at:] that are bad. Most values have none and
+// stay as they are.
+func rewrite(dst []byte, at int, bad *[256]bool, put func([]byte, byte) []byte) []byte {
+	i := at
+	for i < len(dst) && !bad[dst[i]] {
+		i++
+	}
+	if i == len(dst) {
 		return dst
 	}
-	value := append([]byte(nil), dst[at+i:]...)
-	dst = dst[:at+i]
+	value := append([]byte(nil), dst[i:]...)
+	dst = dst[:i]
 	for _, c := range value {
-		if bad(c) {
+		if bad[c] {
 			dst = put(dst, c)
 		} else {
 			dst = append(dst, c)

@@ -35,10 +35,13 @@ type service struct{ s *httpd.Server }
 
 func (s service) Start(listeners map[string][]net.Listener) error { return s.s.Start(listeners) }
 
-func (s service) Retire(ctx context.Context) worker.Result {
-	r := s.s.Retire(ctx, nil)
-	return worker.Result{Drained: r.Drained, Closed: r.Closed}
+func (s service) Retire(ctx context.Context, give worker.Give) worker.Result {
+	return worker.Result(s.s.Retire(ctx, give))
 }
+
+func (s service) Wants(kind byte, state []byte, fds int) bool { return s.s.Wants(kind, state, fds) }
+
+func (s service) Take(kind byte, state []byte, fds []int) error { return s.s.Take(kind, state, fds) }
 
 func (s service) Reopen(logs map[string]*os.File) { s.s.Reopen(logs) }
 

@@ -17,8 +17,13 @@ const (
 	// KindReopen, master to worker: log files that were opened again, by path.
 	// Worker to master: please do so. No body.
 	KindReopen = "reopen"
-	// KindRetire, master to worker: stop accepting, drain, exit. Body Retire.
+	// KindRetire, master to worker: stop accepting, move what can be moved over the
+	// link that comes along as FileGive, if any, drain the rest, exit. Body Retire.
 	KindRetire = "retire"
+	// KindTake, master to worker: take connections over the link that comes along
+	// as FileTake. Master to master: pass it on to a worker that serves. No body. A
+	// receiver that cannot closes the link, and the giver drains.
+	KindTake = "take"
 	// KindRetired, worker to master: how that went; it exits now. Body Retired.
 	KindRetired = "retired"
 
@@ -69,6 +74,12 @@ const (
 	FileLog    = "log "
 )
 
+// Names of the two ends of a hand-over link.
+const (
+	FileGive = "give"
+	FileTake = "take"
+)
+
 // Start tells a worker who it is.
 type Start struct {
 	Generation int `json:"generation"`
@@ -89,8 +100,10 @@ type Retire struct {
 	Successor bool `json:"successor"`
 }
 
-// Retired is what became of a retired worker's connections.
+// Retired is what became of a retired worker's connections: how many went to the
+// successor, came to their natural end, and were cut.
 type Retired struct {
+	Moved   int `json:"moved"`
 	Drained int `json:"drained"`
 	Closed  int `json:"closed"`
 }

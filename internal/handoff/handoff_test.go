@@ -77,6 +77,21 @@ func wantFDs(t *testing.T, n int) {
 	}
 }
 
+// receiver is a Receiver made of functions; a nil one does nothing.
+type receiver struct {
+	want func(Ticket) bool
+	take func(Ticket)
+	drop func(Ticket)
+}
+
+func (r receiver) Want(tk Ticket) bool { return r.want(tk) }
+func (r receiver) Take(tk Ticket)      { r.take(tk) }
+func (r receiver) Drop(tk Ticket) {
+	if r.drop != nil {
+		r.drop(tk)
+	}
+}
+
 func all(Ticket) bool { return true }
 
 func TestTicketsMoveWithDescriptorsAndState(t *testing.T) {
@@ -84,7 +99,7 @@ func TestTicketsMoveWithDescriptorsAndState(t *testing.T) {
 	g, taker := link(t, 5*time.Second)
 	var got []Ticket
 	ran := make(chan error, 1)
-	go func() { ran <- taker.Run(all, func(tk Ticket) { got = append(got, tk) }) }()
+	go func() { ran <- taker.Run(receiver{want: all, take: func(tk Ticket) { got = append(got, tk) }}) }()
 	const n = 500
 	var wg sync.WaitGroup
 	ours := make([]int, n)
@@ -131,7 +146,9 @@ func TestRefusedTicketStaysWithTheGiver(t *testing.T) {
 	g, taker := link(t, 5*time.Second)
 	ran := make(chan error, 1)
 	go func() {
-		ran <- taker.Run(func(tk Ticket) bool { return tk.Kind == 1 }, func(tk Ticket) { closeAll(tk.Files) })
+		ran <- taker.Run(receiver{
+			want: func(tk Ticket) bool { return tk.Kind == 1 }, take: func(tk Ticket) { closeAll(tk.Files) },
+		})
 	}()
 	a, b := pipe(t)
 	if err := g.Give(Ticket{Kind: 2, Files: []int{a}}); !errors.Is(err, ErrRefused) {
@@ -157,15 +174,17 @@ func TestLateHoldIsDropped(t *testing.T) {
 	if err := g.Give(Ticket{Kind: 1, Files: []int{a}}); !errors.Is(err, ErrNoAnswer) {
 		t.Fatalf("Give to a hanging taker = %v, want ErrNoAnswer", err)
 	}
-	taken := 0
+	taken, dropped := 0, 0
 	ran := make(chan error, 1)
-	go func() { ran <- taker.Run(all, func(tk Ticket) { taken++; closeAll(tk.Files) }) }()
+	go func() {
+		ran <- taker.Run(receiver{all, func(tk Ticket) { taken++; closeAll(tk.Files) }, func(Ticket) { dropped++ }})
+	}()
 	g.Close()
 	if err := <-ran; err != nil {
 		t.Error(err)
 	}
-	if taken != 0 {
-		t.Error("the taker took what the giver had taken back")
+	if taken != 0 || dropped != 1 {
+		t.Errorf("%d taken, %d dropped of one that the giver had taken back", taken, dropped)
 	}
 	closeAll([]int{a, b})
 	wantFDs(t, before)
@@ -177,7 +196,9 @@ func TestTakerThatDiesLeavesTheTicketWithTheGiver(t *testing.T) {
 	a, b := pipe(t)
 	given := make(chan error, 1)
 	go func() { given <- g.Give(Ticket{Kind: 1, Files: []int{a}}) }()
-	if err := taker.Run(func(Ticket) bool { taker.Close(); return true }, func(Ticket) { t.Error("taken") }); err == nil {
+	if err := taker.Run(receiver{
+		want: func(Ticket) bool { taker.Close(); return true }, take: func(Ticket) { t.Error("taken") },
+	}); err == nil {
 		t.Error("Run on a closed link = nil")
 	}
 	if err := <-given; err == nil {
@@ -216,7 +237,9 @@ func TestGiverThatDiesBeforeItsWordGivesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.sock.Close() // with the taker's word unread: it will see a reset
-	if err := taker.Run(all, func(Ticket) { t.Error("taken without the giver's word") }); !errors.Is(err, ErrClosed) {
+	if err := taker.Run(receiver{
+		want: all, take: func(Ticket) { t.Error("taken without the giver's word") },
+	}); !errors.Is(err, ErrClosed) {
 		t.Errorf("Run = %v, want ErrClosed", err)
 	}
 	closeAll([]int{a, b})
@@ -244,7 +267,7 @@ func TestVersionsAreAgreedFirst(t *testing.T) {
 			go func() {
 				taker, err := newTaker(t.Context(), tf, tt.tLo, tt.tHi)
 				if err == nil {
-					err = taker.Run(all, nil)
+					err = taker.Run(receiver{want: all})
 				}
 				errs <- err
 			}()
@@ -305,11 +328,11 @@ func TestConnectionGoesOnAfterTheMove(t *testing.T) {
 	g, taker := link(t, 5*time.Second)
 	ran := make(chan error, 1)
 	go func() {
-		ran <- taker.Run(all, func(tk Ticket) {
+		ran <- taker.Run(receiver{want: all, take: func(tk Ticket) {
 			f := os.NewFile(uintptr(tk.Files[0]), "moved")
 			defer f.Close()
 			fmt.Fprintf(f, "%s after", tk.State)
-		})
+		}})
 	}()
 	sc, err := server.(*net.TCPConn).SyscallConn()
 	if err != nil {

@@ -26,15 +26,23 @@ func newTaker(ctx context.Context, f *os.File, lo, hi uint32) (*Taker, error) {
 	return &Taker{c: c, held: map[uint64]Ticket{}}, nil
 }
 
-// Run takes tickets until the giver has no more, and then returns nil. For each
-// ticket it asks want, which must not touch the descriptors; what it wants is
-// given to take once it is ours, and take owns the descriptors from then on.
-// Both are called on Run's goroutine and must not block.
-//
-// On an error the link has ended: what was held and not yet decided is dropped.
-func (t *Taker) Run(want func(Ticket) bool, take func(Ticket)) error {
+// A Receiver is what a Taker's tickets are for. Its methods are called on the
+// goroutine of [Taker.Run] and must not block.
+type Receiver interface {
+	// Want reports whether a ticket is welcome. It must not touch the descriptors.
+	// Each ticket that is welcome is followed by Take or by Drop.
+	Want(Ticket) bool
+	// Take owns the ticket and its descriptors from now on.
+	Take(Ticket)
+	// Drop says that a welcome ticket stays with its giver.
+	Drop(Ticket)
+}
+
+// Run takes tickets until the giver has no more, and then returns nil. On an error
+// the link has ended: what was held and not yet decided is dropped.
+func (t *Taker) Run(to Receiver) error {
 	defer t.c.sock.Close()
-	defer t.dropAll()
+	defer t.dropAll(to)
 	buf := make([]byte, headBytes+MaxState)
 	for {
 		m, fds, err := t.c.receive(buf)
@@ -43,15 +51,14 @@ func (t *Taker) Run(want func(Ticket) bool, take func(Ticket)) error {
 		}
 		switch m.kind {
 		case msgGive:
-			t.offered(m, fds, want)
+			t.offered(m, fds, to)
 		case msgGo:
 			if ticket, ok := t.held[m.id]; ok {
 				delete(t.held, m.id)
-				take(ticket)
+				to.Take(ticket)
 			}
 		case msgDrop:
-			closeAll(t.held[m.id].Files)
-			delete(t.held, m.id)
+			t.drop(m.id, to)
 		case msgEnd:
 			return nil
 		default:
@@ -63,9 +70,9 @@ func (t *Taker) Run(want func(Ticket) bool, take func(Ticket)) error {
 // offered answers for a ticket that came. That an answer cannot be sent is not the
 // end yet: words of a giver that has closed its end may still wait to be read, and
 // "go" is among them.
-func (t *Taker) offered(m message, fds []int, want func(Ticket) bool) {
+func (t *Taker) offered(m message, fds []int, to Receiver) {
 	ticket := Ticket{Kind: m.class, State: append([]byte(nil), m.state...), Files: fds}
-	if _, twice := t.held[m.id]; twice || !want(ticket) {
+	if _, twice := t.held[m.id]; twice || !to.Want(ticket) {
 		closeAll(fds)
 		_ = t.c.send(message{kind: msgRefuse, id: m.id}, nil)
 		return
@@ -74,10 +81,17 @@ func (t *Taker) offered(m message, fds []int, want func(Ticket) bool) {
 	_ = t.c.send(message{kind: msgHold, id: m.id}, nil)
 }
 
-func (t *Taker) dropAll() {
-	for id, ticket := range t.held {
+func (t *Taker) drop(id uint64, to Receiver) {
+	if ticket, ok := t.held[id]; ok {
 		delete(t.held, id)
 		closeAll(ticket.Files)
+		to.Drop(ticket)
+	}
+}
+
+func (t *Taker) dropAll(to Receiver) {
+	for id := range t.held {
+		t.drop(id, to)
 	}
 }
 

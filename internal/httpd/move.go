@@ -11,7 +11,7 @@ import (
 // A Give moves a connection to the successor: its kind, its state, its descriptors,
 // which stay the caller's. After nil the connection is the successor's; after an
 // error it is still ours. See package handoff.
-type Give func(kind byte, state []byte, fds ...int) error
+type Give = func(kind byte, state []byte, fds ...int) error
 
 // errMoved ends what a connection's goroutine is doing because the connection is
 // another process's by now. Nothing more may be read, written or logged for it.

@@ -246,7 +246,12 @@ func (m *Master) retire(a retire) {
 	if ch == nil {
 		return
 	}
-	if err := ch.send(control.KindRetire, control.Retire{Successor: a.successor}); err != nil {
+	var files []control.File
+	if giver := m.link(a); giver != nil {
+		defer giver.Close()
+		files = linkEnd(control.FileGive, giver)
+	}
+	if err := ch.send(control.KindRetire, control.Retire{Successor: a.heirs != toNobody}, files...); err != nil {
 		m.report(fmt.Sprintf("retire worker process %d", a.pid), err)
 		ch.conn.Close()
 	}

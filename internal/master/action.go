@@ -29,11 +29,15 @@ type (
 	}
 	// spawn starts a worker. Outcome: spawned or spawnFailed.
 	spawn struct{ gen, slot, workers, config int }
-	// retire tells a worker to drain and exit.
+	// retire tells a worker to give its connections away, drain the rest and exit.
 	retire struct {
-		pid       int
-		successor bool
+		pid   int
+		heirs heirs
+		taker int // worker of ours that takes, when heirs is toOwnWorkers
 	}
+	// passLink passes a hand-over link on that another master sent, to a worker of
+	// ours; to 0, nobody serves here, it is closed.
+	passLink struct{ link, pid int }
 	// stop sends a process TERM.
 	stop struct{ pid int }
 	// kill sends a process KILL.
@@ -88,11 +92,15 @@ func (a spawn) String() string {
 	return fmt.Sprintf("spawn generation=%d slot=%d of %d configuration=%d", a.gen, a.slot, a.workers, a.config)
 }
 func (a retire) String() string {
-	return fmt.Sprintf("retire %d successor=%v", a.pid, a.successor)
+	if a.heirs == toOwnWorkers {
+		return fmt.Sprintf("retire %d to worker %d", a.pid, a.taker)
+	}
+	return fmt.Sprintf("retire %d to %s", a.pid, a.heirs)
 }
-func (a stop) String() string { return fmt.Sprintf("signal TERM to %d", a.pid) }
-func (a kill) String() string { return fmt.Sprintf("signal KILL to %d", a.pid) }
-func (reopen) String() string { return "reopen logs" }
+func (a passLink) String() string { return fmt.Sprintf("pass link %d to worker %d", a.link, a.pid) }
+func (a stop) String() string     { return fmt.Sprintf("signal TERM to %d", a.pid) }
+func (a kill) String() string     { return fmt.Sprintf("signal KILL to %d", a.pid) }
+func (reopen) String() string     { return "reopen logs" }
 func (a writePidFile) String() string {
 	return fmt.Sprintf("write pid file of configuration %d", a.config)
 }

@@ -17,6 +17,8 @@ type (
 		config configFacts
 		// parent: an old master lives, whose sockets we took.
 		parent bool
+		// talks: it is one of ours, with a control socket.
+		talks bool
 	}
 	// signalled: somebody sent us a signal.
 	signalled struct{ sig syscall.Signal }
@@ -65,6 +67,9 @@ type (
 		kind          string // "hello", "ready", "failed"
 		stage, reason string // of "failed"
 	}
+	// linkCame: the other master has connections to give; its link waits under this
+	// number for [passLink].
+	linkCame struct{ link int }
 	// parentGone: the old master is no more.
 	parentGone struct{}
 )
@@ -85,6 +90,7 @@ func (pidWritten) isEvent()    {}
 func (executed) isEvent()      {}
 func (pidFileNames) isEvent()  {}
 func (successorSaid) isEvent() {}
+func (linkCame) isEvent()      {}
 func (parentGone) isEvent()    {}
 
 // configFacts is what the decisions need to know of a configuration.

@@ -68,7 +68,7 @@ func (s *state) generationServes(g *generation) {
 	s.phase = serving
 	for _, old := range s.gens {
 		if old != g && old.phase == genServing {
-			s.retire(old, true)
+			s.retire(old, toOwnWorkers)
 		}
 	}
 	if s.succ.pid == 0 {
@@ -190,17 +190,23 @@ func (s *state) releaseUnused() {
 // retireAll retires every generation; during an upgrade another master's
 // workers are the successors.
 func (s *state) retireAll() {
-	successor := s.parent || s.succ.pid != 0 && s.succ.ready
+	to := s.others()
 	for _, g := range slices.Clone(s.gens) {
 		if g.phase != genRetiring {
-			s.retire(g, successor)
+			s.retire(g, to)
 		}
 	}
 }
 
-// retire tells the workers of g to drain and go.
-func (s *state) retire(g *generation, successor bool) {
-	s.leave(g, func(pid int) action { return retire{pid, successor} })
+// retire tells the workers of g to give what they have to the heirs, drain the rest
+// and go.
+func (s *state) retire(g *generation, to heirs) {
+	s.leave(g, func(pid int) action {
+		if to != toOwnWorkers {
+			return retire{pid: pid, heirs: to}
+		}
+		return retire{pid: pid, heirs: to, taker: s.taker()}
+	})
 }
 
 // end tells the workers of g to go at once.

@@ -26,14 +26,17 @@ type Master struct {
 	sockets  sock.Set
 	configs  map[int]*config // loaded and not released
 	lastLoad int
-	children map[int]*child // by pid, workers only
-	new      *newMaster     // the successor, or nil
-	stats    int            // descriptor of the shared memory
+	children map[int]*child   // by pid, workers only
+	new      *newMaster       // the successor, or nil
+	stats    int              // descriptor of the shared memory
+	links    map[int]*os.File // hand-over links that another master sent, by number
+	lastLink int
 	pid      pidFile
 
 	events  chan event     // from goroutines
 	ended   chan int       // pids of children that ended
 	signals chan os.Signal // sent to us
+	sent    chan *os.File  // links from another master
 	timers  map[timerID]*time.Timer
 	done    bool
 	code    int
@@ -56,6 +59,8 @@ func Run(o Options) int {
 		configs:  map[int]*config{},
 		children: map[int]*child{},
 		stats:    -1,
+		links:    map[int]*os.File{},
+		sent:     make(chan *os.File),
 		// Unbuffered but for signals: who sends waits, nothing is lost.
 		events:  make(chan event),
 		ended:   make(chan int),
@@ -75,7 +80,7 @@ func Run(o Options) int {
 		return 1
 	}
 	m.watchParent()
-	m.apply(began{config: facts, parent: o.Upgrade && m.parentLives()})
+	m.apply(began{config: facts, parent: o.Upgrade && m.parentLives(), talks: o.Old != nil})
 	m.loop()
 	return m.code
 }
@@ -103,6 +108,10 @@ func (m *Master) loop() {
 			m.apply(ev)
 		case pid := <-m.ended:
 			m.apply(m.reap(pid))
+		case link := <-m.sent:
+			m.lastLink++
+			m.links[m.lastLink] = link
+			m.apply(linkCame{m.lastLink})
 		case <-watchdog:
 			if m.state.phase != starting { // systemd waits for READY first
 				m.report("notify", proc.Notify("WATCHDOG=1"))
@@ -197,7 +206,9 @@ func (m *Master) watchParent() {
 					m.events <- parentGone{}
 					return
 				}
-				msg.Close() // its hello, or a later version's word
+				if !m.takeLink(msg) {
+					msg.Close() // its hello, or a later version's word
+				}
 			}
 		}()
 	case m.o.Upgrade:

@@ -100,6 +100,9 @@ type state struct {
 	reloadAgain bool
 	// parent: the old master that started us by an upgrade is alive.
 	parent bool
+	// parentTalks: it is one of ours and can be given connections.
+	parentTalks bool
+	turn        int // of workers that take, in a round
 	// orphan: it died before we served, and its pid file is still to be removed.
 	orphan bool
 	succ   successor
@@ -143,6 +146,60 @@ func (s *state) current() *generation {
 		}
 	}
 	return starting
+}
+
+// heirs is who serves what a retiring worker cannot finish at once.
+type heirs uint8
+
+const (
+	toNobody     heirs = iota // nobody: it drains
+	toStrangers               // nginx's workers, which take sockets and no connections
+	toOwnWorkers              // the next generation of this master
+	toNewMaster               // the workers of the new master
+	toOldMaster               // the workers of the old one: a roll-back
+)
+
+func (h heirs) String() string {
+	switch h {
+	case toStrangers:
+		return "strangers"
+	case toOwnWorkers:
+		return "own workers"
+	case toNewMaster:
+		return "the new master"
+	case toOldMaster:
+		return "the old master"
+	}
+	return "nobody"
+}
+
+// others is who inherits when all workers of this master retire.
+func (s *state) others() heirs {
+	switch {
+	case s.succ.pid != 0 && s.succ.ready && s.succ.hello:
+		return toNewMaster
+	case s.parent && s.parentTalks:
+		return toOldMaster
+	case s.parent || s.succ.pid != 0 && s.succ.ready:
+		return toStrangers
+	}
+	return toNobody
+}
+
+// taker returns the worker of the current generation whose turn it is to take
+// connections, or 0 when there is none.
+func (s *state) taker() int {
+	g := s.current()
+	if g == nil || s.ending() {
+		return 0
+	}
+	for range g.slots {
+		s.turn++
+		if pid := g.slots[s.turn%len(g.slots)].pid; pid != 0 {
+			return pid
+		}
+	}
+	return 0
 }
 
 // inPhase returns the generation in phase p, or nil. Of genStarting and

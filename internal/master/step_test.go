@@ -92,7 +92,7 @@ func (s *stage) event(words []string) {
 	rest := func(i int) string { return strings.Join(words[min(i, len(words)):], " ") }
 	switch words[0] {
 	case "begin":
-		s.play(began{config: s.load(), parent: arg(1) == "parent"})
+		s.play(began{config: s.load(), parent: arg(1) == "parent" || arg(1) == "nginx", talks: arg(1) == "parent"})
 	case "next": // next ACTION fails REASON, next workers N
 		if arg(1) == "workers" {
 			s.workers = s.number(arg(2))
@@ -115,6 +115,8 @@ func (s *stage) event(words []string) {
 		s.play(pidFileNames{s.number(arg(1))})
 	case "new-master":
 		s.play(successorSaid{kind: arg(1), stage: arg(2), reason: rest(3)})
+	case "link":
+		s.play(linkCame{s.number(arg(1))})
 	case "parent-gone":
 		s.play(parentGone{})
 	default:

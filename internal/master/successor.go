@@ -65,6 +65,8 @@ func (m *Master) doUpgrade(a action) event {
 		return pidFileNames{pid}
 	case execute:
 		return m.execute()
+	case passLink:
+		m.passLink(a)
 	case dropSuccessor:
 		m.dropSuccessor()
 	default:
@@ -134,6 +136,9 @@ func (m *Master) hear(conn *control.Conn) {
 		msg, err := conn.Receive()
 		if err != nil {
 			return
+		}
+		if m.takeLink(msg) {
+			continue
 		}
 		ev := successorSaid{kind: msg.Kind}
 		if msg.Kind == control.KindFailed {

@@ -42,6 +42,8 @@ func (s *state) upgradeEvent(ev event) {
 		s.pidFileNames(ev.pid)
 	case successorSaid:
 		s.successorSaid(ev)
+	case linkCame:
+		s.do(passLink{ev.link, s.taker()})
 	case parentGone:
 		s.parentGone()
 	}

@@ -18,11 +18,21 @@ type Service interface {
 	// (reuseport). Start returns when the Service accepts.
 	Start(listeners map[string][]net.Listener) error
 
-	// Retire stops accepting, answers what waits for its next request with
-	// "Connection: close", and returns when no connection is left. When ctx is
-	// done it closes the rest at once and returns. A listener is only ever
-	// closed, never shut down: others accept on the same socket.
-	Retire(ctx context.Context) Result
+	// Retire stops accepting, gives away what it can when give is not nil, answers
+	// what else waits for its next request with "Connection: close", and returns
+	// when no connection is left. When ctx is done it closes the rest at once and
+	// returns. A listener is only ever closed, never shut down: others accept on
+	// the same socket.
+	Retire(ctx context.Context, give Give) Result
+
+	// Wants reports whether Take would serve a connection that a predecessor
+	// offers, in this state and with so many descriptors. It may be called at any
+	// time, by any goroutine, and false is the answer once Retire was called.
+	Wants(kind byte, state []byte, fds int) bool
+
+	// Take serves a connection that a predecessor gave. The descriptors are the
+	// Service's from then on, also when it fails. May be called as Wants may.
+	Take(kind byte, state []byte, fds []int) error
 
 	// Reopen is called when the log files of Env.Logs were opened again: the
 	// *os.File of a path is the same as before and now writes to the new file.
@@ -34,8 +44,14 @@ type Service interface {
 	Close()
 }
 
+// Give offers a connection to the successor: its state, and descriptors that stay
+// the caller's, who closes them after nil, and goes on serving after an error. It
+// may be called by many goroutines at once. See package handoff.
+type Give = func(kind byte, state []byte, fds ...int) error
+
 // Result is what became of the connections of a retired Service.
 type Result struct {
+	Moved   int // went to the successor
 	Drained int // came to their natural end
 	Closed  int // were cut
 }

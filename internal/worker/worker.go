@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/baton-deploy/baton/internal/control"
 	"github.com/baton-deploy/baton/internal/errorlog"
@@ -27,6 +28,7 @@ type worker struct {
 	signals  chan os.Signal
 	retired  chan Result // gets one Result when Retire returned
 	retiring bool
+	inbound  inbound // what predecessors give us
 }
 
 // Run is the whole life of a worker process, whose end of the control socket
@@ -110,14 +112,14 @@ func (w *worker) serve() {
 				if !w.retiring {
 					w.log.Log(ctx, errorlog.Notice, "master process is gone, gracefully shutting down")
 				}
-				w.retire(ctx)
+				w.retire(ctx, nil)
 				continue
 			}
 			w.handle(ctx, m)
 		case s := <-w.signals:
 			switch s {
 			case syscall.SIGQUIT:
-				w.retire(ctx)
+				w.retire(ctx, nil)
 			case syscall.SIGUSR1:
 				if err := w.conn.Send(control.KindReopen, nil); err != nil {
 					w.log.Error("cannot ask the master to reopen logs", "err", err)
@@ -143,8 +145,9 @@ func (w *worker) serve() {
 func (w *worker) handle(ctx context.Context, m control.Message) {
 	switch m.Kind {
 	case control.KindRetire:
-		m.Close()
-		w.retire(ctx)
+		w.retire(ctx, only(m, control.FileGive))
+	case control.KindTake:
+		w.take(ctx, only(m, control.FileTake))
 	case control.KindReopen:
 		if err := w.reopen(m); err != nil {
 			w.log.Error("reopening logs failed", "err", err)
@@ -154,9 +157,12 @@ func (w *worker) handle(ctx context.Context, m control.Message) {
 	}
 }
 
-// retire begins to drain, once.
-func (w *worker) retire(ctx context.Context) {
+// retire begins to give away and to drain, once. link, which it owns, may be nil.
+func (w *worker) retire(ctx context.Context, link *os.File) {
 	if w.retiring {
+		if link != nil {
+			link.Close()
+		}
 		return
 	}
 	w.retiring = true
@@ -164,15 +170,24 @@ func (w *worker) retire(ctx context.Context) {
 		w.title.ShuttingDown()
 	}
 	w.log.Log(ctx, errorlog.Notice, "gracefully shutting down")
-	timeout := w.config.Process.ShutdownTimeout
-	go func() {
-		if timeout > 0 {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, timeout)
-			defer cancel()
-		}
-		w.retired <- w.service.Retire(ctx)
-	}()
+	go func() { w.retired <- w.leave(ctx, link) }()
+}
+
+// leave is the whole retirement.
+func (w *worker) leave(ctx context.Context, link *os.File) Result {
+	began := time.Now()
+	if timeout := w.config.Process.ShutdownTimeout; timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	}
+	w.inbound.refuse(ctx)
+	give, end := w.outbound(ctx, link)
+	defer end()
+	r := w.service.Retire(ctx, give)
+	w.log.Log(ctx, errorlog.Notice, fmt.Sprintf("retired: %d connections moved, %d drained, %d closed in %v",
+		r.Moved, r.Drained, r.Closed, time.Since(began).Round(time.Millisecond)))
+	return r
 }
 
 // A failure is why a worker does not come to serve.

@@ -105,7 +105,11 @@ func (g *greeter) Start(listeners map[string][]net.Listener) error {
 	return nil
 }
 
-func (g *greeter) Retire(ctx context.Context) worker.Result {
+func (g *greeter) Wants(byte, []byte, int) bool { return false }
+
+func (g *greeter) Take(byte, []byte, []int) error { return errors.New("not wanted") }
+
+func (g *greeter) Retire(ctx context.Context, _ worker.Give) worker.Result {
 	for _, ln := range g.lns {
 		ln.Close()
 	}

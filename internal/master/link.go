@@ -1,0 +1,87 @@
+package master
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/baton-deploy/baton/internal/control"
+	"github.com/baton-deploy/baton/internal/handoff"
+	"github.com/baton-deploy/baton/internal/proc"
+)
+
+// link makes a hand-over link for a worker that retires, sends one end to whoever
+// inherits its connections, and returns the other, or nil: then the worker drains.
+func (m *Master) link(a retire) *os.File {
+	if a.heirs != toOwnWorkers && a.heirs != toNewMaster && a.heirs != toOldMaster {
+		return nil
+	}
+	giver, taker, err := handoff.Pair()
+	if err == nil {
+		defer taker.Close()
+		if err = m.sendTaker(a, taker); err == nil {
+			return giver
+		}
+		giver.Close()
+	}
+	m.report(fmt.Sprintf("link worker process %d to its successor", a.pid), err)
+	return nil
+}
+
+func (m *Master) sendTaker(a retire, taker *os.File) error {
+	files := linkEnd(control.FileTake, taker)
+	switch {
+	case a.heirs == toOwnWorkers && m.children[a.taker] != nil:
+		return m.children[a.taker].send(control.KindTake, nil, files...)
+	case a.heirs == toNewMaster && m.new != nil:
+		return sendTo(m.new.conn, files)
+	case a.heirs == toOldMaster && m.o.Old != nil:
+		return sendTo(m.o.Old, files)
+	}
+	return fmt.Errorf("%s: nobody is there", a.heirs)
+}
+
+func sendTo(conn *control.Conn, files []control.File) error {
+	if err := conn.SetWriteTimeout(sendPatience); err != nil {
+		return err
+	}
+	return conn.Send(control.KindTake, nil, files...)
+}
+
+// linkEnd names one end of a link for a message.
+func linkEnd(name string, f *os.File) []control.File {
+	fd, err := proc.FD(f)
+	if err != nil {
+		return nil // it is open: nobody else has it
+	}
+	return []control.File{{Name: name, FD: fd}}
+}
+
+// takeLink picks the link out of another master's message and reports whether it
+// was such a message. It is called on the goroutine that listens to that master.
+func (m *Master) takeLink(msg control.Message) bool {
+	if msg.Kind != control.KindTake {
+		return false
+	}
+	for i, f := range msg.Files {
+		if msg.Names[i] == control.FileTake {
+			m.sent <- f
+		} else {
+			f.Close()
+		}
+	}
+	return true
+}
+
+// passLink gives a link that came to a worker, or closes it.
+func (m *Master) passLink(a passLink) {
+	f := m.links[a.link]
+	delete(m.links, a.link)
+	defer f.Close()
+	ch := m.children[a.pid]
+	if ch == nil {
+		return // the giver drains
+	}
+	if err := ch.send(control.KindTake, nil, linkEnd(control.FileTake, f)...); err != nil {
+		m.report(fmt.Sprintf("pass a hand-over link to worker process %d", a.pid), err)
+	}
+}

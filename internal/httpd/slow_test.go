@@ -216,3 +216,52 @@ func anyLength(lines []string) []string {
 	}
 	return lines
 }
+
+// A client that stops reading is given up after send_timeout, one that goes away at
+// once, and both are logged as incomplete.
+func TestDownloadsThatStopAreGivenUp(t *testing.T) {
+	t.Parallel()
+	p := sidebyside.Start(t, `
+		log_format f '$request|$status|$request_completion';
+		access_log logs/f.log f;
+		send_timeout 300ms;
+		server {
+			listen ADDR; root ROOT;
+			location /sendfile/ { alias ROOT/; sendfile on; }
+		}`, sidebyside.Files{"big": strings.Repeat("0123456789abcdef", 1<<20)})
+	for _, target := range []string{"/big", "/sendfile/big"} {
+		for _, goes := range []bool{false, true} {
+			nginxBefore, batonBefore := logLines(t, p, "logs/f.log", 0)
+			var conns []net.Conn
+			for _, addr := range []string{p.Nginx, p.Baton} {
+				c, err := net.Dial("tcp", addr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.Close()
+				say(c.(*net.TCPConn), "GET "+target+" HTTP/1.1\r\nHost: b\r\n\r\n")
+				_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+				if _, err := io.ReadFull(c, make([]byte, 1000)); err != nil {
+					t.Fatal(err)
+				}
+				if goes {
+					c.Close()
+				}
+				conns = append(conns, c)
+			}
+			nginx, baton := logLines(t, p, "logs/f.log", len(nginxBefore)+1)
+			nginx, baton = nginx[len(nginxBefore):], baton[len(batonBefore):]
+			if len(nginx) != 1 || !slices.Equal(nginx, baton) {
+				t.Errorf("%s, client goes: %v: logged as\n--- nginx\n%s\n--- baton\n%s", target, goes, nginx, baton)
+			}
+			if goes {
+				continue
+			}
+			for i, c := range conns {
+				if n, _ := io.Copy(io.Discard, c); n >= 16<<20-1000 {
+					t.Errorf("%s: server %d sent all %d bytes to a client that did not read", target, i, n)
+				}
+			}
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"github.com/baton-deploy/baton/internal/conf"
 	"github.com/baton-deploy/baton/internal/httpd"
 	"github.com/baton-deploy/baton/internal/httpd/accesslog"
+	"github.com/baton-deploy/baton/internal/httpd/autoindex"
 	"github.com/baton-deploy/baton/internal/httpd/gzip"
 	"github.com/baton-deploy/baton/internal/httpd/headers"
 	"github.com/baton-deploy/baton/internal/httpd/index"
@@ -30,6 +31,7 @@ func All() []httpd.Module {
 		headers.Module(),
 		gzip.Module(), // compresses what has its other fields already
 		index.Module(),
+		autoindex.Module(),
 		ssl.Module(),
 		gzip.StaticModule(),
 		static.Module(),

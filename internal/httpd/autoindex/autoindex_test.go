@@ -1,0 +1,45 @@
+package autoindex_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/baton-deploy/baton/internal/httpd/sidebyside"
+)
+
+const site = `
+	server {
+		listen ADDR;
+		root ROOT;
+		autoindex on;
+		location /rounded/ { alias ROOT/; autoindex_exact_size off; }
+		location /local/ { alias ROOT/; autoindex_localtime on; }
+		location /json/ { alias ROOT/; autoindex_format json; }
+		location /off/ { alias ROOT/; autoindex off; }
+	}`
+
+func TestSameAsNginx(t *testing.T) {
+	p := sidebyside.Start(t, site, sidebyside.Files{
+		"a.txt": "a", "dir/b": "b", "dir/index.html": "index", "empty/": "", ".hidden": "h", "sp ace<&>\"'?#%+.txt": "odd", "日本語.txt": "utf", "tab\t\n\\x": "control",
+		strings.Repeat("long", 20) + ".txt": "long", strings.Repeat("d", 50) + "/x": "", strings.Repeat("e", 49) + "/x": "", strings.Repeat("日", 60): "long utf",
+		"9999": strings.Repeat("x", 9999), "10000": strings.Repeat("x", 10000), "mega": strings.Repeat("x", 1<<20), "mega-": strings.Repeat("x", 1<<20-1), "mega+": strings.Repeat("x", 3<<19),
+	})
+	if err := os.Symlink("nowhere", filepath.Join(p.Dir, "dangling")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("dir", filepath.Join(p.Dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(filepath.Join(p.Dir, "fifo"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, target := range []string{"/", "/dir/", "/empty/", "/rounded/", "/local/", "/json/", "/json/empty/", "/off/", "/nope/", "/a.txt/", "/empty", "/link/", "/empty/?a=b"} {
+		p.Same(sidebyside.Get(target))
+		p.Same(sidebyside.Ask("HEAD", target))
+		p.Same(sidebyside.Ask("POST", target, "Content-Length: 0"))
+		p.Same(sidebyside.Get(target, "If-None-Match: *"))
+	}
+}

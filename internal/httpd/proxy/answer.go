@@ -17,7 +17,7 @@ func (x *exchange) answer() int {
 	l, r, a := x.loc, x.r, &x.ans
 	if l.intercept && a.status >= 300 && r.HasErrorPage(a.status) {
 		x.keepChallenge()
-		x.done(false)
+		x.done(x.empty())
 		return a.status
 	}
 	if to := x.control("x-accel-redirect"); len(to) > 0 {
@@ -53,6 +53,12 @@ func (x *exchange) answer() int {
 func (x *exchange) bodiless() bool {
 	a := &x.ans
 	return x.isHead || a.status == 204 || a.status == 304 || a.status < 200
+}
+
+// empty reports whether nothing of the answer is still to come: its connection can
+// be used again.
+func (x *exchange) empty() bool {
+	return x.bodiless() && x.ans.status >= 200 || x.ans.length == 0
 }
 
 // control returns the value of one of the fields by which a server gives us
@@ -101,7 +107,7 @@ func (x *exchange) accelRedirect(to []byte) int {
 			r.Out.Add(fieldName(f.name), f.value)
 		}
 	}
-	x.done(false)
+	x.done(x.empty())
 	if to[0] == '@' {
 		return r.NamedLocation(string(to))
 	}

@@ -77,17 +77,21 @@ func rss(t *testing.T) int64 {
 	return pages * int64(os.Getpagesize())
 }
 
-// A pattern is a body of n bytes.
+// A pattern is a body of n bytes; the byte at each place is always the same.
 type pattern struct{ at, n int64 }
+
+// patternBlock repeats in a pattern; its length is a prime, so that no buffer's
+// beginning looks like another's.
+var patternBlock = bytes.Repeat([]byte("0123456789 the quick brown fox jumps over the lazy dog\n"), 1200)[:65521]
 
 func (p *pattern) Read(b []byte) (int, error) {
 	if p.at == p.n {
 		return 0, io.EOF
 	}
-	k := int(min(int64(len(b)), p.n-p.at))
-	for i := range b[:k] {
-		b[i] = byte((p.at + int64(i)) * 7 >> 3)
+	if int64(len(b)) > p.n-p.at {
+		b = b[:p.n-p.at]
 	}
+	k := copy(b, patternBlock[p.at%int64(len(patternBlock)):])
 	p.at += int64(k)
 	return k, nil
 }

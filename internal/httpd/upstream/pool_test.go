@@ -1,0 +1,141 @@
+package upstream
+
+import (
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/baton-deploy/baton/internal/httpd"
+)
+
+// idleConn is a connection to p, and its other end.
+func idleConn(t *testing.T, p *Peer) (c *Conn, other *httpd.Socket) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ends [2]*httpd.Socket
+	for i, fd := range fds {
+		if ends[i], err = httpd.NewSocket(fd, "test"); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = ends[i].Close() })
+	}
+	return &Conn{Socket: ends[0], peer: p, opened: time.Now()}, ends[1]
+}
+
+func newPool(size int) *pool {
+	return &pool{size: size, requests: 10, idle: time.Minute, age: time.Hour}
+}
+
+func TestPoolGivesTheLastUsedFirst(t *testing.T) {
+	pl, a, b := newPool(3), &Peer{}, &Peer{}
+	defer pl.close()
+	a1, _ := idleConn(t, a)
+	a2, _ := idleConn(t, a)
+	b1, _ := idleConn(t, b)
+	for _, c := range []*Conn{a1, a2, b1} {
+		if !pl.keep(c) {
+			t.Fatal("a good connection was not kept")
+		}
+	}
+	for _, want := range []*Conn{a2, a1, nil} {
+		if got := pl.take(a); got != want {
+			t.Errorf("took %p, want %p", got, want)
+		}
+	}
+	if pl.take(b) != b1 || pl.len() != 0 {
+		t.Error("the other server's connection is gone")
+	}
+}
+
+func TestPoolMakesRoomByAge(t *testing.T) {
+	pl, p := newPool(2), &Peer{}
+	defer pl.close()
+	first, other := idleConn(t, p)
+	second, _ := idleConn(t, p)
+	third, _ := idleConn(t, p)
+	for _, c := range []*Conn{first, second, third} {
+		pl.keep(c)
+	}
+	if !other.HungUp() {
+		t.Error("the one that was idle longest is still open")
+	}
+	if pl.take(p) != third || pl.take(p) != second {
+		t.Error("others than the last two were kept")
+	}
+}
+
+func TestPoolKeepsNothingBad(t *testing.T) {
+	pl, p := newPool(4), &Peer{}
+	defer pl.close()
+	worn, _ := idleConn(t, p)
+	worn.requests = 10
+	old, _ := idleConn(t, p)
+	old.opened = time.Now().Add(-2 * time.Hour)
+	if pl.keep(worn) || pl.keep(old) {
+		t.Error("a connection was kept beyond keepalive_requests or keepalive_time")
+	}
+	dead, end := idleConn(t, p)
+	talks, end2 := idleConn(t, p)
+	pl.keep(dead)
+	pl.keep(talks)
+	if err := end2.Write([]byte("unasked"), nil, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	_ = end.Close()
+	if c := pl.take(p); c != nil {
+		t.Error("a closed or talking connection was taken for an idle one")
+	}
+}
+
+func TestClosedPoolLetsGo(t *testing.T) {
+	pl, p := newPool(4), &Peer{}
+	c, other := idleConn(t, p)
+	pl.keep(c)
+	pl.close()
+	if !other.HungUp() {
+		t.Error("an idle connection outlived its pool")
+	}
+	late, _ := idleConn(t, p)
+	if pl.keep(late) {
+		t.Error("a closed pool kept a connection")
+	}
+}
+
+func TestSweepEndsSilentConnections(t *testing.T) {
+	pl, p := newPool(4), &Peer{}
+	defer pl.close()
+	pl.idle = time.Millisecond
+	c, other := idleConn(t, p)
+	pl.keep(c)
+	for deadline := time.Now().Add(5 * time.Second); !other.HungUp(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the connection is still open")
+		}
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	for text, want := range map[string]string{
+		"127.0.0.1": "127.0.0.1:80", "127.0.0.1:8080": "127.0.0.1:8080", "[::1]": "[::1]:80",
+		"[::1]:81": "[::1]:81", "unix:/a/b": "unix:/a/b", "UNIX:/a": "unix:/a",
+	} {
+		a, err := ParseAddress(text)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		eps, err := a.endpoints(nil, 80)
+		if err != nil || len(eps) != 1 || eps[0].name != want {
+			t.Errorf("%s: %v %v, want %s", text, eps, err, want)
+		}
+	}
+	for _, text := range []string{"", ":80", "a:", "a:0", "a:65536", "a:x", "[::1", "[x]", "[::1]x", "unix:"} {
+		if a, err := ParseAddress(text); err == nil {
+			t.Errorf("%q was read as %+v", text, a)
+		}
+	}
+}

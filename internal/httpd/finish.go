@@ -79,7 +79,7 @@ func (r *Request) servePage(page *errorPage, status int) int {
 }
 
 // becomeGet makes an error page be fetched with GET, whatever was asked; a HEAD
-// request still gets no body. $request and $request_method stay the client's.
+// request still gets no body. $request stays the client's.
 func (r *Request) becomeGet() {
 	if r.Head.IsHead() || r.Head.IsGet() {
 		return

@@ -249,6 +249,40 @@ var likenesses = []likeness{
 	},
 }
 
+// proxied are error pages around a proxy, and many requests at once.
+var proxied = likeness{
+	name: "proxy and errors",
+	http: `server {
+		listen ADDR; server_name b; root ROOT;
+		client_max_body_size 100;
+		location /dead { proxy_pass http://127.0.0.1:1; error_page 502 =200 /fallback; }
+		location /named { proxy_pass http://127.0.0.1:1; error_page 502 = @other; }
+		location /page { proxy_pass http://127.0.0.1:1; error_page 502 /50x.html; }
+		location /plain { proxy_pass http://127.0.0.1:1; }
+		location /passed { proxy_pass http://ADDR/back; error_page 404 /50x.html; }
+		location /caught { proxy_pass http://ADDR/back; error_page 404 = /fallback; proxy_intercept_errors on; }
+		location /caughtnamed { proxy_pass http://ADDR/back; error_page 404 =203 @other; proxy_intercept_errors on; }
+		location /big { proxy_pass http://ADDR/back; error_page 413 = /fallback; }
+		location /fallback { return 200 "fallback $request_method $uri $status"; }
+		location /back { return 404 "from the back"; }
+		location /echo { return 200 "$request_uri"; }
+		location @other { return 200 "other $request_method $uri"; }
+	}`,
+	files: sidebyside.Files{"50x.html": "broken page\n"},
+	raws: append(gets("/dead", "/named", "/page", "/plain", "/passed", "/caught", "/caughtnamed"),
+		"POST /dead HTTP/1.1\r\nHost: b\r\nContent-Length: 3\r\n\r\nabc"+after,
+		"POST /named HTTP/1.1\r\nHost: b\r\nContent-Length: 3\r\n\r\nabc"+after,
+		"POST /caught HTTP/1.1\r\nHost: b\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"+after,
+		"POST /big HTTP/1.1\r\nHost: b\r\nContent-Length: 300\r\n\r\n"+strings.Repeat("x", 300)+after,
+		"HEAD /dead HTTP/1.1\r\nHost: b\r\n\r\n"+after,
+		"HEAD /plain HTTP/1.1\r\nHost: b\r\n\r\n"+after,
+		"HEAD /passed HTTP/1.1\r\nHost: b\r\n\r\n"+after,
+		strings.Repeat("GET /echo/"+strings.Repeat("a", 300)+" HTTP/1.1\r\nHost: b\r\n\r\n", 100)+after,
+		strings.Repeat("POST /passed HTTP/1.1\r\nHost: b\r\nContent-Length: 5\r\n\r\nhello", 20)+after,
+		strings.Repeat("POST /echo HTTP/1.1\r\nHost: b\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", 20)+after,
+	),
+}
+
 func returns(codes ...int) string {
 	var b strings.Builder
 	for _, c := range codes {
@@ -266,7 +300,7 @@ func codes(list ...int) (targets []string) {
 }
 
 func TestAnswersAreNginxs(t *testing.T) {
-	for _, l := range likenesses {
+	for _, l := range append(likenesses, proxied) {
 		t.Run(l.name, func(t *testing.T) {
 			t.Parallel()
 			p := sidebyside.Start(t, l.http, l.files)

@@ -132,12 +132,13 @@ func (r *Request) Method() []byte {
 	return r.Head.Method()
 }
 
-// method is [Request.Method], or nil when the request line was not understood.
+// method is $request_method, as in nginx that of an error page; nil when the request
+// line was not understood.
 func (r *Request) method() []byte {
 	if r.version == 0 {
 		return nil
 	}
-	return r.Method()
+	return r.Head.Method()
 }
 
 // protocol is the end of the request line, "HTTP/1.1".
@@ -282,7 +283,7 @@ func (r *Request) phases() int {
 		return 404
 	}
 	core := &loc.core
-	if core.maxBody > 0 && r.body.length > core.maxBody {
+	if core.maxBody > 0 && r.body.length > core.maxBody && !r.finishing {
 		r.Log(levelError, "client intended to send too large body", nil)
 		r.keepalive = false
 		return 413

@@ -102,6 +102,32 @@ func TestRequestsGoToTheLogsOfTheirLocation(t *testing.T) {
 	}
 }
 
+// What is logged of a body that a proxy read is what nginx logs; a body that is
+// larger than the buffer is none.
+func TestBodiesAreLoggedAsByNginx(t *testing.T) {
+	t.Parallel()
+	p := sidebyside.Start(t, `
+		log_format body '$request_uri $status <$request_body> $content_length $request_length';
+		access_log logs/body.log body;
+		client_body_buffer_size 1k;
+		server {
+			listen ADDR; root ROOT;
+			location /proxied { proxy_pass http://ADDR/back; proxy_http_version 1.1; }
+			location /back { access_log off; return 200 back; }
+		}`, nil)
+	raws := []string{
+		"GET /proxied HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n",
+		"POST /proxied HTTP/1.1\r\nHost: b\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhel\"o",
+		"POST /proxied HTTP/1.1\r\nHost: b\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n",
+		"POST /proxied HTTP/1.1\r\nHost: b\r\nContent-Length: 5000\r\nConnection: close\r\n\r\n" + strings.Repeat("x", 5000),
+	}
+	for i, raw := range raws {
+		p.Do(raw)
+		waitLines(t, p, "logs/body.log", i+1)
+	}
+	sameLines(t, p, "logs/body.log", raws, nil)
+}
+
 // Buffered lines are not lost: they are written when the files are opened again and
 // when the server has retired.
 func TestBufferedLinesSurviveReopenAndRetire(t *testing.T) {

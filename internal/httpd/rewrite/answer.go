@@ -49,6 +49,7 @@ func (a *answer) do(r *httpd.Request) int {
 	}
 	text := a.static
 	if text == nil {
+		r.Out.Status = a.status // $status in the text
 		text = a.text.Append(nil, r)
 	}
 	switch a.status {

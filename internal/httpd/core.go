@@ -28,7 +28,6 @@ const (
 type coreConf struct {
 	root                 Template
 	alias                bool
-	aliasPattern         bool // alias in a location with a regular expression: it is the whole path
 	errorPages           []errorPage
 	recursiveErrorPages  bool
 	types                map[string][]byte

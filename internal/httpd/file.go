@@ -34,7 +34,7 @@ func (o *Response) ServeFile(status, fd int, size int64) int {
 	o.Status, o.ContentLength, o.ranges = status, size, rangesAllowed
 	o.body.fd, o.body.off, o.body.left = fd, 0, size
 	if o.SendHead() == nil && !o.bodiless {
-		o.sendBody()
+		_ = o.sendBody() // the connection is marked broken then
 	}
 	return Done
 }

@@ -1,7 +1,6 @@
 package httpd
 
 import (
-	"log/slog"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -59,7 +58,7 @@ func (f OpenFault) Missing() bool { return f.Status() == 404 }
 // LogFault writes the fault to the error log as nginx does, unless the file is
 // only missing and log_not_found is off.
 func (r *Request) LogFault(f OpenFault, path []byte) {
-	level := slog.Level(levelError)
+	level := levelError
 	switch f.Status() {
 	case 404:
 		if !r.core().files.logMissing {
@@ -113,7 +112,7 @@ func statFD(fd int) (File, identity, OpenFault) {
 	} else {
 		_ = unix.Close(fd)
 	}
-	return f, identity{uint64(st.Dev), st.Ino}, OpenFault{}
+	return f, identity{st.Dev, st.Ino}, OpenFault{}
 }
 
 // statFile looks at path without opening it.
@@ -128,7 +127,7 @@ func statFile(path []byte) (File, identity, OpenFault) {
 		if errno != 0 {
 			return File{FD: -1}, identity{}, OpenFault{errno, "stat()"}
 		}
-		return fileOf(&st), identity{uint64(st.Dev), st.Ino}, OpenFault{}
+		return fileOf(&st), identity{st.Dev, st.Ino}, OpenFault{}
 	}
 }
 

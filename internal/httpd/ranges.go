@@ -16,10 +16,6 @@ const (
 // A byteRange is the bytes from start up to end, exclusively.
 type byteRange struct{ start, end int64 }
 
-// AllowRanges lets a request ask for parts of the content, whose length must be
-// known. The response then goes out with [Response.ServeFile].
-func (o *Response) allowRanges() { o.ranges = rangesAllowed }
-
 // A rangeVerdict is what a Range field comes to.
 type rangeVerdict uint8
 

@@ -125,7 +125,7 @@ func (r *Request) Unmappable() bool {
 // EscapeCaptures runs f with the groups of the last match escaped for use as
 // arguments, if the client's own URI had escapes in it.
 func (r *Request) EscapeCaptures(f func()) {
-	if len(r.captures) == 0 || bytes.IndexAny(r.RawPath(), "%+") < 0 {
+	if len(r.captures) == 0 || !bytes.ContainsAny(r.RawPath(), "%+") {
 		f()
 		return
 	}

@@ -10,22 +10,6 @@ func directives() []conf.Spec {
 		s.Min, s.Max = lo, hi
 		return s
 	}
-	repeat := func(s conf.Spec) conf.Spec {
-		s.Repeat = true
-		return s
-	}
-	none := func(s conf.Spec, note string) conf.Spec {
-		s.Effect, s.Note = conf.NoEffect, note
-		return s
-	}
-	noted := func(s conf.Spec, note string) conf.Spec {
-		s.Note = note
-		return s
-	}
-	checked := func(s conf.Spec, check func(*conf.Directive) error) conf.Spec {
-		s.Check = check
-		return s
-	}
 	const streams = "Answers are passed on as they come; nothing is gathered in files."
 	return []conf.Spec{
 		{Name: "proxy_pass", In: conf.Location | conf.LocationIf | conf.LimitExcept, Min: 1, Max: 1,
@@ -65,6 +49,26 @@ func directives() []conf.Spec {
 		none(one("proxy_send_lowat"), "FreeBSD only, in nginx too."),
 		none(flag("proxy_force_ranges"), "Ranges are left to the server behind."),
 	}
+}
+
+func repeat(s conf.Spec) conf.Spec {
+	s.Repeat = true
+	return s
+}
+
+func none(s conf.Spec, note string) conf.Spec {
+	s.Effect, s.Note = conf.NoEffect, note
+	return s
+}
+
+func noted(s conf.Spec, note string) conf.Spec {
+	s.Note = note
+	return s
+}
+
+func checked(s conf.Spec, check func(*conf.Directive) error) conf.Spec {
+	s.Check = check
+	return s
 }
 
 func checkVersion(d *conf.Directive) error {

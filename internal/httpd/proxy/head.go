@@ -55,6 +55,9 @@ func (x *exchange) readHead() failure {
 				return 0
 			}
 			seen = 0
+			if f := x.resume(); f != 0 {
+				return f
+			}
 			continue
 		}
 		seen = n
@@ -67,6 +70,17 @@ func (x *exchange) readHead() failure {
 		}
 		x.raw += int64(len(x.conn.Buffered()) - before)
 	}
+}
+
+// resume goes on sending the request when what the server had to say was only that
+// it is still there.
+func (x *exchange) resume() failure {
+	if x.whole {
+		return 0
+	}
+	f, stop := x.send()
+	x.whole = f == 0 && !stop
+	return f
 }
 
 // acceptHead parses the n bytes of a head and takes them off the input.

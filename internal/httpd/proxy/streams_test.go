@@ -353,3 +353,47 @@ server { listen ADDR; location / { proxy_pass http://`+addr+`; } location /s { p
 		}
 	}
 }
+
+// An answer that only says to wait (1xx) does not end the sending of the request.
+func TestInterimAnswers(t *testing.T) {
+	const size = 8 << 20
+	addr := script(t, func(c net.Conn, br *bufio.Reader) {
+		for {
+			line, err := br.ReadString('\n')
+			if err != nil || line == "\r\n" {
+				break
+			}
+		}
+		_, _ = io.WriteString(c, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n")
+		n, _ := io.CopyN(io.Discard, br, size)
+		fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%d", len(fmt.Sprint(n)), n)
+	})
+	p := sidebyside.Start(t, `client_max_body_size 0;
+server { listen ADDR; location / { proxy_pass http://`+addr+`; } location /s { proxy_pass http://`+addr+`; proxy_request_buffering off; } }`, nil)
+	for _, path := range []string{"/", "/s"} {
+		resp, err := http.Post("http://"+p.Baton+path, "text/plain", io.LimitReader(&pattern{n: size}, size))
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != 200 || string(body) != fmt.Sprint(size) {
+			t.Errorf("%s: %d, %s of %d bytes arrived, %v", path, resp.StatusCode, body, size, err)
+		}
+	}
+}
+
+// A proxied location in an if or limit_except block is the one around it.
+func TestProxyInIf(t *testing.T) {
+	addr := script(t, echo)
+	p := sidebyside.Start(t, `
+server { listen ADDR;
+	location / { proxy_pass http://`+addr+`; proxy_set_header X-Outer 1; if ($arg_a) { set $x 1; } }
+	location /b/ { if ($arg_a) { proxy_pass http://`+addr+`; } return 204; }
+	location /r/ { rewrite ^/r/(.*)$ /new/$1 break; proxy_pass http://`+addr+`; }
+	location /ru/ { rewrite ^/ru/(.*)$ /ru/new/$1?z=1 break; proxy_pass http://`+addr+`/u/; }
+}`, nil)
+	for _, target := range []string{"/", "/?a=1", "/b/", "/b/?a=1", "/r/a%20b?c", "/ru/x%20y?c"} {
+		p.Same(sidebyside.Get(target))
+	}
+}

@@ -164,10 +164,10 @@ func (x *exchange) appendURI(dst []byte) []byte {
 	if t.text != nil && x.to.uri != "" {
 		return append(dst, x.to.uri...)
 	}
-	dst = append(dst, x.to.uri...)
 	rest := r.URI
-	if x.to.uri != "" && !r.Strayed() && bytes.HasPrefix(rest, []byte(t.location)) {
-		rest = rest[len(t.location):]
+	if x.to.uri != "" && !r.Strayed() { // else the location's name says nothing about it
+		dst = append(dst, x.to.uri...)
+		rest = bytes.TrimPrefix(rest, []byte(t.location))
 	}
 	if r.Internal() || bytes.IndexByte(r.RawPath(), '%') >= 0 || bytes.IndexByte(rest, ' ') >= 0 {
 		dst = httpd.EscapePath(dst, rest)

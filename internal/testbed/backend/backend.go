@@ -62,7 +62,7 @@ func Handler() http.Handler {
 	mux.HandleFunc("/sse/{n}/{d}", events)
 	mux.HandleFunc("/close", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	// A server of its own, not a websocket.Handler: that one wants an Origin.
-	mux.Handle("/ws", websocket.Server{Handler: func(ws *websocket.Conn) { io.Copy(ws, ws) }})
+	mux.Handle("/ws", websocket.Server{Handler: echoMessages})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Server", "backend")
 		mux.ServeHTTP(w, r)
@@ -78,6 +78,17 @@ func echo(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", strconv.FormatInt(r.ContentLength, 10))
 	}
 	io.Copy(w, r.Body) // what fails is the connection, and the client sees that
+}
+
+// echoMessages sends every message back whole: a copy of bytes would make two
+// messages of one that comes in two pieces.
+func echoMessages(ws *websocket.Conn) {
+	for {
+		var message []byte
+		if websocket.Message.Receive(ws, &message) != nil || websocket.Message.Send(ws, message) != nil {
+			return
+		}
+	}
 }
 
 func headers(w http.ResponseWriter, r *http.Request) {

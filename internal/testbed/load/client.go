@@ -52,7 +52,7 @@ func (c *client) pause() time.Duration {
 	return c.group.MinPause + rand.N(spread)
 }
 
-// exchange sends one request and takes its answer.
+// exchange sends one request, or several at once, and takes the answers.
 func (c *client) exchange(ctx context.Context) {
 	if c.conn != nil {
 		c.lookAtIdle()
@@ -60,32 +60,87 @@ func (c *client) exchange(ctx context.Context) {
 	if c.conn == nil && !c.open(ctx) {
 		return
 	}
-	body := fmt.Sprintf("client %d request %d", c.id, c.sent)
-	c.sent++
-	began := time.Now()
-	c.conn.SetDeadline(began.Add(c.group.timeout()))
-	n, err := c.conn.Write(c.request(body))
-	if n == 0 && err != nil {
+	bodies, wire := c.requests()
+	c.conn.SetDeadline(time.Now().Add(c.group.timeout()))
+	began, err := c.send(wire)
+	if err != nil {
 		// Nothing has left this machine, but the one who asked for the request
 		// sees it fail: it counts as sent and lost, not as nothing.
-		c.lose(began, err, false)
+		c.lose(began, len(bodies), err, false)
 		return
 	}
+	for i, body := range bodies {
+		if c.conn == nil {
+			c.lose(began, len(bodies)-i, errBehindClose, false)
+			return
+		}
+		answerBegan, err := c.take(began, body)
+		if err != nil {
+			c.lose(began, 1, err, answerBegan)
+			c.lose(began, len(bodies)-i-1, err, false)
+			return
+		}
+	}
+}
+
+// errBehindClose is why a pipelined request was lost whose predecessor was
+// answered with "Connection: close".
+var errBehindClose = errors.New("the answer before it announced the connection's end")
+
+// requests returns the bodies of the next requests, and the requests as they go
+// over the wire.
+func (c *client) requests() (bodies []string, wire []byte) {
+	n := 1
+	if c.group.Pipeline > 1 {
+		n = 2 + rand.IntN(c.group.Pipeline-1)
+	}
+	for range n {
+		body := fmt.Sprintf("client %d request %d", c.id, c.sent)
+		c.sent++
+		bodies = append(bodies, body)
+		wire = append(wire, c.request(body)...)
+	}
+	return bodies, wire
+}
+
+// send writes requests, in two pieces if the group wants it so. It returns an
+// error only if nothing could be sent; whatever fails later is seen by who waits
+// for the answer. began is when the last piece was sent.
+func (c *client) send(wire []byte) (began time.Time, err error) {
+	began = time.Now()
+	if c.group.Split > 0 {
+		cut := 1 + rand.IntN(len(wire)-1)
+		if _, err := c.conn.Write(wire[:cut]); err != nil {
+			return began, err
+		}
+		wire = wire[cut:]
+		<-time.After(rand.N(c.group.Split))
+		began = time.Now()
+		c.conn.Write(wire) // see above
+		return began, nil
+	}
+	if n, err := c.conn.Write(wire); n == 0 && err != nil {
+		return began, err
+	}
+	return began, nil
+}
+
+// take takes the answer to the request with this body. When there is none it
+// reports whether one had begun.
+func (c *client) take(began time.Time, body string) (answerBegan bool, err error) {
 	if _, err := c.in.Peek(1); err != nil {
-		c.lose(began, err, false)
-		return
+		return false, err
 	}
 	resp, err := http.ReadResponse(c.in, &http.Request{Method: c.method()})
 	if err != nil {
-		c.lose(began, err, true)
-		return
+		return true, err
 	}
 	got, err := io.ReadAll(resp.Body)
 	if err != nil {
-		c.lose(began, err, true)
-		return
+		return true, err
 	}
 	c.answered(began, resp, got, body)
+	return true, nil
 }
 
 func (c *client) method() string {
@@ -179,7 +234,8 @@ func peekClosed(conn net.Conn) error {
 	}
 }
 
-func (c *client) lose(began time.Time, err error, answerBegan bool) {
+// lose counts n requests as lost and ends the connection.
+func (c *client) lose(began time.Time, n int, err error, answerBegan bool) {
 	c.drop()
 	cause := lostFIN
 	switch {
@@ -190,7 +246,9 @@ func (c *client) lose(began time.Time, err error, answerBegan bool) {
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		cause = lostRST
 	}
-	c.tally.lost(began, cause, err)
+	for range n {
+		c.tally.lost(began, cause, err)
+	}
 }
 
 func (c *client) answered(began time.Time, resp *http.Response, got []byte, sent string) {

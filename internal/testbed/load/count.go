@@ -39,6 +39,10 @@ func (c Count) Failed() int {
 	return c.Lost + c.Wrong + c.Refused + c.Unopened + c.Violations()
 }
 
+// Noticed returns everything by which a client could tell that a server was
+// replaced: with live connections moved it is 0.
+func (c Count) Noticed() int { return c.Failed() + c.Reconnects + c.Announced }
+
 // Total returns the number of whole answers.
 func (c Count) Total() (n int) {
 	for _, answers := range c.Answered {
@@ -69,7 +73,7 @@ func (c Count) clone() Count {
 // A Sample is one request that was answered.
 type Sample struct {
 	At   time.Duration // when it was sent, after the load began
-	Took time.Duration // from the first byte sent to the last one received
+	Took time.Duration // from its sending to the last byte received; of a split request its last piece counts
 	By   string        // who answered
 }
 

@@ -9,6 +9,10 @@
 // having announced it (invariant 3 of the design) is caught even if the client
 // was lucky and lost nothing.
 //
+// Besides groups of clients that send requests there are clients that hold a
+// connection: [Sockets], [Downloads], [Events], and the idle ones of a [Crowd].
+// They never open it again, so whatever happens to it is in their account.
+//
 // Clients pause between requests, so load does not starve the servers that it
 // measures; it is no tool to find a server's greatest speed.
 package load

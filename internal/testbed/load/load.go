@@ -27,6 +27,13 @@ type Group struct {
 	// look first and open another connection. Both are counted as idle cuts.
 	Blind bool
 
+	// Split is more than 0 for clients that send every request in two pieces, cut
+	// at a random byte, and wait up to Split in between.
+	Split time.Duration
+	// Pipeline is more than 1 for clients that send 2 to Pipeline requests at once
+	// and then take the answers. They need KeepAlive.
+	Pipeline int
+
 	// A client waits between MinPause and MaxPause before each request.
 	MinPause, MaxPause time.Duration
 
@@ -70,6 +77,9 @@ func (g *Group) validate() error {
 	}
 	if g.MaxPause < g.MinPause || g.MinPause < 0 {
 		errs = append(errs, fmt.Errorf("pause is from %v to %v", g.MinPause, g.MaxPause))
+	}
+	if g.Split < 0 || g.Pipeline < 0 || g.Pipeline > 1 && !g.KeepAlive {
+		errs = append(errs, fmt.Errorf("Split is %v, Pipeline is %d, KeepAlive is %v", g.Split, g.Pipeline, g.KeepAlive))
 	}
 	if g.network() == "tcp" {
 		if _, _, err := net.SplitHostPort(g.Addr); err != nil {

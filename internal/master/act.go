@@ -45,6 +45,8 @@ func (m *Master) do(a action) event {
 			t.Stop()
 			delete(m.timers, a.timer)
 		}
+	case trimSockets:
+		m.report("close sockets", m.sockets.Release(m.configs[a.config].Listens, a.unlink))
 	case closeSockets:
 		m.report("close sockets", m.sockets.Release(nil, a.unlink))
 	case notify:

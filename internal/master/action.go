@@ -22,7 +22,8 @@ type (
 	// loadFailed, with nothing changed.
 	load struct{}
 	// release lets go of a configuration that no generation uses any more: its
-	// log files, its snapshot, and the sockets that only it wanted.
+	// log files, its snapshot, and the sockets that only it wanted, which are there
+	// still when it never came to serve.
 	release struct {
 		config int
 		unlink bool // the files of unix sockets go too
@@ -75,6 +76,11 @@ type (
 	tellFailed struct{ stage, reason string }
 	// notify tells systemd.
 	notify struct{ assignments []string }
+	// trimSockets closes the listening sockets that a configuration does not want.
+	trimSockets struct {
+		config int
+		unlink bool
+	}
 	// closeSockets closes all listening sockets.
 	closeSockets struct{ unlink bool }
 	// exit ends Run.
@@ -117,7 +123,10 @@ func (tellReady) String() string      { return "tell starter: ready" }
 func (a tellFailed) String() string {
 	return fmt.Sprintf("tell starter: failed: %s: %s", a.stage, a.reason)
 }
-func (a notify) String() string       { return "notify " + strings.Join(a.assignments, " ") }
+func (a notify) String() string { return "notify " + strings.Join(a.assignments, " ") }
+func (a trimSockets) String() string {
+	return fmt.Sprintf("close sockets that configuration %d does not name unlink=%v", a.config, a.unlink)
+}
 func (a closeSockets) String() string { return fmt.Sprintf("close sockets unlink=%v", a.unlink) }
 func (a exit) String() string         { return fmt.Sprintf("exit %d", a.code) }
 

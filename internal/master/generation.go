@@ -71,6 +71,10 @@ func (s *state) generationServes(g *generation) {
 			s.retire(old, toOwnWorkers)
 		}
 	}
+	// Nobody accepts any more on addresses that this configuration does not name:
+	// better refused than left to wait in the queue until the last old connection
+	// ends. Not before: until now the way back needed them.
+	s.do(trimSockets{g.config.id, s.lastOwner()})
 	if s.succ.pid == 0 {
 		// The configuration may have moved the pid file.
 		s.do(writePidFile{g.config.id})

@@ -3,6 +3,8 @@ package master_test
 import (
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -47,38 +49,33 @@ func TestImageAndConfigurationAreHeld(t *testing.T) {
 // and the files belong to the workers' user.
 func TestReopenLogs(t *testing.T) {
 	t.Parallel()
-	s := start(t, testbed.Conf{Main: "worker_shutdown_timeout 20s;"})
+	// A request that is under way keeps its worker from going after a reload.
+	asked, answer := make(chan bool, 1), make(chan bool)
+	backend := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		asked <- true
+		<-answer
+	}))
+	t.Cleanup(backend.Close)
+	s := start(t, testbed.Conf{Backend: backend.Listener.Addr().String()})
 	conn := idleConnection(t, s)
 	held, err := s.Tree.Holders(conn)
 	if err != nil || len(held) != 1 {
 		t.Fatal(held, err)
 	}
-	// A reload makes the worker that has the connection a retiring one.
+	if _, err := fmt.Fprint(conn, "GET /backend/last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	<-asked
 	s.Signal(s.master, syscall.SIGHUP)
 	s.WaitFor("a retiring worker", func() bool { return testbed.IsRetiring(s.Process(held[0].PID)) })
 
 	s.Sh(`cd $P/logs && mv access.log access.log.1 && mv error.log error.log.1`)
 	s.Sh(`kill -USR1 $(cat $P/logs/nginx.pid)`)
-	s.WaitFor("every worker to have the new files", func() bool {
-		for _, p := range s.Processes() {
-			ds, err := p.Descriptors()
-			if err != nil {
-				return false
-			}
-			for _, target := range ds {
-				if strings.HasSuffix(target, ".log.1") {
-					return false
-				}
-			}
-		}
-		return true
-	})
-	if _, err := fmt.Fprint(conn, "GET /last HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
-		t.Fatal(err)
-	}
+	s.WaitFor("every worker to have the new files", func() bool { return !s.holds(".log.1") })
+	close(answer)
 	s.WaitFor("the retiring worker's line in the new file", func() bool {
 		b, err := os.ReadFile(s.Path("logs", "access.log"))
-		return err == nil && strings.Contains(string(b), "GET /last")
+		return err == nil && strings.Contains(string(b), "GET /backend/last")
 	})
 	if os.Geteuid() == 0 {
 		nobody, err := user.Lookup("nobody")
@@ -99,6 +96,23 @@ func TestReopenLogs(t *testing.T) {
 		return err == nil
 	})
 	s.quit()
+}
+
+// holds reports whether any process has a file open whose name ends so.
+func (s *server) holds(suffix string) bool {
+	s.t.Helper()
+	for _, p := range s.Processes() {
+		ds, err := p.Descriptors()
+		if err != nil {
+			return true // it is just going: look again
+		}
+		for _, target := range ds {
+			if strings.HasSuffix(target, suffix) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // TestWorkerUser: as root, workers are somebody else, in all their threads.

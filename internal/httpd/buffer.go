@@ -89,3 +89,13 @@ func (in *inbuf) release() {
 		*in = inbuf{}
 	}
 }
+
+// fillWith makes p the content of a buffer that has none.
+func (in *inbuf) fillWith(p []byte) {
+	if len(p) == 0 {
+		return
+	}
+	in.release()
+	in.b = getBuffer(max(len(p), bufferSmall))
+	in.r, in.w = 0, copy(in.b, p)
+}

@@ -1,6 +1,8 @@
 package httpd
 
 import (
+	"time"
+
 	"github.com/baton-deploy/baton/internal/conf"
 )
 
@@ -76,6 +78,20 @@ type Instance interface {
 	// Location builds the module's part for one location, or for the server block
 	// itself, which serves where no location matches. s.Context tells.
 	Location(s *conf.Scope) (Part, error)
+}
+
+// A Mover is an [Instance] whose state of a request moves with the request's
+// connection, for the log.
+type Mover interface {
+	// Carry returns the state for another process, which may be of another release;
+	// nil when there is none.
+	Carry(r *Request) []byte
+	// Restore brings back what Carry returned elsewhere. What it does not understand
+	// it ignores.
+	Restore(r *Request, state []byte)
+	// Passed tells that a tunnel that was taken passed bytes on since it was restored
+	// or since the last call.
+	Passed(r *Request, took time.Duration, fromServer, fromClient int64)
 }
 
 // Closer is an [Instance] that holds something to be let go of when the

@@ -27,12 +27,18 @@ func (c *conn) openWindow() {
 	c.moveMu.Unlock()
 }
 
+// openTunnelWindow is openWindow for a connection that has become one end of t.
+func (c *conn) openTunnelWindow(t *Tunnel) {
+	c.moveMu.Lock()
+	c.window, c.tunnel = true, t
+	c.moveMu.Unlock()
+}
+
 // closeWindow ends the stretch; an interruption that came is over.
 func (c *conn) closeWindow() {
 	c.moveMu.Lock()
-	c.window = false
-	poked := c.poked
-	c.poked = false
+	poked := c.poked && c.tunnel == nil
+	c.window, c.poked, c.tunnel = false, false, nil
 	c.moveMu.Unlock()
 	if poked {
 		c.resume()
@@ -43,10 +49,15 @@ func (c *conn) closeWindow() {
 func (c *conn) poke() {
 	c.moveMu.Lock()
 	defer c.moveMu.Unlock()
-	if c.window && !c.poked {
-		c.poked = true
+	switch {
+	case !c.window || c.poked:
+		return
+	case c.tunnel != nil:
+		c.tunnel.Interrupt()
+	default:
 		c.interrupt()
 	}
+	c.poked = true
 }
 
 // movable reports whether the connection is to be moved as soon as it can be.
@@ -200,9 +211,7 @@ func (s *Server) adopt(t *ticket, fds []int) error {
 	c.peer = c.remote()
 	c.chooseHosts()
 	if len(t.input) > 0 {
-		c.in.b = append(getBuffer(len(t.input))[:0], t.input...)
-		c.in.w = len(t.input)
-		c.in.b = c.in.b[:cap(c.in.b)]
+		c.in.fillWith(t.input)
 	}
 	if !s.remember(c) {
 		closeFDs(fds[1:])

@@ -37,6 +37,11 @@ func (r *Request) ticket(kind byte) *ticket {
 	if r.loc.kind == matchNamed {
 		t.named = r.loc.Name
 	}
+	for name, m := range r.c.srv.site.movers {
+		if state := m.Carry(r); state != nil {
+			t.modules = append(t.modules, Field{name, state})
+		}
+	}
 	return t
 }
 
@@ -94,6 +99,11 @@ func (r *Request) restore(t *ticket) error {
 	for _, f := range t.fields {
 		o.setField(f)
 	}
+	for _, m := range t.modules {
+		if mv := r.c.srv.site.movers[m.Name]; mv != nil {
+			mv.Restore(r, m.Value)
+		}
+	}
 	return nil
 }
 
@@ -119,10 +129,15 @@ func (c *conn) serveMoved(t *ticket, fds []int) {
 	r := c.srv.getRequest(c)
 	c.setState(stateWriting)
 	err := r.restore(t)
-	if err == nil {
+	switch {
+	case err != nil:
+		closeFDs(fds)
+	case t.kind == ticketTunnel:
+		err = r.goOnTunnel(t, fds[0]) // which owns it
+	default:
 		err = r.goOn(t, fds)
+		closeFDs(fds)
 	}
-	closeFDs(fds)
 	if err != nil && c.broken == nil {
 		c.srv.log.Error("cannot go on with a moved connection", "conn", c.number, "err", err)
 		c.broken = err

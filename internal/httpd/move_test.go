@@ -1,6 +1,7 @@
 package httpd_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
@@ -209,4 +210,77 @@ func awaitTotals(t *testing.T, s *httpd.Server, ok func(httpd.Totals) bool) {
 			t.Fatalf("timed out: %+v", s.Totals())
 		}
 	}
+}
+
+// echoBackend switches protocols and then echoes, on every connection, and counts
+// them.
+func echoBackend(t *testing.T) (addr string, conns *atomic.Int32) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	conns = new(atomic.Int32)
+	go func() {
+		for {
+			nc, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			conns.Add(1)
+			go func() {
+				defer nc.Close()
+				br := bufio.NewReader(nc)
+				for line := ""; line != "\r\n"; {
+					if line, err = br.ReadString('\n'); err != nil {
+						return
+					}
+				}
+				_, _ = io.WriteString(nc, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+				_, _ = io.Copy(nc, br)
+			}()
+		}
+	}()
+	return ln.Addr().String(), conns
+}
+
+func TestTunnelMovesAndMovesBack(t *testing.T) {
+	backend, conns := echoBackend(t)
+	addr, old, next := pair(t, `server { LISTEN location / {
+		proxy_pass http://`+backend+`; proxy_http_version 1.1;
+		proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; } }`)
+	again := serverFor(t, t.TempDir(), addr, `server { LISTEN echo back; }`)
+	c := dial(t, addr)
+	if _, err := io.WriteString(c.nc, "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if head := headOf(t, c); !strings.HasPrefix(head, "HTTP/1.1 101") {
+		t.Fatal(head)
+	}
+	say := func(word string) {
+		t.Helper()
+		if _, err := io.WriteString(c.nc, word); err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, len(word))
+		if _, err := io.ReadFull(c.br, got); err != nil || string(got) != word {
+			t.Fatalf("the tunnel answered %q, %v, want %q", got, err, word)
+		}
+	}
+	say("one")
+	if got := old.Retire(t.Context(), giveTo(next)); got != (httpd.Retired{Moved: 1}) {
+		t.Fatalf("Retire = %+v", got)
+	}
+	say("two")
+	say("three")
+	if got := next.Retire(t.Context(), giveTo(again)); got != (httpd.Retired{Moved: 1}) {
+		t.Fatalf("Retire of the successor = %+v", got)
+	}
+	say("four")
+	if n := conns.Load(); n != 1 {
+		t.Errorf("the backend has had %d connections, want 1", n)
+	}
+	c.nc.Close()
+	awaitTotals(t, again, func(n httpd.Totals) bool { return n.Active == 0 })
 }

@@ -19,6 +19,7 @@ type Site struct {
 	errorLogs [][]conf.ErrorLog // by Location.logger
 	logs      map[string]*LogFile
 	closers   []Closer
+	movers    map[string]Mover // by name of their module
 	flushers  []Flusher
 	process   conf.Process
 	product   string
@@ -53,6 +54,7 @@ func Compile(c *conf.Config, modules []Module, product string) (*Site, error) {
 	site := &Site{
 		hosts:   map[string]*hosts{},
 		logs:    map[string]*LogFile{},
+		movers:  map[string]Mover{},
 		process: c.Process,
 		product: product,
 	}
@@ -90,6 +92,9 @@ func Compile(c *conf.Config, modules []Module, product string) (*Site, error) {
 		}
 		if fl, ok := in.(Flusher); ok {
 			site.flushers = append(site.flushers, fl)
+		}
+		if mv, ok := in.(Mover); ok {
+			site.movers[m.Name] = mv
 		}
 		b.instances = append(b.instances, in)
 		b.named[m.Name] = in

@@ -22,17 +22,19 @@ const (
 // Tags of a ticket's fields. A reader skips what it does not know below
 // tagCritical and refuses the ticket for what it does not know from there on.
 const (
-	tagNumber    = 1  // $connection
-	tagServed    = 2  // requests on the connection so far
-	tagAge       = 3  // microseconds since it was accepted
-	tagTimeout   = 4  // of this wait, in microseconds; 0 means none
-	tagWaited    = 5  // how much of it has passed
-	tagStarted   = 6  // microseconds since the request's first byte
-	tagHeadBytes = 7  // of the response's head
-	tagWireBytes = 8  // of the response's body, with its framing
-	tagField     = 9  // a field of the response: name, NUL, value; repeated
-	tagUpstream  = 10 // what the access log says about the upstream
-	tagReadBytes = 11 // of the request
+	tagNumber     = 1  // $connection
+	tagServed     = 2  // requests on the connection so far
+	tagAge        = 3  // microseconds since it was accepted
+	tagTimeout    = 4  // of this wait, in microseconds; 0 means none
+	tagWaited     = 5  // how much of it has passed
+	tagStarted    = 6  // microseconds since the request's first byte
+	tagHeadBytes  = 7  // of the response's head
+	tagWireBytes  = 8  // of the response's body, with its framing
+	tagField      = 9  // a field of the response: name, NUL, value; repeated
+	tagModule     = 10 // state of a module: its name, NUL, the state; repeated
+	tagReadBytes  = 11 // of the request
+	tagSendTime   = 12 // time-out of writes to the upstream, in microseconds
+	tagClientTime = 13 // and of writes to the client
 
 	tagCritical = 128
 	tagListen   = 128 // conf.Listen.Key of the socket that it was accepted on
@@ -45,7 +47,6 @@ const (
 	tagOffset   = 135 // in the file, where it goes on
 	tagLeft     = 136 // bytes of the file still to send
 	tagToClient = 137 // bytes from the upstream that are not yet sent
-	tagToServer = 138 // bytes from the client that are not yet sent
 	tagKeep     = 139 // 1: the connection serves on after the response
 	tagNamed    = 140 // the named location that serves
 )
@@ -64,17 +65,18 @@ type ticket struct {
 	listen          string
 	input           []byte
 
-	head, uri, args    []byte
-	named              string
-	started            time.Duration
-	status             uint64
-	headBytes, wire    uint64
-	body, readBytes    uint64
-	offset, left       uint64
-	keep               bool
-	fields             []Field
-	toClient, toServer []byte
-	upstream           []byte
+	head, uri, args            []byte
+	named                      string
+	started                    time.Duration
+	status                     uint64
+	headBytes, wire            uint64
+	body, readBytes            uint64
+	offset, left               uint64
+	keep                       bool
+	fields                     []Field
+	toClient                   []byte
+	modules                    []Field // state by module
+	sendTimeout, clientTimeout time.Duration
 }
 
 // append appends t's wire form: fields, each a tag of one byte, the length of the
@@ -112,7 +114,11 @@ func (t *ticket) append(b []byte) []byte {
 	for _, f := range t.fields {
 		text(tagField, append(append([]byte(f.Name), 0), f.Value...))
 	}
-	text(tagUpstream, t.upstream)
+	for _, m := range t.modules {
+		text(tagModule, append(append([]byte(m.Name), 0), m.Value...))
+	}
+	num(tagSendTime, micros(t.sendTimeout))
+	num(tagClientTime, micros(t.clientTimeout))
 	text(tagHead, t.head)
 	text(tagURI, t.uri)
 	text(tagArgs, t.args)
@@ -125,7 +131,6 @@ func (t *ticket) append(b []byte) []byte {
 		num(tagKeep, 1)
 	}
 	text(tagToClient, t.toClient)
-	text(tagToServer, t.toServer)
 	return b
 }
 
@@ -172,26 +177,25 @@ func (t *ticket) set(tag byte, v []byte) error {
 		t.args = append([]byte(nil), v...)
 	case tagToClient:
 		t.toClient = append([]byte(nil), v...)
-	case tagToServer:
-		t.toServer = append([]byte(nil), v...)
-	case tagUpstream:
-		t.upstream = append([]byte(nil), v...)
+	case tagModule:
+		return addNamed(&t.modules, v)
 	case tagField:
-		return t.setField(v)
+		return addNamed(&t.fields, v)
 	default:
 		return t.setNumber(tag, v)
 	}
 	return nil
 }
 
-func (t *ticket) setField(v []byte) error {
+// addNamed adds a value that stands behind its name and a NUL.
+func addNamed(to *[]Field, v []byte) error {
 	for i, c := range v {
 		if c == 0 {
-			t.fields = append(t.fields, Field{Name: string(v[:i]), Value: append([]byte{}, v[i+1:]...)})
+			*to = append(*to, Field{Name: string(v[:i]), Value: append([]byte{}, v[i+1:]...)})
 			return nil
 		}
 	}
-	return fmt.Errorf("%w: response field without a value", ErrTicket)
+	return fmt.Errorf("%w: name without a value", ErrTicket)
 }
 
 // maxNumber bounds what is read: no sum or duration made of it overflows.
@@ -216,6 +220,10 @@ func (t *ticket) setNumber(tag byte, v []byte) error {
 		t.started = duration
 	case tagReadBytes:
 		t.readBytes = n
+	case tagSendTime:
+		t.sendTimeout = duration
+	case tagClientTime:
+		t.clientTimeout = duration
 	case tagHeadBytes:
 		t.headBytes = n
 	case tagWireBytes:

@@ -26,7 +26,8 @@ func tickets() []*ticket {
 		},
 		{
 			kind: ticketTunnel, listen: "[::]:80", head: []byte("GET /ws HTTP/1.1\r\n\r\n"), status: 101,
-			toClient: []byte{0x81, 1, 'a'}, toServer: []byte{0, 255}, upstream: []byte("127.0.0.1:9"), timeout: time.Minute,
+			toClient: []byte{0x81, 1, 'a'}, modules: []Field{{"ngx_http_upstream_module", []byte("{}")}}, timeout: time.Minute,
+			input: []byte{0x82}, sendTimeout: time.Second, clientTimeout: 2 * time.Second,
 		},
 	}
 }

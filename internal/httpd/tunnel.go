@@ -1,138 +1,188 @@
 package httpd
 
 import (
-	"context"
-	"log/slog"
+	"errors"
+	"io"
+	"sync/atomic"
+	"time"
 )
 
-// Client is the client's connection as a socket: to see whether the client is
-// still there, and to be one end of a tunnel after a response with Out.Upgraded,
-// whose head was flushed. What the client sent behind its request is in its
-// buffer. httpd closes it when Serve returned.
-func (r *Request) Client() Socket { return Socket{t: r.c.transport, in: &r.c.in} }
+// A Tunnel is two sockets between which bytes go both ways: a WebSocket and its
+// server, after both have switched protocols. All that it consists of is here, so
+// that it can be stopped and gone on with elsewhere: the two sockets, whose
+// buffers hold the bytes in between, and the time-outs.
+type Tunnel struct {
+	Client, Server *Socket
+	// ReadTimeout ends a tunnel in which nothing was passed on, either way, for so long.
+	// SendTimeout bounds each write to the server, ClientTimeout to the client.
+	ReadTimeout, SendTimeout, ClientTimeout time.Duration
+	// FromClient and FromServer count the bytes that were passed on.
+	FromClient, FromServer int64
 
-// ReadApart allows another goroutine to read the rest of the body while this one
-// answers; the response's head must be sent before. Nobody may do anything else
-// with the request until [Body.Join].
-func (b *Body) ReadApart() { b.apart = true }
-
-// Join ends ReadApart. The other goroutine has stopped reading.
-func (b *Body) Join() {
-	b.apart = false
-	if c := b.r.c; b.lost != nil && c.broken == nil {
-		c.broken = b.lost
-	}
+	passed time.Duration // of ReadTimeout, before Run was first called
+	active atomic.Int64  // when a byte was last passed on, in nanoseconds since start
+	start  time.Time
 }
 
-// Lost ends a request whose client went away before it was answered: status, by
-// nginx's convention 499, is for the log only. It returns what Serve is to return.
-func (r *Request) Lost(status int) int {
-	if !r.Out.head {
-		r.Out.Status = status
+// Run passes bytes on until one side ends, the time is over or [Tunnel.Interrupt]
+// is called, and returns nil, [ErrTimeout], [ErrInterrupted] or the
+// error of a socket. After an interruption every byte that was read and not
+// passed on is in the buffers of the sockets. Only one goroutine may be in Run.
+func (t *Tunnel) Run() error {
+	t.start = time.Now()
+	t.active.Store(int64(-t.passed))
+	t.passed = 0
+	back := make(chan error, 1)
+	go func() { // ends with the interruption below, at the latest
+		err := t.pump(t.Client, t.Server, t.SendTimeout, 0, &t.FromClient)
+		t.Interrupt()
+		back <- err
+	}()
+	err := t.pump(t.Server, t.Client, t.ClientTimeout, t.ReadTimeout, &t.FromServer)
+	t.Interrupt()
+	other := <-back
+	if errors.Is(err, ErrInterrupted) {
+		err = other // the one that ended first says why
 	}
-	r.keepalive = false
-	r.Out.ended = true
-	if r.c.broken == nil {
-		r.c.broken = errAborted
+	if err == io.EOF {
+		return nil
 	}
-	return Done
+	return err
 }
 
-// CountTunnel counts n bytes that went to the client through a tunnel.
-func (o *Response) CountTunnel(n int64) {
-	o.bodyLen += n
-	o.wireLen += n
+// Interrupt makes Run return, from any goroutine. [Tunnel.Resume] must be called
+// before Run is called again.
+func (t *Tunnel) Interrupt() {
+	t.Client.Interrupt()
+	t.Server.Interrupt()
 }
 
-// KeepsAlive reports whether the connection will serve another request, as far as
-// is known.
-func (r *Request) KeepsAlive() bool { return r.keepalive }
-
-// CloseAfter makes this the last request of its connection.
-func (r *Request) CloseAfter() { r.keepalive = false }
-
-// HasErrorPage reports whether error_page names status.
-func (r *Request) HasErrorPage(status int) bool { return r.core().pageFor(status) != nil }
-
-// RedirectWithin sets Location to a path of this server, completed as
-// absolute_redirect and its kin say. It reports whether it did: a path that is to
-// stay one is a field like others, for the caller to add.
-func (r *Request) RedirectWithin(path []byte) bool {
-	to := r.absoluteLocation(path)
-	if len(to) == len(path) {
-		return false
-	}
-	r.Out.Location, r.Out.completed = to, true
-	return true
+// Resume undoes Interrupt once Run has returned.
+func (t *Tunnel) Resume() {
+	t.Client.Resume()
+	t.Server.Resume()
 }
 
-// Strayed reports whether a rewrite changed URI while the location stayed, so that
-// the location's name says nothing about it.
-func (r *Request) Strayed() bool { return r.strayed }
-
-// MimeType is the type for what answers the request: the one that is set already,
-// by a server that redirected to here, or else that of URI's extension.
-func (r *Request) MimeType() []byte {
-	if r.Out.ContentType != nil {
-		return r.Out.ContentType
-	}
-	return r.loc.MimeType(r.URI)
-}
-
-// FetchAsGet makes what is served after an internal redirect be fetched with GET,
-// or HEAD, whatever the client asked with.
-func (r *Request) FetchAsGet() { r.becomeGet() }
-
-// LogUpstream is [Request.Log] about an upstream server, whose URL goes into the
-// line.
-func (r *Request) LogUpstream(level slog.Level, msg, upstream string) {
-	log := r.c.srv.logger(r.loc)
-	ctx := context.Background()
-	if !log.Enabled(ctx, level) {
-		return
-	}
-	attrs := []slog.Attr{
-		slog.Uint64("conn", r.c.number),
-		slog.String("client", r.RemoteAddr()),
-		slog.String("server", r.Server.Name),
-		slog.String("request", string(r.AppendRequestLine(nil))),
-	}
-	if upstream != "" {
-		attrs = append(attrs, slog.String("upstream", upstream))
-	}
-	if host := r.Field("Host"); len(host) > 0 {
-		attrs = append(attrs, slog.String("host", string(host)))
-	}
-	log.LogAttrs(ctx, level, msg, attrs...)
-}
-
-// An Ender is state of a request (see [Request.SetState]) that is told when the
-// request is complete and logged.
-type Ender interface{ End() }
-
-// endStates tells the modules' states that the request is over.
-func (r *Request) endStates() {
-	for _, s := range &r.module {
-		if e, ok := s.(Ender); ok {
-			e.End()
+// pump passes bytes from one socket to the other until one of them fails. idle
+// bounds how long nothing may move in the whole tunnel; 0 means for ever.
+func (t *Tunnel) pump(from, to *Socket, send, idle time.Duration, count *int64) error {
+	for {
+		if p := from.Buffered(); len(p) > 0 {
+			n, err := to.WriteSome(p, send)
+			from.Consume(n)
+			*count += int64(n)
+			t.active.Store(int64(time.Since(t.start)))
+			if err != nil {
+				return err
+			}
+		}
+		if err := t.wait(from, idle); err != nil {
+			return err
 		}
 	}
 }
 
-// Instance returns what a module's own part in the configuration is, to another
-// module that comes after it in the list, or nil.
-func (b *Builder) Instance(module string) Instance { return b.named[module] }
-
-// Substitute matches value with p and returns to's text with p's groups in $1 to
-// $9 and by name; false when p does not match. The groups of the location stay.
-func (r *Request) Substitute(p *Pattern, to *Template, value []byte) ([]byte, bool) {
-	groups, ok, err := p.Match(value, nil)
-	if err != nil || !ok {
-		return nil, false
+// wait waits for input as long as something moves in the other direction.
+func (t *Tunnel) wait(from *Socket, idle time.Duration) error {
+	left := idle
+	if idle > 0 {
+		left = max(idle-t.idle(), time.Millisecond)
 	}
-	kept := r.captures
-	r.setCaptures(p, groups)
-	text := to.Append(nil, r)
-	r.captures = kept
-	return text, true
+	for {
+		err := from.Fill(left)
+		if !errors.Is(err, ErrTimeout) {
+			return err
+		}
+		left = idle - t.idle()
+		if left <= 0 {
+			return err
+		}
+	}
+}
+
+// idle is how long nothing was passed on.
+func (t *Tunnel) idle() time.Duration {
+	return time.Since(t.start) - time.Duration(t.active.Load())
+}
+
+// ErrMoved is returned by [Request.ServeTunnel] when the tunnel is another
+// process's by now. The request is that process's too: return [Done] and leave
+// both sockets alone but for closing them.
+var ErrMoved = errMoved
+
+// ServeTunnel is [Tunnel.Run] for the tunnel that the request's connection has
+// become, which moves to the successor when the server retires. settle is called
+// before it moves: what the log will need must be in the modules' states then.
+func (r *Request) ServeTunnel(t *Tunnel, settle func()) error {
+	c := r.c
+	for {
+		if c.movable() {
+			settle()
+			if r.moveTunnel(t) {
+				return ErrMoved
+			}
+		}
+		c.openTunnelWindow(t)
+		if c.movable() {
+			c.closeWindow()
+			t.Resume()
+			continue
+		}
+		err := t.Run()
+		c.closeWindow()
+		t.Resume() // Run leaves both sides interrupted
+		if !errors.Is(err, ErrInterrupted) || !c.movable() {
+			return err
+		}
+	}
+}
+
+// moveTunnel moves both sockets and the bytes between them, and reports whether
+// they are gone.
+func (r *Request) moveTunnel(t *Tunnel) bool {
+	tk := r.ticket(ticketTunnel)
+	tk.timeout, tk.sendTimeout, tk.clientTimeout = t.ReadTimeout, t.SendTimeout, t.ClientTimeout
+	if !t.start.IsZero() {
+		tk.waited = t.idle()
+	}
+	tk.toClient = t.Server.Buffered()
+	gone := false
+	_ = t.Server.Control(func(fd uintptr) { gone = r.c.giveAway(tk, int(fd)) })
+	return gone
+}
+
+// goOnTunnel serves a tunnel that was taken until it ends, or moves on.
+func (r *Request) goOnTunnel(tk *ticket, fd int) error {
+	server, err := NewSocket(fd, "upstream")
+	if err != nil {
+		return err
+	}
+	defer server.Drop()
+	server.SetBuffer(BufferPage, BufferLarge)
+	server.in.fillWith(tk.toClient)
+	client := r.Client()
+	t := &Tunnel{
+		Client: &client, Server: server,
+		ReadTimeout: tk.timeout, SendTimeout: tk.sendTimeout, ClientTimeout: tk.clientTimeout, passed: tk.waited,
+	}
+	r.Out.Upgraded = true
+	settled := time.Now()
+	var from, to int64
+	settle := func() {
+		r.Out.CountTunnel(t.FromServer - from)
+		for _, m := range r.c.srv.site.movers {
+			m.Passed(r, time.Since(settled), t.FromServer-from, t.FromClient-to)
+		}
+		settled, from, to = time.Now(), t.FromServer, t.FromClient
+	}
+	err = r.ServeTunnel(t, settle)
+	if errors.Is(err, ErrMoved) {
+		return nil
+	}
+	settle()
+	if errors.Is(err, ErrTimeout) {
+		r.Log(levelError, "upstream timed out while proxying upgraded connection", nil)
+	}
+	r.Lost(0)
+	return nil
 }

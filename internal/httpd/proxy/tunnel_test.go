@@ -56,7 +56,7 @@ func send(t *testing.T, s *httpd.Socket, text string) {
 func TestInterruptedTunnelGoesOn(t *testing.T) {
 	client, browser := pair(t)
 	server, app := pair(t)
-	tunnel := &Tunnel{Client: client, Server: server, ReadTimeout: patience, SendTimeout: patience, ClientTimeout: patience}
+	tunnel := &httpd.Tunnel{Client: client, Server: server, ReadTimeout: patience, SendTimeout: patience, ClientTimeout: patience}
 	for round := range 50 {
 		done := make(chan error, 1)
 		go func() { done <- tunnel.Run() }()
@@ -90,7 +90,7 @@ func TestTunnelEndsWithEitherSide(t *testing.T) {
 	for _, first := range []string{"client", "server"} {
 		client, browser := pair(t)
 		server, app := pair(t)
-		tunnel := &Tunnel{Client: client, Server: server}
+		tunnel := &httpd.Tunnel{Client: client, Server: server}
 		done := make(chan error, 1)
 		go func() { done <- tunnel.Run() }()
 		send(t, browser, "hello")
@@ -113,7 +113,7 @@ func TestTunnelTimesOutOnlyWhenNothingMoves(t *testing.T) {
 	client, browser := pair(t)
 	server, app := pair(t)
 	const idle = 200 * time.Millisecond
-	tunnel := &Tunnel{Client: client, Server: server, ReadTimeout: idle}
+	tunnel := &httpd.Tunnel{Client: client, Server: server, ReadTimeout: idle}
 	done := make(chan error, 1)
 	start := time.Now()
 	go func() { done <- tunnel.Run() }()

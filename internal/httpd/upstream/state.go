@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bytes"
+	"encoding/json"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,7 +23,7 @@ type Try struct {
 	Received int64
 	Sent     int64
 
-	again bool // the first try after an internal redirect
+	Again bool // the first try after an internal redirect
 }
 
 // A State is what $upstream_… tell about a request: all tries, over internal
@@ -64,7 +65,7 @@ func (s *State) Begin(e Releaser) {
 
 // Try adds a try. The result is valid until the next call.
 func (s *State) Try(addr string) *Try {
-	s.Tries = append(s.Tries, Try{Addr: addr, Connect: -1, Header: -1, Response: -1, again: s.again})
+	s.Tries = append(s.Tries, Try{Addr: addr, Connect: -1, Header: -1, Response: -1, Again: s.again})
 	s.again = false
 	return &s.Tries[len(s.Tries)-1]
 }
@@ -77,6 +78,46 @@ func (s *State) End() {
 	clear(s.owned)
 	*s = State{Tries: s.Tries[:0], owned: s.owned[:0]}
 	states.Put(s)
+}
+
+// carried is the form in which the tries of a request move to another process. A
+// release that knows more fields or fewer reads the ones it knows.
+type carried struct {
+	Tries []Try `json:"tries"`
+}
+
+// Carry returns what the log will say about the upstream.
+func (u *Upstreams) Carry(r *httpd.Request) []byte {
+	s, ok := r.State(u.key).(*State)
+	if !ok || len(s.Tries) == 0 {
+		return nil
+	}
+	b, err := json.Marshal(carried{s.Tries})
+	if err != nil {
+		return nil // numbers and text: it does not
+	}
+	return b
+}
+
+// Restore brings the tries back.
+func (u *Upstreams) Restore(r *httpd.Request, state []byte) {
+	var c carried
+	if json.Unmarshal(state, &c) == nil {
+		u.State(r).Tries = c.Tries
+	}
+}
+
+// Passed accounts what a tunnel passed on here to the last try.
+func (u *Upstreams) Passed(r *httpd.Request, took time.Duration, fromServer, fromClient int64) {
+	s, ok := r.State(u.key).(*State)
+	if !ok || len(s.Tries) == 0 {
+		return
+	}
+	t := &s.Tries[len(s.Tries)-1]
+	t.Response += took
+	t.Length += fromServer
+	t.Received += fromServer
+	t.Sent += fromClient
 }
 
 // addVariables adds $upstream_… to the configuration that b compiles.
@@ -115,7 +156,7 @@ func (s *State) list(dst []byte, value func(t *Try, dst []byte) []byte) []byte {
 		t := &s.Tries[i]
 		switch {
 		case i == 0:
-		case t.again:
+		case t.Again:
 			dst = append(dst, " : "...)
 		default:
 			dst = append(dst, ", "...)

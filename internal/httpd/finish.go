@@ -238,11 +238,21 @@ func (r *Request) Log(level slog.Level, msg string, err error) {
 	if len(r.line) > 0 {
 		attrs = append(attrs, slog.String("request", string(r.line)))
 	}
-	if host := r.Field("Host"); len(host) > 0 {
+	if host := r.loggedHost(); len(host) > 0 {
 		attrs = append(attrs, slog.String("host", string(host)))
 	}
 	log.LogAttrs(ctx, level, msg, attrs...)
 	r.attrs = attrs
+}
+
+// loggedHost is the Host field, also of a head that is still being scanned.
+func (r *Request) loggedHost() []byte {
+	for fs := fieldsOf(r.clean); fs.next(); {
+		if equalFold(fs.name, "host") {
+			return fs.value
+		}
+	}
+	return nil
 }
 
 // AppendRequestLine appends the request line as the client sent it.

@@ -1,6 +1,9 @@
 package httpd
 
-import "bytes"
+import (
+	"bytes"
+	"strconv"
+)
 
 // A framing is what the scan of a head found out: how the body is framed, and
 // what else decides about connection and host. Two ways to frame one body are how
@@ -13,6 +16,7 @@ type framing struct {
 	lengths int
 	invalid bool // the length is none
 	codings int
+	coding  []byte // one that is not chunked
 	wish    connectionWish
 	unique  uint16 // fields seen of those that may come once
 }
@@ -40,19 +44,24 @@ func (r *Request) scanHead(head []byte) (f framing, status int) {
 	r.keepLine(line)
 	text, ok := cutLineEnd(line)
 	if !ok {
-		return f, r.invalid("client sent invalid request", 400)
+		return f, r.invalidLine("request", 400)
 	}
 	f.line, status = scanRequestLine(text)
 	r.headless = f.line.version == 9
-	if status != 0 {
-		return f, r.invalid("client sent invalid request", status)
+	switch {
+	case status == 505:
+		return f, r.invalidLine("version", status)
+	case status != 0 && len(f.line.method) == 0:
+		return f, r.invalidLine("method", status)
+	case status != 0:
+		return f, r.invalidLine("request", status)
 	}
 	r.version = f.line.version
 	if len(line) < len(head) {
 		r.headSize = int64(len(line) + 1)
 	}
 	if status := r.setTarget(f.line.target); status != 0 {
-		return f, r.invalid("client sent invalid request", status)
+		return f, r.invalidLine("request", status)
 	}
 	r.startClean(&f.line)
 	first := len(r.clean)
@@ -68,10 +77,12 @@ func (r *Request) scanHead(head []byte) (f framing, status int) {
 		if kind == fieldBroken {
 			return f, r.invalid("client sent invalid header line", 400)
 		}
+		if kind == fieldIgnored {
+			r.invalid("client sent invalid header line: "+strconv.Quote(string(bytes.TrimRight(rest[:n], "\r"))), 0)
+		}
 		r.headSize += int64(n + 1)
 		rest = rest[n+1:]
 		if kind == fieldIgnored {
-			r.Log(levelInfo, "client sent invalid header line", nil)
 			continue
 		}
 		r.clean = append(append(r.clean, name...), ": "...)
@@ -82,9 +93,15 @@ func (r *Request) scanHead(head []byte) (f framing, status int) {
 	}
 }
 
-// invalid logs why a request is refused with status.
+// invalid logs why a request is refused with status, or a part of it ignored.
 func (r *Request) invalid(why string, status int) int {
-	r.Log(levelInfo, why, nil)
+	r.Log(levelInfo, why+" while reading client request headers", nil)
+	return status
+}
+
+// invalidLine is invalid for the request line; what names the part that is wrong.
+func (r *Request) invalidLine(what string, status int) int {
+	r.Log(levelInfo, "client sent invalid "+what+" while reading client request line", nil)
 	return status
 }
 
@@ -127,7 +144,7 @@ func (r *Request) field(f *framing, name, value []byte) int {
 				return r.invalid("client sent duplicate \"Transfer-Encoding\" header", 400)
 			}
 			if !equalFold(value, "chunked") {
-				f.codings = unknownCoding
+				f.codings, f.coding = unknownCoding, value
 			}
 		}
 	}
@@ -140,8 +157,10 @@ func (r *Request) field(f *framing, name, value []byte) int {
 // hostField chooses the virtual server, unless the request target named one.
 func (r *Request) hostField(f *framing, value []byte) int {
 	if f.hosts++; f.hosts > 1 {
-		return r.invalid("client sent duplicate host header", 400)
+		return r.invalid("client sent duplicate host header: "+strconv.Quote("Host: "+string(value))+
+			", previous value: "+strconv.Quote("Host: "+string(f.host)), 400)
 	}
+	f.host = value
 	n := len(r.targetHost)
 	host, ok := validHost(r.targetHost, value)
 	if !ok {
@@ -211,7 +230,7 @@ func (r *Request) bodyLength(f *framing) (n int64, status int) {
 	case f.line.version < 11:
 		return 0, r.invalid("client sent HTTP/1.0 request with \"Transfer-Encoding\" header", 400)
 	case f.codings == unknownCoding:
-		return 0, r.invalid("client sent unknown \"Transfer-Encoding\"", 501)
+		return 0, r.invalid("client sent unknown \"Transfer-Encoding\": "+strconv.Quote(string(f.coding)), 501)
 	case f.lengths > 0:
 		return 0, r.invalid("client sent \"Content-Length\" and \"Transfer-Encoding\" headers at the same time", 400)
 	}

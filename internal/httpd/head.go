@@ -112,9 +112,13 @@ func (r *Request) takeHead(head []byte) int {
 func (r *Request) refuseHead(data []byte, status int) int {
 	if status == 414 {
 		r.keepLine(data[:min(len(data), r.c.hosts.def.largeBufferSize)])
+		r.Log(levelInfo, "client sent too long URI while reading client request line", nil)
 		return status
 	}
 	f, _ := r.scanHead(data)
+	if status == statusHeaderTooLarge {
+		r.invalid("client sent too long header line", status)
+	}
 	return r.refused(&f, status)
 }
 

@@ -3,6 +3,7 @@ package httpd
 import (
 	"bytes"
 	"log/slog"
+	"strconv"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -284,7 +285,7 @@ func (r *Request) phases() int {
 	}
 	core := &loc.core
 	if core.maxBody > 0 && r.body.length > core.maxBody && !r.finishing {
-		r.Log(levelError, "client intended to send too large body", nil)
+		r.Log(levelError, "client intended to send too large body: "+strconv.FormatInt(r.body.length, 10)+" bytes", nil)
 		r.keepalive = false
 		return 413
 	}

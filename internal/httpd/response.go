@@ -200,7 +200,11 @@ func (o *Response) frame() {
 			r.keepalive = false
 		}
 	}
-	if r.body.bufferedBroken() || r.bodyUnread() && r.body.expecting() {
+	if r.body.bufferedBroken() {
+		r.Log(levelError, "client sent invalid chunked body", nil)
+		r.keepalive = false
+	}
+	if r.bodyUnread() && r.body.expecting() {
 		r.keepalive = false // nobody can know what comes next
 	}
 	core := r.core()

@@ -1,0 +1,45 @@
+package httpd_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/baton-deploy/baton/internal/httpd/sidebyside"
+)
+
+// Why a request was refused is told in nginx's words: filters of logs look for them.
+func TestRefusalsAreLoggedInNginxsWords(t *testing.T) {
+	t.Parallel()
+	p := sidebyside.Start(t, `
+		client_max_body_size 5;
+		server { listen ADDR; server_name b; root ROOT; }`, nil)
+	for _, x := range []struct{ raw, words string }{
+		{"get / HTTP/1.1\r\n\r\n", `client sent invalid method while reading client request line, client: IP, server: b, request: "get / HTTP/1.1"`},
+		{"GET /1 HTTP/1.1\r\n\r\n", `client sent HTTP/1.1 request without "Host" header while reading client request headers, client: IP, server: b, request: "GET /1 HTTP/1.1"`},
+		{"GET /2 HTTP/1.1\r\nHost: a/b\r\n\r\n", `client sent invalid host header while reading client request headers, client: IP, server: b, request: "GET /2 HTTP/1.1", host: "a/b"`},
+		{"GET /%00 HTTP/1.1\r\nHost: b\r\n\r\n", `client sent invalid request while reading client request line, client: IP, server: b, request: "GET /%00 HTTP/1.1"`},
+		{"GET /3 HTTP/3.1\r\nHost: b\r\n\r\n", `client sent invalid version while reading client request line, client: IP, server: b, request: "GET /3 HTTP/3.1"`},
+		{"POST /4 HTTP/1.1\r\nHost: b\r\nContent-Length: 9\r\n\r\n123456789", `client intended to send too large body: 9 bytes, client: IP, server: b, request: "POST /4 HTTP/1.1", host: "b"`},
+		{"GET /5 HTTP/1.1\r\nHost: b\r\nHost: c\r\n\r\n", `client sent duplicate host header: "Host: c", previous value: "Host: b" while reading client request headers, client: IP, server: b, request: "GET /5 HTTP/1.1", host: "b"`},
+		{"GET /6 HTTP/1.1\r\nHost: b\r\nA(: c\r\n\r\n", `client sent invalid header line: "A(: c" while reading client request headers, client: IP, server: b, request: "GET /6 HTTP/1.1", host: "b"`},
+		{"GET /7 HTTP/1.1\r\nHost: b\r\nContent-Length: x\r\n\r\n", `client sent invalid "Content-Length" header while reading client request headers, client: IP, server: b, request: "GET /7 HTTP/1.1", host: "b"`},
+		{"POST /8 HTTP/1.1\r\nHost: b\r\nTransfer-Encoding: x\r\n\r\n", `client sent unknown "Transfer-Encoding": "x" while reading client request headers, client: IP, server: b, request: "POST /8 HTTP/1.1", host: "b"`},
+		{"TRACE /9 HTTP/1.1\r\nHost: b\r\n\r\n", `client sent TRACE method while reading client request headers, client: IP, server: b, request: "TRACE /9 HTTP/1.1", host: "b"`},
+		{"GET /" + strings.Repeat("a", 9000) + " HTTP/1.1\r\n\r\n", `client sent too long URI while reading client request line, client: IP, server: b, request: "GET /a`},
+		{"POST /10 HTTP/1.1\r\nHost: b\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", `client sent invalid chunked body, client: IP, server: b, request: "POST /10 HTTP/1.1", host: "b"`},
+	} {
+		p.Do(x.raw)
+		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+			nginx, baton := p.Logs("logs/error.log")
+			nginx, baton = p.Neutral(sidebyside.Answer{Body: nginx}).Body, p.Neutral(sidebyside.Answer{Body: baton}).Body
+			if strings.Contains(nginx, x.words) && strings.Contains(baton, x.words) {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Errorf("%.80q is not logged as\n%s\nnginx: %v, baton: %v", x.raw, x.words, strings.Contains(nginx, x.words), strings.Contains(baton, x.words))
+				break
+			}
+		}
+	}
+}

@@ -223,7 +223,10 @@ func (s *Server) adopt(t *ticket, fds []int) error {
 	}
 	c.state.Store(stateWaiting)
 	s.stats.taken()
-	s.wg.Go(func() { c.goOn(t, fds[1:]) })
+	s.wg.Go(func() {
+		defer guard(s.log, c.number)
+		c.goOn(t, fds[1:])
+	})
 	return nil
 }
 

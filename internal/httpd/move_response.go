@@ -126,6 +126,24 @@ func (o *Response) setField(f Field) {
 // serveMoved goes on with the response of a moved connection, and then serves the
 // connection as any other. fds are what came with it besides the client's socket.
 func (c *conn) serveMoved(t *ticket, fds []int) {
+	keep, timeout := c.oneMoved(t, fds)
+	if !keep {
+		c.close()
+		return
+	}
+	c.setState(stateWaiting)
+	c.serve(timeout)
+}
+
+// oneMoved serves the request of a moved connection and reports whether another may
+// follow, within timeout.
+func (c *conn) oneMoved(t *ticket, fds []int) (keep bool, timeout time.Duration) {
+	whole := false
+	defer func() {
+		if !whole { // a panic: guard tells it
+			c.close()
+		}
+	}()
 	r := c.srv.getRequest(c)
 	c.setState(stateWriting)
 	err := r.restore(t)
@@ -142,15 +160,11 @@ func (c *conn) serveMoved(t *ticket, fds []int) {
 		c.srv.log.Error("cannot go on with a moved connection", "conn", c.number, "err", err)
 		c.broken = err
 	}
-	keep := c.finished(r)
-	timeout := r.keepaliveTimeout()
+	keep = c.finished(r)
+	timeout = r.keepaliveTimeout()
 	c.srv.putRequest(r)
-	if !keep {
-		c.close()
-		return
-	}
-	c.setState(stateWaiting)
-	c.serve(timeout)
+	whole = true
+	return keep, timeout
 }
 
 // goOn sends the rest of a moved response.

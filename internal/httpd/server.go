@@ -289,7 +289,10 @@ func (s *Server) accepted(l *listener, fd int, sa unix.Sockaddr) {
 	}
 	c.state.Store(stateWaiting)
 	s.stats.opened()
-	s.wg.Go(func() { c.serve(c.hosts.def.clientHeaderTimeout) })
+	s.wg.Go(func() {
+		defer guard(s.log, c.number)
+		c.serve(c.hosts.def.clientHeaderTimeout)
+	})
 }
 
 // remember puts c on the books unless the server is closed or full.

@@ -41,6 +41,9 @@ func (e echoes) Location(s *conf.Scope) (httpd.Part, error) {
 		return httpd.Part{}, err
 	}
 	return httpd.Part{Content: httpd.HandlerFunc(func(r *httpd.Request) int {
+		if string(r.URI) == "/panic" {
+			panic("the test wants it")
+		}
 		body := text.Append(nil, r)
 		if r.Body().Length() != 0 {
 			content, err := io.ReadAll(r.Body())
@@ -222,5 +225,22 @@ func awaitClosed(t *testing.T, addr string) {
 		if time.Now().After(end) {
 			t.Fatal("the listener is still open")
 		}
+	}
+}
+
+// A fault that one request brings out costs its connection and no other.
+func TestPanicEndsItsConnectionOnly(t *testing.T) {
+	addr, s := start(t, `server { LISTEN echo $uri; }`)
+	other, victim := dial(t, addr), dial(t, addr)
+	other.do("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	if _, err := io.WriteString(victim.nc, "GET /panic HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	victim.ended()
+	if _, body := other.do("GET /still HTTP/1.1\r\nHost: a\r\n\r\n"); body != "/still" {
+		t.Errorf("the other connection: %q", body)
+	}
+	if n := s.Totals(); n.Active != 1 {
+		t.Errorf("%d connections are counted, want 1", n.Active)
 	}
 }

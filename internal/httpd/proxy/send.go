@@ -281,7 +281,11 @@ func (x *exchange) sendOn() {
 	x.r.Body().ReadApart()
 	x.sender = make(chan failure, 1)
 	go func() { // ends with joinSender
-		f, _ := x.send()
+		f := failError
+		_ = x.r.Guarded(func() error {
+			f, _ = x.send()
+			return nil
+		})
 		x.sender <- f
 	}()
 }

@@ -52,7 +52,7 @@ func Dial(p *Peer, o *DialOptions) (*Conn, error) {
 		_ = unix.Close(fd)
 		return nil, err
 	}
-	err = unix.Connect(fd, p.addr)
+	err = unix.Connect(fd, ownAddr(p.addr))
 	pending := errors.Is(err, unix.EINPROGRESS)
 	if err != nil && !pending {
 		_ = unix.Close(fd)
@@ -78,7 +78,7 @@ func prepare(fd int, p *Peer, o *DialOptions) error {
 			return os.NewSyscallError("setsockopt", err)
 		}
 		if o.Bind != nil {
-			if err := unix.Bind(fd, o.Bind); err != nil {
+			if err := unix.Bind(fd, ownAddr(o.Bind)); err != nil {
 				return os.NewSyscallError("bind", err)
 			}
 		}
@@ -89,6 +89,21 @@ func prepare(fd int, p *Peer, o *DialOptions) error {
 		}
 	}
 	return nil
+}
+
+// ownAddr returns a copy of sa for one system call: x/sys builds what the kernel
+// reads inside of the Sockaddr itself, so two goroutines must not share one.
+func ownAddr(sa unix.Sockaddr) unix.Sockaddr {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return &unix.SockaddrInet4{Port: sa.Port, Addr: sa.Addr}
+	case *unix.SockaddrInet6:
+		return &unix.SockaddrInet6{Port: sa.Port, ZoneId: sa.ZoneId, Addr: sa.Addr}
+	case *unix.SockaddrUnix:
+		return &unix.SockaddrUnix{Name: sa.Name}
+	default:
+		return sa
+	}
 }
 
 // Used counts a request on the connection.

@@ -2,6 +2,7 @@ package load
 
 import (
 	"context"
+	"errors"
 	"net"
 	"strings"
 	"sync"
@@ -47,9 +48,17 @@ func dial(ctx context.Context, addr string, timeout time.Duration, window int) (
 			return err
 		}
 	}
-	// The load's end does not abort an opening: that would be no failure of the
-	// server.
-	return d.DialContext(context.WithoutCancel(ctx), networkOf(addr), addr)
+	for end := time.Now().Add(timeout); ; {
+		// The load's end does not abort an opening: that would be no failure of the
+		// server.
+		conn, err := d.DialContext(context.WithoutCancel(ctx), networkOf(addr), addr)
+		if !errors.Is(err, syscall.EAGAIN) || time.Now().After(end) {
+			return conn, err
+		}
+		// The queue of a unix socket is full. For TCP the kernel would try again by
+		// itself.
+		wait(context.WithoutCancel(ctx), time.Millisecond)
+	}
 }
 
 // each calls f for 0 to n-1, some at the same time, and returns when all are done.

@@ -1,0 +1,202 @@
+package acceptance
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/baton-deploy/baton/internal/testbed/load"
+)
+
+// sockets opens WebSockets through the server.
+func (m *mover) sockets(n int, minPause, maxPause time.Duration) *load.SocketLoad {
+	m.t.Helper()
+	l, err := load.StartSockets(context.Background(), load.Sockets{
+		Addr: m.Addr, Path: "/ws", Clients: n, MinPause: minPause, MaxPause: maxPause, Timeout: patience,
+	})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.t.Cleanup(func() { l.Stop() })
+	return l
+}
+
+// waitEchoes waits until WebSockets got n more messages back.
+func (m *mover) waitEchoes(l *load.SocketLoad, n int) {
+	m.t.Helper()
+	before := l.Report().Echoed
+	m.WaitFor(fmt.Sprintf("%d more messages", n), func() bool { return l.Report().Echoed >= before+n })
+}
+
+func (m *mover) wantSocketsUnharmed(l *load.SocketLoad, n int) {
+	m.t.Helper()
+	got := l.Stop()
+	m.t.Logf("WebSockets: %v", got)
+	if err := got.Check(); err != nil {
+		m.t.Error(err)
+	}
+	if got.Failed() > 0 || got.Opened != n {
+		m.t.Errorf("WebSockets were harmed:\n%v", got.Failures)
+	}
+}
+
+// WebSockets live through an upgrade, a roll-back and an upgrade, and the old
+// workers do not stay for them.
+func TestWebSocketsMove(t *testing.T) {
+	const clients = 2000
+	m := newMover(t, moverConf)
+	l := m.sockets(clients, 2*time.Second, 4*time.Second)
+	for _, hop := range []func(){m.upgrade, m.rollBack, m.upgrade} {
+		m.waitEchoes(l, clients)
+		hop()
+	}
+	m.waitEchoes(l, clients)
+	m.wantSocketsUnharmed(l, clients)
+	m.wantSoonGone()
+	m.end()
+}
+
+// A few of them that speak without a break do too, in each direction.
+func TestBusyWebSocketsMove(t *testing.T) {
+	const clients = 50
+	inEachDirection(t, func(m *mover, hop func()) {
+		l := m.sockets(clients, 0, 10*time.Millisecond)
+		for range 5 {
+			m.waitEchoes(l, 20*clients)
+			hop()
+		}
+		m.waitEchoes(l, 20*clients)
+		m.wantSocketsUnharmed(l, clients)
+		m.wantSoonGone()
+	})
+}
+
+// Downloads go on in the next process, whether the client or the server is slow,
+// and their connections serve on.
+func TestDownloadsMove(t *testing.T) {
+	const clients, size, hops = 10, 4 << 20, 3
+	inEachDirection(t, func(m *mover, hop func()) {
+		m.t.Parallel() // mostly waits
+		sum := m.document("limited/big.bin", size)
+		m.document("idle", 10)
+		fast := load.Downloads{Addr: m.Addr, Path: "/limited/big.bin", Clients: clients, Bytes: size, Sum: sum, Timeout: patience}
+		slow := fast
+		slow.Path, slow.Sum, slow.Rate = "/big.bin", m.document("big.bin", size), 200<<10
+		var loads []*load.DownloadLoad
+		for _, o := range []load.Downloads{fast, slow} {
+			l, err := load.StartDownloads(context.Background(), o)
+			if err != nil {
+				m.t.Fatal(err)
+			}
+			m.t.Cleanup(func() { l.Stop() })
+			loads = append(loads, l)
+		}
+		for range hops {
+			for _, l := range loads {
+				before := l.Report().Bytes
+				m.WaitFor("more of the downloads", func() bool { return l.Report().Bytes > before+clients*50<<10 })
+			}
+			hop()
+		}
+		if got := loads[1].Report(); got.Whole > 0 {
+			m.t.Errorf("some slow downloads had ended before the last move: %v", got)
+		}
+		loads[1].Hurry()
+		for _, l := range loads {
+			select {
+			case <-l.Done():
+			case <-time.After(2 * patience):
+				m.t.Error("downloads did not end")
+			}
+			got := l.Stop()
+			m.t.Logf("downloads: %v, then answered by %v", got, got.By)
+			if got.Failed() > 0 || got.Whole != clients || got.Check() != nil {
+				m.t.Errorf("downloads were harmed: %v\n%v", got.Check(), got.Failures)
+			}
+		}
+		m.wantSoonGone()
+	})
+}
+
+// Events come through the proxy in their order, with none left out, whoever
+// passes them on.
+func TestServerSentEventsMove(t *testing.T) {
+	const events = 6
+	inEachDirection(t, func(m *mover, hop func()) {
+		m.t.Parallel() // mostly waits
+		l, err := load.StartEvents(context.Background(), load.Events{
+			Addr: m.Addr, Path: fmt.Sprintf("/sse/%d/1s", events), Clients: 5, Timeout: patience,
+		})
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		m.t.Cleanup(func() { l.Stop() })
+		m.WaitFor("first events", func() bool { return l.Report().Received >= 5 })
+		hop()
+		<-l.Done()
+		got := l.Stop()
+		m.t.Logf("events: %v; retired generations were gone after %v", got, m.took)
+		if got.Failed() > 0 || got.Ended != 5 || got.Received != 5*events {
+			m.t.Errorf("streams were harmed:\n%v", got.Failures)
+		}
+	})
+}
+
+// retiredLine is what a worker says when it leaves.
+var retiredLine = regexp.MustCompile(`retired: (\d+) connections moved, (\d+) drained, (\d+) closed in (\S+)`)
+
+// Idle connections of every kind move at once, all of them.
+func TestManyIdleConnectionsMove(t *testing.T) {
+	const (
+		perKind, perKindUnix = 1400, 500 // of five kinds each
+		webSockets           = 500
+		all                  = 5*(perKind+perKindUnix) + webSockets
+	)
+	inEachDirection(t, func(m *mover, hop func()) {
+		l := m.sockets(webSockets, time.Hour, time.Hour) // each speaks when it is stopped
+		kinds := append(load.Idlers(m.Addr, perKind), load.Idlers(m.socket(), perKindUnix)...)
+		w := load.Gather(context.Background(), kinds...)
+		m.t.Cleanup(w.Close)
+		m.WaitFor("all of them accepted", func() bool {
+			open := 0
+			for _, worker := range m.Workers(m.master) {
+				open += m.descriptors(worker.PID)
+			}
+			return open >= all+webSockets // which have two each
+		})
+		hop()
+		w.Speak(context.Background())
+		got := w.Report()
+		m.t.Logf("idle connections: %v", got)
+		if got.Failed() > 0 || got.Opened != all-webSockets {
+			m.t.Errorf("idle connections were harmed:\n%v", got.Failures)
+		}
+		m.wantSocketsUnharmed(l, webSockets)
+		m.wantAllMoved(all)
+		w.Close()
+	})
+}
+
+// wantAllMoved checks what retired workers said: at least n connections moved,
+// none stayed behind, and it did not take long.
+func (m *mover) wantAllMoved(n int) {
+	m.t.Helper()
+	moved := 0
+	for _, line := range retiredLine.FindAllStringSubmatch(m.Log(), -1) {
+		m.t.Log(line[0])
+		count, _ := strconv.Atoi(line[1])
+		moved += count
+		if line[2] != "0" || line[3] != "0" {
+			m.t.Errorf("not every connection moved: %s", line[0])
+		}
+		if took, err := time.ParseDuration(line[4]); err != nil || took > soon {
+			m.t.Errorf("it took longer than %v: %s", soon, line[0])
+		}
+	}
+	if moved < n {
+		m.t.Errorf("%d connections moved, want %d", moved, n)
+	}
+}

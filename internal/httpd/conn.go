@@ -36,9 +36,9 @@ type conn struct {
 	// moveMu guards what follows. The transport's poller is told while it is held;
 	// nothing else is locked.
 	moveMu sync.Mutex
-	window bool    // the connection waits and may be interrupted in order to move
-	poked  bool    // it was
-	tunnel *Tunnel // that it has become; both its sides are interrupted
+	window bool   // the connection waits and may be interrupted in order to move
+	poked  bool   // it was
+	waiter waiter // what is interrupted; nil: the connection itself
 }
 
 // What a connection is doing, for stub_status and for retiring.

@@ -27,20 +27,31 @@ func (c *conn) openWindow() {
 	c.moveMu.Unlock()
 }
 
-// openTunnelWindow is openWindow for a connection that has become one end of t.
-func (c *conn) openTunnelWindow(t *Tunnel) {
+// A waiter is what is interrupted in the place of the connection: a tunnel that it
+// is one end of, the socket of a server that it waits for.
+type waiter interface {
+	Interrupt()
+	Resume()
+}
+
+// openWindowOn is openWindow for a goroutine that waits on w.
+func (c *conn) openWindowOn(w waiter) {
 	c.moveMu.Lock()
-	c.window, c.tunnel = true, t
+	c.window, c.waiter = true, w
 	c.moveMu.Unlock()
 }
 
 // closeWindow ends the stretch; an interruption that came is over.
 func (c *conn) closeWindow() {
 	c.moveMu.Lock()
-	poked := c.poked && c.tunnel == nil
-	c.window, c.poked, c.tunnel = false, false, nil
+	poked, w := c.poked, c.waiter
+	c.window, c.poked, c.waiter = false, false, nil
 	c.moveMu.Unlock()
-	if poked {
+	switch {
+	case !poked:
+	case w != nil:
+		w.Resume()
+	default:
 		c.resume()
 	}
 }
@@ -52,8 +63,8 @@ func (c *conn) poke() {
 	switch {
 	case !c.window || c.poked:
 		return
-	case c.tunnel != nil:
-		c.tunnel.Interrupt()
+	case c.waiter != nil:
+		c.waiter.Interrupt()
 	default:
 		c.interrupt()
 	}
@@ -71,6 +82,7 @@ func (c *conn) drains() bool { return c.srv.retiring.Load() && !c.movable() }
 func (c *conn) giveAway(t *ticket, more ...int) bool {
 	give := c.srv.give.Load()
 	if give == nil || len(c.out) > 0 || c.broken != nil {
+		c.stays = true
 		return false
 	}
 	t.number, t.served, t.listen = c.number, uint64(c.served), c.ln.key

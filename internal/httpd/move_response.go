@@ -152,6 +152,8 @@ func (c *conn) oneMoved(t *ticket, fds []int) (keep bool, timeout time.Duration)
 		closeFDs(fds)
 	case t.kind == ticketTunnel:
 		err = r.goOnTunnel(t, fds[0]) // which owns it
+	case t.kind == ticketStream:
+		err = r.goOnStream(t, fds[0]) // likewise
 	default:
 		err = r.goOn(t, fds)
 		closeFDs(fds)

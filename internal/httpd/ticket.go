@@ -17,6 +17,9 @@ const (
 	// ticketTunnel: an upgraded connection; the upstream's socket is the second
 	// descriptor.
 	ticketTunnel = 3
+	// ticketStream: in the middle of a server's answer that is passed on; the
+	// server's socket is the second descriptor.
+	ticketStream = 4
 )
 
 // Tags of a ticket's fields. A reader skips what it does not know below
@@ -36,19 +39,22 @@ const (
 	tagSendTime   = 12 // time-out of writes to the upstream, in microseconds
 	tagClientTime = 13 // and of writes to the client
 
-	tagCritical = 128
-	tagListen   = 128 // conf.Listen.Key of the socket that it was accepted on
-	tagInput    = 129 // bytes read and not consumed
-	tagHead     = 130 // the request head as the client sent it
-	tagURI      = 131 // path now, when an internal redirect changed it
-	tagArgs     = 132 // arguments now, likewise
-	tagStatus   = 133 // of the response
-	tagBody     = 134 // bytes of content sent so far
-	tagOffset   = 135 // in the file, where it goes on
-	tagLeft     = 136 // bytes of the file still to send
-	tagToClient = 137 // bytes from the upstream that are not yet sent
-	tagKeep     = 139 // 1: the connection serves on after the response
-	tagNamed    = 140 // the named location that serves
+	tagCritical   = 128
+	tagListen     = 128 // conf.Listen.Key of the socket that it was accepted on
+	tagInput      = 129 // bytes read and not consumed
+	tagHead       = 130 // the request head as the client sent it
+	tagURI        = 131 // path now, when an internal redirect changed it
+	tagArgs       = 132 // arguments now, likewise
+	tagStatus     = 133 // of the response
+	tagBody       = 134 // bytes of content sent so far
+	tagOffset     = 135 // in the file, where it goes on
+	tagLeft       = 136 // bytes of the file, answer or chunk that are still to come
+	tagToClient   = 137 // bytes from the upstream that are not yet sent
+	tagKeep       = 139 // 1: the connection serves on after the response
+	tagNamed      = 140 // the named location that serves
+	tagChunked    = 141 // 1: the response goes to the client in chunks
+	tagFraming    = 142 // of the server's answer: 1 length, 2 chunks, 3 until it closes
+	tagChunkState = 143 // where in the chunked coding the next byte belongs; tagLeft is what is left of the chunk
 )
 
 // ErrTicket is wrapped by every error about a ticket's state that is not well
@@ -72,7 +78,8 @@ type ticket struct {
 	headBytes, wire            uint64
 	body, readBytes            uint64
 	offset, left               uint64
-	keep                       bool
+	keep, chunked              bool
+	framing, chunkState        uint64
 	fields                     []Field
 	toClient                   []byte
 	modules                    []Field // state by module
@@ -130,6 +137,11 @@ func (t *ticket) append(b []byte) []byte {
 	if t.keep {
 		num(tagKeep, 1)
 	}
+	if t.chunked {
+		num(tagChunked, 1)
+	}
+	num(tagFraming, t.framing)
+	num(tagChunkState, t.chunkState)
 	text(tagToClient, t.toClient)
 	return b
 }
@@ -138,7 +150,7 @@ func micros(d time.Duration) uint64 { return uint64(max(d, 0) / time.Microsecond
 
 // parseTicket reads the state of a ticket. The result has its own memory.
 func parseTicket(kind byte, b []byte) (*ticket, error) {
-	if kind < ticketWaiting || kind > ticketTunnel {
+	if kind < ticketWaiting || kind > ticketStream {
 		return nil, fmt.Errorf("%w: kind %d", ErrTicket, kind)
 	}
 	t := &ticket{kind: kind}
@@ -238,6 +250,12 @@ func (t *ticket) setNumber(tag byte, v []byte) error {
 		t.left = n
 	case tagKeep:
 		t.keep = n == 1
+	case tagChunked:
+		t.chunked = n == 1
+	case tagFraming:
+		t.framing = n
+	case tagChunkState:
+		t.chunkState = n
 	default:
 		known = false
 	}

@@ -29,6 +29,10 @@ func tickets() []*ticket {
 			toClient: []byte{0x81, 1, 'a'}, modules: []Field{{"ngx_http_upstream_module", []byte("{}")}}, timeout: time.Minute,
 			input: []byte{0x82}, sendTimeout: time.Second, clientTimeout: 2 * time.Second,
 		},
+		{
+			kind: ticketStream, listen: "*:80", head: []byte("GET /events HTTP/1.1\r\n\r\n"), status: 200, chunked: true,
+			framing: framedChunks, chunkState: uint64(chunkData), left: 7, toClient: []byte("data"), keep: true,
+		},
 	}
 }
 
@@ -79,8 +83,8 @@ func TestTicketOfALaterVersion(t *testing.T) {
 			t.Errorf("%s: error %v, want ErrTicket", name, err)
 		}
 	}
-	if _, err := parseTicket(4, base); !errors.Is(err, ErrTicket) {
-		t.Errorf("kind 4: error %v, want ErrTicket", err)
+	if _, err := parseTicket(5, base); !errors.Is(err, ErrTicket) {
+		t.Errorf("kind 5: error %v, want ErrTicket", err)
 	}
 }
 

@@ -122,7 +122,7 @@ func (r *Request) ServeTunnel(t *Tunnel, settle func()) error {
 				return ErrMoved
 			}
 		}
-		c.openTunnelWindow(t)
+		c.openWindowOn(t)
 		if c.movable() {
 			c.closeWindow()
 			t.Resume()

@@ -111,6 +111,7 @@ type exchange struct {
 	isHead bool   // no body follows the answer's head
 	ans    answer
 	chunks httpd.Chunks
+	relays bool  // the answer's body is being passed on
 	raw    int64 // bytes received in this try
 	count  int64 // bytes of the answer's body in this try
 }

@@ -108,7 +108,7 @@ func (x *exchange) fill() error {
 	tick := firstTick
 	for waited := time.Duration(0); ; {
 		wait := min(tick, timeout-waited)
-		err := x.conn.Fill(wait)
+		err := x.fillOnce(wait)
 		if !errors.Is(err, httpd.ErrTimeout) {
 			return err
 		}
@@ -120,6 +120,22 @@ func (x *exchange) fill() error {
 		}
 		tick = min(2*tick, lastTick)
 	}
+}
+
+// fillOnce waits once. An answer that is passed on may move meanwhile, unless the
+// request is still being sent.
+func (x *exchange) fillOnce(wait time.Duration) error {
+	if !x.relays || x.sender != nil {
+		return x.conn.Fill(wait)
+	}
+	s := httpd.Stream{Server: x.conn.Socket, Left: -1, Timeout: x.loc.readTimeout, Settle: x.finishTry}
+	switch {
+	case x.ans.chunks:
+		s.Chunks = &x.chunks
+	case x.ans.length >= 0:
+		s.Left = x.ans.length - x.count
+	}
+	return x.r.FillStream(&s, wait)
 }
 
 // gone reports whether the client closed its connection and this ends the

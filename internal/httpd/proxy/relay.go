@@ -17,6 +17,8 @@ func (x *exchange) relay() int {
 		x.conn.SetBuffer(httpd.BufferLarge, httpd.BufferLarge)
 	}
 	x.chunks = httpd.Chunks{}
+	x.relays = true
+	defer func() { x.relays = false }()
 	var lost error // the client is gone, and the answer is read to its end
 	for {
 		p, used, end, err := x.piece(x.conn.Buffered())
@@ -44,6 +46,10 @@ func (x *exchange) relay() int {
 			grown = true
 		}
 		if err := x.more(lost == nil); err != nil {
+			if err == httpd.ErrMoved {
+				x.done(false)
+				return httpd.Done
+			}
 			if err == io.EOF && !a.chunks && a.length < 0 {
 				a.close = true
 				return x.finish(lost, nil, true)

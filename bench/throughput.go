@@ -42,10 +42,9 @@ func (r row) ratio() float64 { return median(r.baton) / median(r.nginx) }
 
 // A report is everything that was measured.
 type report struct {
-	nginx string // its version
-	rows  []row
-	life  []lifeRow
-	time  time.Duration
+	rows []row
+	life []lifeRow
+	time time.Duration
 }
 
 // runCases measures the throughput of all cases.

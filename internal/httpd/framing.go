@@ -305,22 +305,6 @@ func (r *Request) checkHead(f *framing) int {
 	return 0
 }
 
-// hasToken reports whether the comma-separated list v holds token, in any case.
-func hasToken(v []byte, token string) bool {
-	for len(v) > 0 {
-		item := v
-		if i := bytes.IndexByte(v, ','); i >= 0 {
-			item, v = v[:i], v[i+1:]
-		} else {
-			v = nil
-		}
-		if equalFold(bytes.TrimSpace(item), token) {
-			return true
-		}
-	}
-	return false
-}
-
 // containsFold reports whether s, which is lower-case, is anywhere in b, in any
 // case.
 func containsFold(b []byte, s string) bool {

@@ -135,10 +135,9 @@ func authority(host []byte) bool {
 type fieldKind uint8
 
 const (
-	fieldGood fieldKind = iota
 	// fieldIgnored: the name has characters that no name has. nginx drops such a
 	// field and goes on (ignore_invalid_headers).
-	fieldIgnored
+	fieldIgnored fieldKind = iota + 1 // 0: well formed
 	// fieldBroken: two parsers could see two different things in it. 400.
 	fieldBroken
 )

@@ -15,7 +15,6 @@ type body struct {
 	length  int64    // -1: streamed, and not known
 	streams bool
 	ended   bool // a streamed one was read to its end
-	none    bool // the client's request has none: no length is told
 	status  int  // the answer when it could not be read while it was streamed
 	shared  bool // it is an earlier exchange's, which closes it
 }

@@ -44,7 +44,8 @@ func ParseAddress(text string) (Address, error) {
 			return Address{Path: path}, nil
 		}
 	}
-	host, port, hasPort := text, "", false
+	var host, port string
+	hasPort := false
 	if strings.HasPrefix(text, "[") {
 		end := strings.IndexByte(text, ']')
 		if end < 0 {

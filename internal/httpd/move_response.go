@@ -31,7 +31,7 @@ func (r *Request) ticket(kind byte) *ticket {
 		status: uint64(o.Status), headBytes: uint64(o.headLen), wire: uint64(o.wireLen), body: uint64(o.bodyLen),
 		keep: r.keepalive, fields: o.allFields(),
 	}
-	if r.moved {
+	if r.uriChanged {
 		t.uri, t.args = r.URI, r.Args
 	}
 	if r.loc.kind == matchNamed {
@@ -82,7 +82,7 @@ func (r *Request) restore(t *ticket) error {
 	r.body.length, r.body.left = 0, 0
 	r.keepalive = t.keep
 	if t.uri != nil {
-		r.moved, r.internal = true, true
+		r.uriChanged, r.internal = true, true
 		r.URI, r.Args = append(r.URI[:0], t.uri...), append(r.Args[:0], t.args...)
 	}
 	if r.loc = r.Server.named[t.named]; r.loc == nil {

@@ -46,7 +46,7 @@ type Request struct {
 	finishing  bool // an error is being answered: the body is not wanted any more
 	keepalive  bool // as wanted by the client so far, then as answered
 	internal   bool // an internal redirect brought it here
-	moved      bool // URI is no longer what the client asked for
+	uriChanged bool // URI is no longer what the client asked for
 	rewritten  bool // a rewrite changed URI: a location is to be chosen again
 	strayed    bool // a rewrite changed URI and the location stayed
 	// aliasWithURI: an alias is followed by the URI although the location is a pattern.
@@ -96,7 +96,7 @@ func (r *Request) reset() {
 	r.rawPath, r.fields = nil, nil
 	r.version, r.headSize = 0, 0
 	r.hasID, r.pipelined, r.headless, r.finishing = false, false, false, false
-	r.keepalive, r.internal, r.moved, r.errorPage = false, false, false, false
+	r.keepalive, r.internal, r.uriChanged, r.errorPage = false, false, false, false
 	r.rewritten, r.strayed, r.aliasWithURI, r.redirects = false, false, false, 0
 	r.captures, r.names, r.askedMethod = r.captures[:0], r.names[:0], nil
 	r.endStates()
@@ -122,8 +122,8 @@ func (r *Request) RawPath() []byte { return r.rawPath }
 // Internal reports whether an internal redirect brought the request here.
 func (r *Request) Internal() bool { return r.internal }
 
-// Moved reports whether URI is no longer what the client asked for.
-func (r *Request) Moved() bool { return r.moved }
+// URIChanged reports whether URI is no longer what the client asked for.
+func (r *Request) URIChanged() bool { return r.uriChanged }
 
 // Method is the client's method; Head.Method may be that of an error page.
 func (r *Request) Method() []byte {
@@ -334,7 +334,7 @@ func (r *Request) InternalRedirect(uri, args []byte) int {
 	if !r.redirected() {
 		return r.cycle("internally redirecting to")
 	}
-	r.moved = true
+	r.uriChanged = true
 	r.URI = append(r.URI[:0], uri...)
 	r.Args = append(r.Args[:0], args...)
 	return r.run()

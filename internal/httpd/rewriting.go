@@ -17,7 +17,7 @@ func (r *Request) Rewrite(uri, args []byte, again bool) {
 	r.URI = append(r.URI[:0], uri...)
 	r.Args = append(r.Args[:0], args...)
 	// As for nginx, a location with "internal" is open to what was rewritten.
-	r.moved, r.internal = true, true
+	r.uriChanged, r.internal = true, true
 	r.rewritten = again
 	r.strayed = r.strayed || !again
 }

@@ -158,7 +158,7 @@ func (x *exchange) resolve() (status int) {
 // appendURI appends the request's target as the server is to see it.
 func (x *exchange) appendURI(dst []byte) []byte {
 	r, t := x.r, &x.loc.target
-	if x.to.uri == "" && !r.Moved() {
+	if x.to.uri == "" && !r.URIChanged() {
 		return append(dst, originForm(r.Head.RequestURI())...)
 	}
 	if t.text != nil && x.to.uri != "" {

@@ -2,10 +2,12 @@ package master
 
 import (
 	"fmt"
+	"runtime"
 	"strconv"
 	"time"
 
 	"github.com/baton-deploy/baton/internal/control"
+	"github.com/baton-deploy/baton/internal/errorlog"
 	"github.com/baton-deploy/baton/internal/proc"
 	"github.com/baton-deploy/baton/internal/sock"
 )
@@ -40,6 +42,7 @@ type newMaster struct {
 func (m *Master) doUpgrade(a action) event {
 	switch a := a.(type) {
 	case writePidFile:
+		m.logf(errorlog.Debug, "a generation serves: %d goroutines, %d worker processes", runtime.NumGoroutine(), len(m.children))
 		c := m.configs[a.config]
 		if err := m.pid.write(c.Process.Pid, m.o.Self); err != nil {
 			return pidWritten{err.Error()}

@@ -25,6 +25,7 @@ type client struct {
 
 	conn net.Conn // nil when there is none
 	in   *bufio.Reader
+	by   string // who answered last on conn
 }
 
 // run sends requests until ctx is done. The request in flight at that moment
@@ -176,7 +177,7 @@ func (c *client) open(ctx context.Context) bool {
 		c.tally.unopened(err)
 		return false
 	}
-	c.conn, c.in = conn, bufio.NewReader(conn)
+	c.conn, c.in, c.by = conn, bufio.NewReader(conn), ""
 	c.tally.opened(c.opens > 0 && c.group.KeepAlive)
 	c.opens++
 	return true
@@ -198,7 +199,7 @@ func (c *client) lookAtIdle() {
 	if err == nil {
 		return
 	}
-	c.tally.cutIdle(errors.Is(err, syscall.ECONNRESET), err)
+	c.tally.cutIdle(c.by, errors.Is(err, syscall.ECONNRESET), err)
 	if !c.group.Blind {
 		c.drop()
 	}
@@ -247,7 +248,7 @@ func (c *client) lose(began time.Time, n int, err error, answerBegan bool) {
 		cause = lostRST
 	}
 	for range n {
-		c.tally.lost(began, cause, err)
+		c.tally.lost(c.by, began, cause, err)
 	}
 }
 
@@ -263,6 +264,6 @@ func (c *client) answered(began time.Time, resp *http.Response, got []byte, sent
 	if closing {
 		c.drop()
 	}
-	by := resp.Header.Get(c.group.by())
-	c.tally.answered(began, by, wrong, resp.Close && c.group.KeepAlive)
+	c.by = resp.Header.Get(c.group.by())
+	c.tally.answered(began, c.by, wrong, resp.Close && c.group.KeepAlive)
 }

@@ -81,6 +81,7 @@ type Sample struct {
 type Failure struct {
 	At   time.Duration // after the load began
 	What string
+	By   string // who had answered last on the connection, "" if nobody, or nobody asks
 }
 
 // maxFailures bounds how many failures a report keeps word for word; the

@@ -12,9 +12,12 @@ type failures struct {
 	kept  []Failure
 }
 
-func (f *failures) add(format string, args ...any) {
+func (f *failures) add(format string, args ...any) { f.addOf("", format, args...) }
+
+// addOf is add for a connection that by had answered on.
+func (f *failures) addOf(by, format string, args ...any) {
 	if len(f.kept) < maxFailures {
-		f.kept = append(f.kept, Failure{At: time.Since(f.began), What: fmt.Sprintf(format, args...)})
+		f.kept = append(f.kept, Failure{At: time.Since(f.began), What: fmt.Sprintf(format, args...), By: by})
 	}
 }
 

@@ -112,7 +112,7 @@ func Start(ctx context.Context, groups ...Group) (*Load, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	l := &Load{began: time.Now(), cancel: cancel, groups: groups}
 	for i := range l.groups {
-		t := &tally{began: l.began, count: Count{Answered: map[string]int{}}}
+		t := &tally{began: l.began, failures: failures{began: l.began}, count: Count{Answered: map[string]int{}}}
 		l.tallies = append(l.tallies, t)
 		for id := range l.groups[i].Clients {
 			c := &client{group: &l.groups[i], tally: t, id: id}
@@ -164,7 +164,7 @@ type tally struct {
 	mu       sync.Mutex
 	count    Count
 	samples  []Sample
-	failures []Failure
+	failures failures
 }
 
 func (t *tally) report(name string) GroupReport {
@@ -173,14 +173,7 @@ func (t *tally) report(name string) GroupReport {
 	return GroupReport{
 		Name: name, Count: t.count.clone(),
 		Samples:  t.samples[:len(t.samples):len(t.samples)],
-		Failures: t.failures[:len(t.failures):len(t.failures)],
-	}
-}
-
-// failLocked keeps the words of a failure. t.mu must be held.
-func (t *tally) failLocked(format string, args ...any) {
-	if len(t.failures) < maxFailures {
-		t.failures = append(t.failures, Failure{At: time.Since(t.began), What: fmt.Sprintf(format, args...)})
+		Failures: t.failures.soFar(),
 	}
 }
 
@@ -202,10 +195,10 @@ func (t *tally) unopened(err error) {
 	} else {
 		t.count.Unopened++
 	}
-	t.failLocked("connection not opened: %v", err)
+	t.failures.add("connection not opened: %v", err)
 }
 
-func (t *tally) cutIdle(reset bool, err error) {
+func (t *tally) cutIdle(by string, reset bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if reset {
@@ -213,10 +206,10 @@ func (t *tally) cutIdle(reset bool, err error) {
 	} else {
 		t.count.IdleFIN++
 	}
-	t.failLocked("idle connection cut without announcement: %v", err)
+	t.failures.addOf(by, "idle connection cut without announcement: %v", err)
 }
 
-func (t *tally) lost(sent time.Time, c cause, err error) {
+func (t *tally) lost(by string, sent time.Time, c cause, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.count.Sent++
@@ -231,7 +224,7 @@ func (t *tally) lost(sent time.Time, c cause, err error) {
 	case lostTimeout:
 		t.count.LostTimeout++
 	}
-	t.failLocked("request lost, %v %v after it was sent: %v", c, time.Since(sent).Round(time.Microsecond), err)
+	t.failures.addOf(by, "request lost, %v %v after it was sent: %v", c, time.Since(sent).Round(time.Microsecond), err)
 }
 
 func (t *tally) answered(sent time.Time, by string, wrong error, announced bool) {
@@ -245,7 +238,7 @@ func (t *tally) answered(sent time.Time, by string, wrong error, announced bool)
 	}
 	if wrong != nil {
 		t.count.Wrong++
-		t.failLocked("wrong answer from %s: %v", by, wrong)
+		t.failures.addOf(by, "wrong answer from %s: %v", by, wrong)
 	}
 	t.samples = append(t.samples, Sample{At: sent.Sub(t.began), Took: took, By: by})
 }

@@ -1,0 +1,145 @@
+package acceptance
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/baton-deploy/baton/internal/testbed"
+	"github.com/baton-deploy/baton/internal/testbed/load"
+)
+
+// Invariant 3 with a successor that knows no hand-over: clients that keep sending
+// lose nothing, and are told once that their connection ends.
+func TestConnectionsDrainBesideNginx(t *testing.T) {
+	for _, tc := range []struct {
+		name     string
+		old, new func(t *testing.T) build
+		leave    func(p *play, old, new int)
+	}{
+		{"upgrade to nginx", baton(oldVersion), nginx, func(p *play, old, _ int) {
+			p.startKept()
+			p.Sh(fmt.Sprintf(`kill -QUIT %d`, old))
+		}},
+		{"roll-back to nginx", nginx, baton(newVersion), func(p *play, old, new int) {
+			p.Sh(fmt.Sprintf(`kill -WINCH %d`, old))
+			p.WaitShape(newWorkersOnly)
+			p.startKept() // all with Baton
+			p.Sh(fmt.Sprintf(`kill -HUP %d`, old))
+			p.WaitShape(twoMasters)
+			p.Sh(fmt.Sprintf(`kill -QUIT %d`, new))
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p := newPlay(t, pair{old: tc.old, new: tc.new, options: nginxOptions})
+			p.Sh(`$P/sbin/nginx $OPTIONS`)
+			p.WaitShape(oneMaster)
+			old := p.Pid()
+			p.Sh(fmt.Sprintf(`cp -f $NEW $P/sbin/nginx && kill -USR2 %d`, old))
+			p.WaitShape(twoMasters)
+			tc.leave(p, old, p.newMaster(old))
+			p.WaitShape(oneMaster)
+			p.letLoadRun()
+			r := p.load.Stop()
+			t.Logf("\n%v", r)
+			for _, g := range r.Groups {
+				if g.Failed() > 0 || g.Check() != nil {
+					t.Errorf("%s: %d failures, %v", g.Name, g.Failed(), g.Check())
+				}
+				// A client whose last connection went to nginx notices no more.
+				if g.Announced > keptClients || g.Reconnects != g.Announced {
+					t.Errorf("%s: %d clients were told %d times and opened %d connections again", g.Name, keptClients, g.Announced, g.Reconnects)
+				}
+			}
+			if trouble := r.Trouble(); trouble != "" {
+				t.Error(trouble)
+			}
+			p.Sh(`kill -QUIT $(cat $P/logs/nginx.pid)`)
+			p.WaitShape("")
+		})
+	}
+}
+
+const keptClients = 50
+
+// startKept puts clients on the site that keep their connections and send.
+func (p *play) startKept() {
+	p.t.Helper()
+	g := load.Group{Name: "POST", Clients: keptClients, MaxPause: 8 * time.Millisecond, KeepAlive: true, Post: true, Blind: true,
+		Path: "/post", Timeout: patience}
+	get := g
+	get.Name, get.Post, get.Path = "GET", false, ""
+	p.load = p.Load(g, get)
+	p.letLoadRun()
+}
+
+// After many upgrades under load nothing has piled up in the workers either:
+// descriptors, threads, goroutines, memory.
+func TestManyUpgradesUnderLoadLeaveNothingBehind(t *testing.T) {
+	const rounds, settled, clients = 50, 10, 40
+	m := newMover(t, moverConf)
+	fresh := m.descriptors(m.Workers(m.master)[0].PID)
+	freshWorker := m.goroutines(m.Workers(m.master)[0].PID)
+	m.WaitShape(oneMaster) // that worker has a successor
+	sockets := m.sockets(clients, 0, 50*time.Millisecond)
+	l := m.Load(load.Group{Name: "POST", Clients: clients, MaxPause: 8 * time.Millisecond, KeepAlive: true, Post: true, Echo: true,
+		Blind: true, Path: "/backend/echo", Timeout: patience})
+	var most, now usage
+	for round := 1; round <= rounds; round++ {
+		m.WaitAnswers(l, clients)
+		m.upgrade()
+		if round <= settled {
+			most = most.max(m.usage())
+		}
+	}
+	m.WaitAnswers(l, clients)
+	m.waitEchoes(sockets, clients)
+	m.WaitFor(fmt.Sprintf("at most %v, the most of the first %d rounds", most, settled), func() bool {
+		now = m.usage()
+		return now.within(most)
+	})
+	t.Logf("the most of the first %d rounds: %v; after %d: %v", settled, most, rounds, now)
+	wantNothingNoticed(t, l.Stop())
+	m.wantSocketsUnharmed(sockets, clients)
+	worker := m.Workers(m.master)[0].PID
+	m.WaitFor("end of all connections", func() bool { return m.descriptors(worker) <= fresh })
+	if got := m.goroutines(worker); got > freshWorker {
+		t.Errorf("%d goroutines in an idle worker after %d upgrades, %d in a fresh one", got, rounds, freshWorker)
+	}
+	m.WaitShape(oneMaster)
+	m.end()
+}
+
+// usage is what the processes of a master have, all together.
+type usage struct{ descriptors, threads, kilobytes int }
+
+func (u usage) max(v usage) usage {
+	return usage{max(u.descriptors, v.descriptors), max(u.threads, v.threads), max(u.kilobytes, v.kilobytes)}
+}
+
+// within allows for the kernel's and the runtime's moods: what is left behind by
+// each of many upgrades is more.
+func (u usage) within(v usage) bool {
+	return u.descriptors <= v.descriptors+4 && u.threads <= v.threads+6 && u.kilobytes <= v.kilobytes*5/4
+}
+
+func (u usage) String() string {
+	return fmt.Sprintf("%d descriptors, %d threads, %d KB", u.descriptors, u.threads, u.kilobytes)
+}
+
+func (m *mover) usage() (u usage) {
+	m.t.Helper()
+	for _, p := range m.Processes() {
+		if !testbed.IsMaster(p) && !testbed.IsWorker(p) {
+			continue
+		}
+		open, err := p.Descriptors()
+		if err != nil {
+			continue // it left meanwhile
+		}
+		u.descriptors += len(open)
+		u.threads += m.status(p.PID, "Threads:")
+		u.kilobytes += m.status(p.PID, "VmRSS:")
+	}
+	return u
+}

@@ -24,6 +24,7 @@ type Giver struct {
 	open   map[uint64]chan byte // what the taker says of a ticket: msgHold or msgRefuse
 	ended  error                // why done is closed
 	closed bool
+	heard  time.Time // when the taker spoke last
 }
 
 // NewGiver takes over one end of a [Pair] and agrees with the peer on a version,
@@ -44,12 +45,14 @@ func newGiver(ctx context.Context, f *os.File, timeout time.Duration, lo, hi uin
 		slots: make(chan struct{}, window),
 		done:  make(chan struct{}),
 		open:  map[uint64]chan byte{},
+		heard: time.Now(),
 	}
 	go g.read()
 	return g, nil
 }
 
-// Give moves t to the taker. When it returns nil the taker owns the ticket and the
+// Give moves t to the taker. When the taker is silent for longer than the timeout
+// the link ends, and every Give under way or to come fails. When it returns nil the taker owns the ticket and the
 // caller must only close its own descriptors: neither read, write nor shut them
 // down. On any error the caller is still the owner and must go on serving.
 func (g *Giver) Give(t Ticket) error {
@@ -69,6 +72,9 @@ func (g *Giver) Give(t Ticket) error {
 	defer g.forget(id)
 	m := message{kind: msgGive, id: id, class: t.Kind, files: byte(len(t.Files)), state: t.State}
 	if err := g.c.send(m, t.Files); err != nil {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			g.abandon()
+		}
 		return err // a datagram goes whole or not at all
 	}
 	timer := time.NewTimer(g.timeout)
@@ -80,15 +86,31 @@ func (g *Giver) Give(t Ticket) error {
 		return errors.Join(g.why(), g.say(msgDrop, id))
 	case <-timer.C:
 	}
+	if g.silent() {
+		g.abandon() // which is a drop
+		return ErrNoAnswer
+	}
 	return errors.Join(ErrNoAnswer, g.say(msgDrop, id))
 }
+
+// silent reports whether the taker has said nothing about any ticket for as long as
+// it may take for one.
+func (g *Giver) silent() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return time.Since(g.heard) >= g.timeout
+}
+
+// abandon ends the link to a taker that hangs: others wait for their turn, and their
+// clients with them, and each would wait as long as the first.
+func (g *Giver) abandon() { _ = g.c.sock.Close() }
 
 // say sends a word that decides over a ticket. When it cannot be sent the link is
 // closed, which decides too: the taker drops what it holds.
 func (g *Giver) say(kind byte, id uint64) error {
 	err := g.c.send(message{kind: kind, id: id}, nil)
 	if err != nil {
-		_ = g.c.sock.Close()
+		g.abandon()
 	}
 	return err
 }
@@ -148,6 +170,7 @@ func (g *Giver) read() {
 		}
 		g.mu.Lock()
 		answer := g.open[m.id]
+		g.heard = time.Now()
 		g.mu.Unlock()
 		if answer != nil {
 			select {
@@ -155,7 +178,6 @@ func (g *Giver) read() {
 			default: // said twice
 			}
 		} // else too late: "drop" is on its way to the taker
-
 	}
 }
 

@@ -32,6 +32,11 @@ var (
 	ErrClosed = errors.New("the hand-over link is closed")
 )
 
+// errFiles is wrapped by receive's error about a message that came without some of
+// its descriptors, or with more: the sender's mistake, or the receiver has none
+// free. The message itself is good.
+var errFiles = errors.New("descriptors are missing")
+
 // window is how many tickets may be under way at once: descriptors in flight
 // count against the sender's RLIMIT_NOFILE, see unix(7) on ETOOMANYREFS.
 const window = 64
@@ -113,7 +118,8 @@ func (c *conn) send(m message, fds []int) error {
 }
 
 // receive reads one message into buf. The descriptors that came with it are the
-// caller's.
+// caller's. With an error that wraps [ErrWire] the link can be read on; with one that
+// wraps errFiles too the message is valid.
 func (c *conn) receive(buf []byte) (message, []int, error) {
 	oob := make([]byte, unix.CmsgSpace(MaxFiles*4))
 	n, oobn, flags, _, err := c.sock.ReadMsgUnix(buf, oob) // sets MSG_CMSG_CLOEXEC
@@ -135,17 +141,16 @@ func (c *conn) receive(buf []byte) (message, []int, error) {
 	if n == 0 && oobn == 0 {
 		return message{}, nil, ErrClosed
 	}
-	if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
-		closeAll(fds)
-		return message{}, nil, fmt.Errorf("%w: truncated", ErrWire)
-	}
 	m, err := parseMessage(buf[:n])
-	if err == nil && int(m.files) != len(fds) {
-		err = fmt.Errorf("%w: %d descriptors announced, %d came", ErrWire, m.files, len(fds))
+	switch {
+	case flags&unix.MSG_TRUNC != 0:
+		err = fmt.Errorf("%w: truncated", ErrWire)
+	case err == nil && (int(m.files) != len(fds) || flags&unix.MSG_CTRUNC != 0):
+		err = fmt.Errorf("%w: %w: %d announced, %d came", ErrWire, errFiles, m.files, len(fds))
 	}
 	if err != nil {
 		closeAll(fds)
-		return message{}, nil, err
+		return m, nil, err
 	}
 	return m, fds, nil
 }

@@ -10,8 +10,10 @@
 //	demo [-old FILE] [-new FILE]
 //
 // With -old and -new other binaries are used, such as a real nginx for one of
-// them. The exit status is 0 only if every step did what the procedure says
-// and no request on a new connection was lost.
+// them; connections are held open through the steps only without them. The exit
+// status is 0 only if every step did what the procedure says, no request on a new
+// connection was lost, and no client that keeps a connection, a WebSocket or a
+// download noticed anything.
 package main
 
 import (
@@ -41,8 +43,8 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run returns the exit status: 0 all is well, 1 a step failed or requests were
-// lost, 2 misuse, 130 interrupted, which is ctx's end.
+// run returns the exit status: 0 all is well, 1 a step failed or clients noticed
+// something, 2 misuse, 130 interrupted, which is ctx's end.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.SetOutput(stderr)

@@ -56,6 +56,11 @@ func (s *screen) note(format string, args ...any) {
 	fmt.Fprintln(s.out, s.paint(faint, fmt.Sprintf("   "+format, args...)))
 }
 
+// good prints a line that is good news.
+func (s *screen) good(format string, args ...any) {
+	fmt.Fprintln(s.out, "   "+s.paint(green, fmt.Sprintf(format, args...)))
+}
+
 // text prints lines as they are, indented.
 func (s *screen) text(lines string) {
 	for line := range strings.Lines(lines) {
@@ -133,23 +138,32 @@ func stepTable(done []stepRecord) string {
 	return b.String()
 }
 
-// verdict says in words what the report means. It returns an error when
-// requests on new connections were lost, or the account does not add up.
-func verdict(show *screen, r *load.Report) error {
+// verdict says in words what the report means. It returns an error when requests
+// on new connections were lost, when a client of a kept connection noticed
+// anything, or the account does not add up. Of foreign servers nobody expects that
+// kept connections move.
+func verdict(show *screen, r *load.Report, foreign bool) error {
 	var errs []error
 	for _, g := range r.Groups {
 		if err := g.Check(); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", g.Name, err))
 		}
 		n := lost(g.Count)
+		text := fmt.Sprintf("%s: %d requests lost, %d idle connections cut, %d closes announced, %d reconnects",
+			g.Name, n, g.Violations(), g.Announced, g.Reconnects)
 		switch {
 		case n > 0 && g.Name == newConnections:
 			errs = append(errs, fmt.Errorf("%d requests on %s were lost", n, g.Name))
+		case g.Noticed() > 0 && !foreign:
+			errs = append(errs, errors.New(text))
 		case g.Failed() > 0:
-			text := fmt.Sprintf("%s: %d requests lost, %d idle connections cut", g.Name, n, g.Violations())
 			fmt.Fprintln(show.out, "   "+show.paint(red, text))
+		case g.Noticed() > 0:
+			show.good("%s: nothing lost, %d clients told to open another connection", g.Name, g.Announced)
+		case g.Name == newConnections:
+			show.good("%s: nothing lost", g.Name)
 		default:
-			fmt.Fprintln(show.out, "   "+show.paint(green, g.Name+": nothing lost"))
+			show.good("%s: nothing lost, no connection opened again", g.Name)
 		}
 	}
 	for _, g := range r.Groups {

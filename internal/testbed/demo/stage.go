@@ -30,6 +30,8 @@ type stage struct {
 
 	stopBackend func() error
 	load        *load.Load // nil until the load begins
+	held        *held      // nil until then, and with servers that do not move connections
+	foreign     bool       // some binary was not built here
 	done        []stepRecord
 }
 
@@ -44,7 +46,7 @@ type stepRecord struct {
 // setStage lays out a prefix with oldBinary and starts a backend; foreign says
 // that some binary was not built here, so its built-in paths are not known.
 func setStage(oldBinary, newBinary string, foreign bool) (s *stage, err error) {
-	s = &stage{}
+	s = &stage{foreign: foreign}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.takeDown())
@@ -68,7 +70,15 @@ func setStage(oldBinary, newBinary string, foreign bool) (s *stage, err error) {
 	if err != nil {
 		return nil, err
 	}
-	conf := testbed.Conf{Listen: []string{s.port.Addr()}, Backend: backendAddr}
+	conf := testbed.Conf{Listen: []string{s.port.Addr()}, Backend: backendAddr,
+		// At the usual number of requests a connection ends with an announcement, as
+		// it should; that is not what is to be seen here.
+		HTTP: "sendfile on; keepalive_requests 1000000000;", Server: "location /ws {\n" +
+			"            proxy_pass http://" + backendAddr + ";\n" +
+			"            proxy_http_version 1.1;\n" +
+			"            proxy_set_header Upgrade $http_upgrade;\n" +
+			"            proxy_set_header Connection upgrade;\n" +
+			"        }"}
 	if foreign {
 		conf.User = testbed.PackageUser()
 	}
@@ -105,6 +115,7 @@ func (s *stage) takeDown() error {
 	if s.load != nil {
 		s.load.Stop()
 	}
+	s.held.drop()
 	if s.tree != nil {
 		_, err := s.tree.Uproot()
 		errs = append(errs, err)

@@ -96,16 +96,32 @@ func (s *stage) play(ctx context.Context, show *screen) error {
 		}
 		show.note("load is on: %d groups of clients, on new and on kept connections, "+
 			"the last of them through the proxy to an echo backend", len(s.load.Report().Groups))
+		if s.foreign {
+			continue // workers of others would stay for as long as these connections
+		}
+		if err := s.hold(); err != nil {
+			return err
+		}
+		show.note("and held open: %s", s.held.now())
 	}
 	report := s.load.Stop()
 	s.load = nil
+	if s.held != nil {
+		if err := s.held.finish(ctx); err != nil {
+			return s.explain(err)
+		}
+	}
 	if err := s.perform(ctx, show, len(s.done)+1, lastStep); err != nil {
 		return s.explain(err)
 	}
 	show.title("What it cost")
 	show.text(stepTable(s.done))
 	show.text(report.String())
-	return verdict(show, report)
+	err := verdict(show, report, s.foreign)
+	if s.held != nil {
+		err = errors.Join(err, s.held.verdict(show))
+	}
+	return err
 }
 
 // perform does one step, waits for what must come of it and shows it.
@@ -140,6 +156,9 @@ func (s *stage) perform(ctx context.Context, show *screen, number int, st step) 
 		return err
 	}
 	show.took(rec)
+	if s.held != nil && st.by != "nobody" {
+		show.note("%s", s.held.now())
+	}
 	return nil
 }
 

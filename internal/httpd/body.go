@@ -89,7 +89,7 @@ func (b *Body) keepSome(p []byte) {
 // expecting reports whether the client waits for our word before it sends a body.
 func (b *Body) expecting() bool {
 	r := b.r
-	return !b.asked && r.version >= 11 && equalFold(r.Head.Peek("Expect"), "100-continue")
+	return !b.asked && r.has&hasExpect != 0 && r.version >= 11 && equalFold(r.Head.Peek("Expect"), "100-continue")
 }
 
 // expect sends 100 Continue if the client waits for it before it sends the body.

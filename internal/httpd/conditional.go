@@ -40,6 +40,9 @@ const (
 
 // condition applies the request's If- fields. It returns 0, 304 or 412.
 func (o *Response) condition() int {
+	if o.r.has&hasCondition == 0 {
+		return 0
+	}
 	h := &o.r.Head
 	if v := h.Peek("If-Unmodified-Since"); v != nil {
 		if t, ok := parseHTTPDate(v); !ok || !o.hasModified || t < o.modified {

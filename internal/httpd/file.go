@@ -4,7 +4,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"strconv"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -251,13 +250,9 @@ func pread(fd int, p []byte, off int64) (int, error) { return unix.Pread(fd, p, 
 // sendHead writes t.src; with more set the kernel waits for what follows instead
 // of sending a packet that is not full.
 func (t *transport) sendHead(fd int) (int, error) {
-	if !t.more {
-		return unix.Write(fd, t.src)
+	flags := uintptr(0)
+	if t.more {
+		flags = unix.MSG_MORE
 	}
-	n, _, errno := unix.Syscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&t.src[0])),
-		uintptr(len(t.src)), unix.MSG_MORE|unix.MSG_NOSIGNAL, 0, 0)
-	if errno != 0 {
-		return 0, errno
-	}
-	return int(n), nil
+	return writeSocket(fd, t.src, flags)
 }

@@ -18,8 +18,25 @@ type framing struct {
 	codings int
 	coding  []byte // one that is not chunked
 	wish    connectionWish
-	unique  uint16 // fields seen of those that may come once
 }
+
+// A fieldSet tells which of some fields a request has: most have none of them, and
+// then none needs to be looked for.
+type fieldSet uint16
+
+const (
+	hasIfModifiedSince fieldSet = 1 << iota
+	hasIfUnmodifiedSince
+	hasIfMatch
+	hasIfNoneMatch
+	hasIfRange
+	hasExpect
+	hasAuthorization
+	hasContentRange
+	hasRange
+
+	hasCondition = hasIfModifiedSince | hasIfUnmodifiedSince | hasIfMatch | hasIfNoneMatch
+)
 
 // A connectionWish is what the client wants of the connection.
 type connectionWish uint8
@@ -64,6 +81,7 @@ func (r *Request) scanHead(head []byte) (f framing, status int) {
 		return f, r.invalidLine("request", status)
 	}
 	r.startClean(&f.line)
+	r.has = 0
 	first := len(r.clean)
 	defer func() { r.fields = r.clean[first:] }()
 	underscores := !r.c.hosts.def.root.core.noUnderscore
@@ -117,7 +135,7 @@ func (r *Request) startClean(l *requestLine) {
 }
 
 // Fields that nginx refuses to see twice, besides Host, Content-Length and
-// Transfer-Encoding.
+// Transfer-Encoding, in the order of a fieldSet's bits.
 var uniqueFields = [...]string{
 	"if-modified-since", "if-unmodified-since", "if-match", "if-none-match",
 	"if-range", "expect", "authorization", "content-range",
@@ -129,6 +147,10 @@ func (r *Request) field(f *framing, name, value []byte) int {
 	case len("host"):
 		if equalFold(name, "host") {
 			return r.hostField(f, value)
+		}
+	case len("range"):
+		if equalFold(name, "range") {
+			r.has |= hasRange
 		}
 	case len("connection"):
 		if equalFold(name, "connection") {
@@ -149,7 +171,7 @@ func (r *Request) field(f *framing, name, value []byte) int {
 		}
 	}
 	if c := name[0] | 0x20; c == 'i' || c == 'e' || c == 'a' || c == 'c' {
-		return r.uniqueField(f, name)
+		return r.uniqueField(name)
 	}
 	return 0
 }
@@ -179,13 +201,13 @@ func (r *Request) hostField(f *framing, value []byte) int {
 const unknownCoding = 1 << 10
 
 // uniqueField refuses the second of a field that may come once.
-func (r *Request) uniqueField(f *framing, name []byte) int {
+func (r *Request) uniqueField(name []byte) int {
 	for i, u := range uniqueFields {
 		if equalFold(name, u) {
-			if f.unique&(1<<i) != 0 {
+			if r.has&(1<<i) != 0 {
 				return r.invalid("client sent duplicate header line", 400)
 			}
-			f.unique |= 1 << i
+			r.has |= 1 << i
 			break
 		}
 	}

@@ -30,7 +30,7 @@ func (f *File) Close() {
 		f.cached.release()
 		f.cached = nil
 	case f.FD >= 0:
-		_ = unix.Close(f.FD)
+		closeRead(f.FD)
 	}
 	f.FD = -1
 }
@@ -101,16 +101,15 @@ func openFile(path []byte) (File, identity, OpenFault) {
 // statFD makes a File of fd, which it owns from then on.
 func statFD(fd int) (File, identity, OpenFault) {
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		_ = unix.Close(fd)
-		errno, _ := err.(unix.Errno)
+	if errno := statOpen(fd, &st); errno != 0 {
+		closeRead(fd)
 		return File{FD: -1}, identity{}, OpenFault{errno, "fstat()"}
 	}
 	f := fileOf(&st)
 	if f.Regular {
 		f.FD = fd
 	} else {
-		_ = unix.Close(fd)
+		closeRead(fd)
 	}
 	return f, identity{st.Dev, st.Ino}, OpenFault{}
 }

@@ -166,6 +166,9 @@ var bytesUnit = []byte("bytes")
 // wantedRange returns what follows "bytes=" of a Range field that counts: the
 // content must still be that of If-Range.
 func (o *Response) wantedRange() ([]byte, bool) {
+	if o.r.has&hasRange == 0 {
+		return nil, false
+	}
 	h := &o.r.Head
 	v := h.Peek("Range")
 	if len(v) < 7 || !equalFold(v[:6], "bytes=") {

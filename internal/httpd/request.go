@@ -33,6 +33,7 @@ type Request struct {
 	line       []byte   // the request line as sent, also one that is refused
 	clean      []byte   // the head as it was parsed
 	fields     []byte   // its part with the fields
+	has        fieldSet // some of them
 	target     []byte   // the request target as sent, without a host
 	rawPath    []byte   // and its path
 	targetHost []byte   // the host of a target that is a whole URI
@@ -94,7 +95,7 @@ func (r *Request) reset() {
 	r.body = Body{kept: r.body.kept[:0]}
 	r.line, r.clean, r.target, r.targetHost = r.line[:0], r.clean[:0], r.target[:0], r.targetHost[:0]
 	r.rawPath, r.fields = nil, nil
-	r.version, r.headSize = 0, 0
+	r.version, r.headSize, r.has = 0, 0, 0
 	r.hasID, r.pipelined, r.headless, r.finishing = false, false, false, false
 	r.keepalive, r.internal, r.uriChanged, r.errorPage = false, false, false, false
 	r.rewritten, r.strayed, r.aliasWithURI, r.redirects = false, false, false, 0

@@ -210,7 +210,7 @@ func (t *transport) tryFill(fd uintptr) bool {
 		t.read.err = io.ErrShortBuffer
 		return true
 	}
-	n, err := readRetry(int(fd), in.b[in.w:])
+	n, err := readSocket(int(fd), in.b[in.w:])
 	if err == unix.EAGAIN {
 		in.release()
 		t.read.arm(t, t.file.SetReadDeadline)
@@ -234,7 +234,7 @@ func (t *transport) tryFillNow(fd uintptr) bool {
 		t.read.err = io.ErrShortBuffer
 		return true
 	}
-	n, err := readRetry(int(fd), in.b[in.w:])
+	n, err := readSocket(int(fd), in.b[in.w:])
 	switch {
 	case err == unix.EAGAIN:
 		t.read.err = ErrWouldBlock
@@ -249,7 +249,7 @@ func (t *transport) tryFillNow(fd uintptr) bool {
 }
 
 func (t *transport) tryRead(fd uintptr) bool {
-	n, err := readRetry(int(fd), t.dst)
+	n, err := readSocket(int(fd), t.dst)
 	if err == unix.EAGAIN {
 		t.read.arm(t, t.file.SetReadDeadline)
 		return false
@@ -267,18 +267,13 @@ func (t *transport) tryRead(fd uintptr) bool {
 func (t *transport) tryWrite(fd uintptr) bool {
 	var n int
 	var err error
-	for {
-		switch {
-		case len(t.src2) == 0:
-			n, err = t.sendHead(int(fd))
-		case len(t.src) == 0:
-			n, err = unix.Write(int(fd), t.src2)
-		default:
-			n, err = unix.Writev(int(fd), [][]byte{t.src, t.src2})
-		}
-		if err != unix.EINTR {
-			break
-		}
+	switch {
+	case len(t.src2) == 0:
+		n, err = t.sendHead(int(fd))
+	case len(t.src) == 0:
+		n, err = writeSocket(int(fd), t.src2, 0)
+	default:
+		n, err = writeSocket2(int(fd), t.src, t.src2)
 	}
 	if err == unix.EAGAIN {
 		t.write.arm(t, t.file.SetWriteDeadline)
@@ -318,15 +313,6 @@ func (t *transport) trySendfile(fd uintptr) bool {
 	t.write.n = max(n, 0)
 	t.sent += int64(t.write.n)
 	return true
-}
-
-func readRetry(fd int, p []byte) (int, error) {
-	for {
-		n, err := unix.Read(fd, p)
-		if err != unix.EINTR {
-			return n, err
-		}
-	}
 }
 
 // pending reports whether input waits in the kernel, without waiting for any.

@@ -2,6 +2,7 @@ package accesslog
 
 import (
 	"io"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -18,6 +19,7 @@ type file struct {
 	mu     sync.Mutex
 	buf    []byte
 	timer  *time.Timer // runs while buf holds something, if flush is set
+	taken  bool        // without a buffer: somebody is going to write what buf holds
 	failed error       // of a write that no request waited for
 	told   time.Time   // when a failure was reported last
 }
@@ -29,10 +31,7 @@ const quiet = time.Minute
 // reported.
 func (f *file) write(line []byte) error {
 	if f.size == 0 {
-		if _, err := f.out.Write(line); err != nil {
-			return f.report(err)
-		}
-		return nil
+		return f.gather(line)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -52,6 +51,33 @@ func (f *file) write(line []byte) error {
 		}
 		f.buf = append(f.buf, line...)
 	}
+	err := f.failed
+	f.failed = nil
+	return f.reportLocked(err)
+}
+
+// maxGathered is how much gather lets wait.
+const maxGathered = 32 << 10
+
+// gather writes line together with those of other requests that complete at the
+// same moment: whoever comes first lets the goroutines run that are ready to, and
+// then writes for all of them, before it goes on itself. So a line waits no longer
+// than it takes to serve what has arrived already, and when nothing has it does not
+// wait at all. A busy worker saves most of its writes.
+func (f *file) gather(line []byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.buf = append(f.buf, line...)
+	if !f.taken {
+		f.taken = true
+		f.mu.Unlock()
+		runtime.Gosched()
+		f.mu.Lock()
+		f.taken = false
+	} else if len(f.buf) < maxGathered {
+		return nil
+	}
+	f.flushLocked()
 	err := f.failed
 	f.failed = nil
 	return f.reportLocked(err)
@@ -84,12 +110,6 @@ func (f *file) flushLocked() {
 		f.failed = err
 	}
 	f.buf = f.buf[:0]
-}
-
-func (f *file) report(err error) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.reportLocked(err)
 }
 
 // reportLocked returns err unless one was reported a short while ago: a full disk

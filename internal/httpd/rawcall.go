@@ -1,0 +1,89 @@
+package httpd
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// System calls that never wait, made without telling Go's scheduler. Telling it
+// costs more than the time that it takes: it wakes the runtime's watching thread,
+// and on one core each wake-up is two switches of context; and whenever another
+// process has the core for a moment in the middle of a call, the scheduler takes
+// the processor away from the thread and gives it to another one.
+//
+// A thread inside such a call cannot be stopped for the garbage collector, so only
+// what is over in microseconds belongs here: reads and writes of sockets that are
+// non-blocking, up to maxRaw bytes at once, fstat of an open file and close of one
+// that is only read. What may wait for a disk (open, pread, sendfile) does not.
+
+// maxRaw bounds what one call copies.
+const maxRaw = 64 << 10
+
+// readSocket is read(2) from a non-blocking socket.
+func readSocket(fd int, p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	p = p[:min(len(p), maxRaw)]
+	for {
+		n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
+		switch errno {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+		case unix.EAGAIN: // as it is: no allocation, and what callers compare with
+			return -1, unix.EAGAIN
+		default:
+			return -1, errno
+		}
+	}
+}
+
+// writeSocket is send(2) to a non-blocking socket; it may write less than there is.
+// flags are MSG_MORE or 0.
+func writeSocket(fd int, p []byte, flags uintptr) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	p = p[:min(len(p), maxRaw)]
+	for {
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&p[0])),
+			uintptr(len(p)), flags|unix.MSG_NOSIGNAL, 0, 0)
+		switch errno {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+		default:
+			return -1, errno
+		}
+	}
+}
+
+// writeSocket2 is writeSocket of two slices, neither of them empty, in one call.
+func writeSocket2(fd int, a, b []byte) (int, error) {
+	if len(a) >= maxRaw {
+		return writeSocket(fd, a, 0)
+	}
+	b = b[:min(len(b), maxRaw-len(a))]
+	iov := [2]unix.Iovec{{Base: &a[0], Len: uint64(len(a))}, {Base: &b[0], Len: uint64(len(b))}}
+	for {
+		n, _, errno := unix.RawSyscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(&iov[0])), uintptr(len(iov)))
+		switch errno {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+		default:
+			return -1, errno
+		}
+	}
+}
+
+// statOpen is fstat(2).
+func statOpen(fd int, st *unix.Stat_t) unix.Errno {
+	_, _, errno := unix.RawSyscall(unix.SYS_FSTAT, uintptr(fd), uintptr(unsafe.Pointer(st)), 0)
+	return errno
+}
+
+// closeRead is close(2) of a file that was open for reading.
+func closeRead(fd int) { _, _, _ = unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"os"
+	"runtime"
 
 	"github.com/baton-deploy/baton/internal/conf"
 	"github.com/baton-deploy/baton/internal/httpd"
@@ -26,7 +27,8 @@ func newService(c *conf.Config, env worker.Env) (worker.Service, error) {
 		Logs:     env.Logs,
 		Shared:   env.Stats,
 		Slot:     env.Slot,
-		MaxConns: c.Process.WorkerConnections,
+		// One worker of ours does the work of several of nginx's: it has their room.
+		MaxConns: c.Process.WorkerConnections * runtime.GOMAXPROCS(0),
 	})}, nil
 }
 

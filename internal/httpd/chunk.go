@@ -5,6 +5,7 @@ import "math"
 // A chunkState is where in a chunked body the next byte belongs. The states and
 // what moves between them are nginx's, so that a proxy in front and a server
 // behind see the same end of the body as they would see with nginx between them.
+// Their numbers are part of a ticket: they never change.
 type chunkState uint8
 
 const (

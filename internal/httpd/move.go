@@ -82,7 +82,7 @@ func (c *conn) drains() bool { return c.srv.retiring.Load() && !c.movable() }
 func (c *conn) giveAway(t *ticket, more ...int) bool {
 	give := c.srv.give.Load()
 	if give == nil || len(c.out) > 0 || c.broken != nil {
-		c.stays = true
+		c.stays = true // or whoever asks would ask for ever
 		return false
 	}
 	t.number, t.served, t.listen = c.number, uint64(c.served), c.ln.key
@@ -185,11 +185,15 @@ func (s *Server) Take(kind byte, state []byte, fds []int) error {
 	return s.adopt(t, fds)
 }
 
-// Wants reports whether Take would serve such a connection.
+// Wants reports whether such a connection is welcome. Take serves what was, also
+// when the server has become full or retires since: its giver has let go of it.
 func (s *Server) Wants(kind byte, state []byte, fds int) bool {
 	t, err := parseTicket(kind, state)
-	return err == nil && s.takes(t, fds) == nil
+	return err == nil && s.takes(t, fds) == nil && !s.retiring.Load() && !s.full()
 }
+
+// full reports whether as many connections are open as may be.
+func (s *Server) full() bool { return s.maxConns > 0 && int64(s.Conns()) >= s.maxConns }
 
 // takes says why a ticket cannot be taken.
 func (s *Server) takes(t *ticket, fds int) error {
@@ -202,8 +206,6 @@ func (s *Server) takes(t *ticket, fds int) error {
 		return fmt.Errorf("%w: %d descriptors", ErrTicket, fds)
 	case s.site.hosts[t.listen] == nil:
 		return fmt.Errorf("nobody listens on %s here", t.listen)
-	case s.retiring.Load():
-		return errors.New("the server is retiring itself")
 	case t.kind != ticketWaiting:
 		return s.takesResponse(t)
 	}
@@ -225,10 +227,10 @@ func (s *Server) adopt(t *ticket, fds []int) error {
 	if len(t.input) > 0 {
 		c.in.fillWith(t.input)
 	}
-	if !s.remember(c) {
+	if !s.rememberTaken(c) {
 		closeFDs(fds[1:])
 		_ = tr.Close()
-		return errors.New("take a connection: no room for more")
+		return errors.New("take a connection: the server is closed")
 	}
 	for n := s.numbers.Load(); n < t.number && !s.numbers.CompareAndSwap(n, t.number); {
 		n = s.numbers.Load()
@@ -240,6 +242,16 @@ func (s *Server) adopt(t *ticket, fds []int) error {
 		c.goOn(t, fds[1:])
 	})
 	return nil
+}
+
+// rememberTaken is remember for a connection that was promised its place.
+func (s *Server) rememberTaken(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.conns[c] = struct{}{}
+	}
+	return !s.closed
 }
 
 // goOn serves a connection that was taken from where it is.

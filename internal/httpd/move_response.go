@@ -1,14 +1,14 @@
 package httpd
 
-import (
-	"errors"
-	"time"
-)
+import "time"
 
-// fileMovable reports whether what is being sent can go on in another process: one
-// stretch of a file, on a connection that is to move.
+// fileMovable reports whether what is being sent can go on in another process, on a
+// connection that is to move: one stretch of a file as it is, which is all that the
+// client still expects, and nothing of the request is left that a successor would
+// take for the next one.
 func (o *Response) fileMovable() bool {
-	return o.r.c.movable() && !o.chunked && !o.body.multi && o.body.left > 0
+	return o.r.c.movable() && !o.chunked && o.encoder == nil && !o.body.multi && o.body.left > 0 &&
+		o.ContentLength == o.bodyLen+o.body.left && !o.r.bodyUnread()
 }
 
 // moveFile moves the connection in the middle of a file and reports whether it is
@@ -29,7 +29,10 @@ func (r *Request) ticket(kind byte) *ticket {
 	t := &ticket{
 		kind: kind, head: r.clean, started: time.Since(r.start), readBytes: uint64(r.headSize + r.body.wire),
 		status: uint64(o.Status), headBytes: uint64(o.headLen), wire: uint64(o.wireLen), body: uint64(o.bodyLen),
-		keep: r.keepalive, fields: o.allFields(),
+		keep: r.keepalive, fields: o.allFields(), rate: uint64(o.rate),
+	}
+	for _, v := range r.names {
+		t.sets = append(t.sets, Field{v.name, v.value})
 	}
 	if r.uriChanged {
 		t.uri, t.args = r.URI, r.Args
@@ -65,32 +68,35 @@ func (s *Server) takesResponse(t *ticket) error {
 		return ErrTicket
 	case t.kind == ticketFile && t.left == 0:
 		return ErrTicket
+	case t.kind == ticketStream:
+		_, err := t.stream(nil)
+		return err
 	}
 	return nil
 }
 
-var errRestore = errors.New("the request of a moved connection makes no sense here")
-
-// restore makes r the request of a moved connection, as far as it was served.
-func (r *Request) restore(t *ticket) error {
+// restore makes r the request of a moved connection, as far as it was served. What
+// this server's configuration would not let in, or has no place for, is finished
+// all the same: the client has a part of its answer.
+func (r *Request) restore(t *ticket) {
 	r.begin()
 	r.start = time.Now().Add(-t.started)
-	if r.takeHead(t.head) != 0 {
-		return errRestore
-	}
+	r.takeHead(t.head) // the answer to a head that is refused here is under way all the same
 	r.body.r, r.body.asked = r, true
 	r.body.length, r.body.left = 0, 0
+	r.body.wire = max(int64(t.readBytes)-r.headSize, 0)
 	r.keepalive = t.keep
 	if t.uri != nil {
 		r.uriChanged, r.internal = true, true
 		r.URI, r.Args = append(r.URI[:0], t.uri...), append(r.Args[:0], t.args...)
 	}
-	if r.loc = r.Server.named[t.named]; r.loc == nil {
-		if r.locate() != Declined {
-			return errRestore
-		}
-	}
 	o := &r.Out
+	if r.loc = r.Server.named[t.named]; r.loc == nil && r.locate() != Declined {
+		r.loc, o.Location = r.Server.root, nil
+	}
+	for _, v := range t.sets {
+		r.setNamed(v.Name, v.Value)
+	}
 	o.Status, o.head = int(t.status), true
 	o.headLen, o.wireLen, o.bodyLen = int64(t.headBytes), int64(t.wire), int64(t.body)
 	o.paced = o.bodyLen
@@ -99,12 +105,14 @@ func (r *Request) restore(t *ticket) error {
 	for _, f := range t.fields {
 		o.setField(f)
 	}
+	if t.rate > 0 {
+		o.SetRate(int64(t.rate))
+	}
 	for _, m := range t.modules {
 		if mv := r.c.srv.site.movers[m.Name]; mv != nil {
 			mv.Restore(r, m.Value)
 		}
 	}
-	return nil
 }
 
 // setField puts a field of a moved response back where it came from.
@@ -146,13 +154,12 @@ func (c *conn) oneMoved(t *ticket, fds []int) (keep bool, timeout time.Duration)
 	}()
 	r := c.srv.getRequest(c)
 	c.setState(stateWriting)
-	err := r.restore(t)
-	switch {
-	case err != nil:
-		closeFDs(fds)
-	case t.kind == ticketTunnel:
+	r.restore(t)
+	var err error
+	switch t.kind {
+	case ticketTunnel:
 		err = r.goOnTunnel(t, fds[0]) // which owns it
-	case t.kind == ticketStream:
+	case ticketStream:
 		err = r.goOnStream(t, fds[0]) // likewise
 	default:
 		err = r.goOn(t, fds)

@@ -79,6 +79,17 @@ func start(t *testing.T, text string) (addr string, s *httpd.Server) {
 // which LISTEN means addr. It is closed when the test ends.
 func serverFor(t *testing.T, dir, addr, text string) *httpd.Server {
 	t.Helper()
+	s := httpd.NewServer(siteFor(t, dir, addr, text), httpd.Env{Log: slog.New(slog.DiscardHandler)})
+	t.Cleanup(func() {
+		s.Close()
+		s.Retire(context.Background(), nil)
+	})
+	return s
+}
+
+// siteFor compiles what serverFor serves.
+func siteFor(t *testing.T, dir, addr, text string) *httpd.Site {
+	t.Helper()
 	text = "events {}\nhttp { access_log off;\n" + strings.ReplaceAll(text, "LISTEN", "listen "+addr+";") + "\n}\n"
 	if err := os.MkdirAll(filepath.Join(dir, "conf"), 0o755); err != nil {
 		t.Fatal(err)
@@ -103,12 +114,7 @@ func serverFor(t *testing.T, dir, addr, text string) *httpd.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := httpd.NewServer(site, httpd.Env{Log: slog.New(slog.DiscardHandler)})
-	t.Cleanup(func() {
-		s.Close()
-		s.Retire(context.Background(), nil)
-	})
-	return s
+	return site
 }
 
 // client is a connection on which raw requests are written.

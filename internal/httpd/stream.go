@@ -80,9 +80,10 @@ func (r *Request) fillStream(s *Stream, timeout time.Duration) error {
 }
 
 // streamMovable reports whether the response can go on in another process: nothing
-// of it waits here, in a buffer or in an encoder's memory.
+// of it waits here, in a buffer or in an encoder's memory, and nothing of the request
+// is left that a successor would take for the next one.
 func (o *Response) streamMovable() bool {
-	return o.head && !o.bodiless && o.encoder == nil && len(o.r.c.out) == 0 && o.r.c.broken == nil
+	return o.head && !o.bodiless && o.encoder == nil && len(o.r.c.out) == 0 && o.r.c.broken == nil && !o.r.bodyUnread()
 }
 
 // moveStream moves the client's socket and the server's, with what was read from

@@ -38,6 +38,8 @@ const (
 	tagReadBytes  = 11 // of the request
 	tagSendTime   = 12 // time-out of writes to the upstream, in microseconds
 	tagClientTime = 13 // and of writes to the client
+	tagRate       = 14 // bytes a second that the response may use
+	tagSet        = 15 // a variable with a value of its own: name, NUL, value; repeated
 
 	tagCritical   = 128
 	tagListen     = 128 // conf.Listen.Key of the socket that it was accepted on
@@ -83,6 +85,8 @@ type ticket struct {
 	fields                     []Field
 	toClient                   []byte
 	modules                    []Field // state by module
+	sets                       []Field // variables
+	rate                       uint64
 	sendTimeout, clientTimeout time.Duration
 }
 
@@ -124,6 +128,10 @@ func (t *ticket) append(b []byte) []byte {
 	for _, m := range t.modules {
 		text(tagModule, append(append([]byte(m.Name), 0), m.Value...))
 	}
+	for _, v := range t.sets {
+		text(tagSet, append(append([]byte(v.Name), 0), v.Value...))
+	}
+	num(tagRate, t.rate)
 	num(tagSendTime, micros(t.sendTimeout))
 	num(tagClientTime, micros(t.clientTimeout))
 	text(tagHead, t.head)
@@ -193,6 +201,8 @@ func (t *ticket) set(tag byte, v []byte) error {
 		return addNamed(&t.modules, v)
 	case tagField:
 		return addNamed(&t.fields, v)
+	case tagSet:
+		return addNamed(&t.sets, v)
 	default:
 		return t.setNumber(tag, v)
 	}
@@ -236,6 +246,8 @@ func (t *ticket) setNumber(tag byte, v []byte) error {
 		t.sendTimeout = duration
 	case tagClientTime:
 		t.clientTimeout = duration
+	case tagRate:
+		t.rate = n
 	case tagHeadBytes:
 		t.headBytes = n
 	case tagWireBytes:

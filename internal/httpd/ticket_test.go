@@ -33,6 +33,10 @@ func tickets() []*ticket {
 			kind: ticketStream, listen: "*:80", head: []byte("GET /events HTTP/1.1\r\n\r\n"), status: 200, chunked: true,
 			framing: framedChunks, chunkState: uint64(chunkData), left: 7, toClient: []byte("data"), keep: true,
 		},
+		{
+			kind: ticketFile, listen: "*:80", head: []byte("GET / HTTP/1.0\r\n\r\n"), status: 200, left: 9,
+			rate: 65536, sets: []Field{{"colour", []byte("blue")}},
+		},
 	}
 }
 

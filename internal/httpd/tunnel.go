@@ -22,6 +22,7 @@ type Tunnel struct {
 	passed time.Duration // of ReadTimeout, before Run was first called
 	active atomic.Int64  // when a byte was last passed on, in nanoseconds since start
 	start  time.Time
+	guard  func(f func() error) error // runs f and turns a panic into an error; may be nil
 }
 
 // Run passes bytes on until one side ends, the time is over or [Tunnel.Interrupt]
@@ -34,11 +35,11 @@ func (t *Tunnel) Run() error {
 	t.passed = 0
 	back := make(chan error, 1)
 	go func() { // ends with the interruption below, at the latest
-		err := t.pump(t.Client, t.Server, t.SendTimeout, 0, &t.FromClient)
+		err := t.guarded(func() error { return t.pump(t.Client, t.Server, t.SendTimeout, 0, &t.FromClient) })
 		t.Interrupt()
 		back <- err
 	}()
-	err := t.pump(t.Server, t.Client, t.ClientTimeout, t.ReadTimeout, &t.FromServer)
+	err := t.guarded(func() error { return t.pump(t.Server, t.Client, t.ClientTimeout, t.ReadTimeout, &t.FromServer) })
 	t.Interrupt()
 	other := <-back
 	if errors.Is(err, ErrInterrupted) {
@@ -48,6 +49,15 @@ func (t *Tunnel) Run() error {
 		return nil
 	}
 	return err
+}
+
+// guarded runs one direction. A panic in it must not leave the other alone, nor end
+// the process.
+func (t *Tunnel) guarded(f func() error) error {
+	if t.guard == nil {
+		return f()
+	}
+	return t.guard(f)
 }
 
 // Interrupt makes Run return, from any goroutine. [Tunnel.Resume] must be called
@@ -115,6 +125,7 @@ var ErrMoved = errMoved
 // before it moves: what the log will need must be in the modules' states then.
 func (r *Request) ServeTunnel(t *Tunnel, settle func()) error {
 	c := r.c
+	t.guard = r.Guarded
 	for {
 		if c.movable() {
 			settle()

@@ -2,11 +2,17 @@
 // run, alternating, and prints ratios: absolute figures of a shared machine say
 // little, the ratio of two servers under the same load says much.
 //
-//	bench [-rounds N] [-seconds S] [-only REGEXP] [-write FILE]
+//	bench [-rounds N] [-time D] [-only REGEXP] [-write FILE]
 //
 // Each server gets one core by taskset; wrk, and for the proxy cases the
 // backend, a second nginx, get the other. Both servers read the same nginx.conf.
-// It needs two cores, nginx, wrk and taskset, and leaves nothing running.
+//
+// Then it replaces Baton, nginx, HAProxy and Caddy while they run, each under the
+// same load, and counts what the clients notice; -only 'hot deployment' does only
+// this. With -write it also draws two pictures into the file's folder.
+//
+// It needs two cores, nginx, haproxy, caddy, wrk and taskset, and leaves nothing
+// running.
 package main
 
 import (
@@ -15,6 +21,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -23,6 +30,7 @@ import (
 	"time"
 
 	"github.com/baton-deploy/baton/internal/testbed"
+	"github.com/baton-deploy/baton/internal/testbed/backend"
 	"github.com/baton-deploy/baton/internal/testbed/tree"
 )
 
@@ -54,8 +62,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	only := flags.String("only", "", "`regexp` of the cases to measure")
 	flags.StringVar(&o.write, "write", "", "Markdown `file` to put the tables into, between its markers")
 	flags.StringVar(&o.baton, "baton", "", "measure this `binary` instead of building one")
+	serve := flags.Bool("backend", false, "serve the backend of other measurements, print its address, and measure nothing")
 	if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
 		return 2
+	}
+	if *serve {
+		return serveBackend(ctx, stdout, stderr)
 	}
 	var err error
 	if o.only, err = regexp.Compile(*only); err != nil {
@@ -69,11 +81,26 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
+// serveBackend serves package backend until ctx is done, and returns the exit
+// status.
+func serveBackend(ctx context.Context, stdout, stderr io.Writer) int {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err == nil {
+		fmt.Fprintln(stdout, ln.Addr())
+		err = backend.Serve(ctx, ln)
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "bench: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
 // measure runs everything and prints the report.
 func measure(ctx context.Context, o options, stdout, progress io.Writer) error {
-	for _, need := range []string{"nginx", "wrk", "taskset"} {
+	for _, need := range []string{"nginx", "wrk", "taskset", "haproxy", "caddy"} {
 		if _, err := exec.LookPath(need); err != nil {
-			return fmt.Errorf("%w (apt-get install nginx wrk util-linux)", err)
+			return fmt.Errorf("%w (apt-get install nginx wrk util-linux haproxy caddy)", err)
 		}
 	}
 	if o.baton == "" {
@@ -91,6 +118,9 @@ func measure(ctx context.Context, o options, stdout, progress io.Writer) error {
 	if err == nil {
 		err = r.lifecycle(ctx, o, tr, progress)
 	}
+	if err == nil {
+		err = r.hot(ctx, o, tr, progress)
+	}
 	if left, uprootErr := tr.Uproot(); uprootErr != nil {
 		err = errors.Join(err, uprootErr)
 	} else if len(left) > 0 && err == nil {
@@ -99,7 +129,9 @@ func measure(ctx context.Context, o options, stdout, progress io.Writer) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprint(stdout, r.Markdown())
+	for _, s := range r.sections() {
+		fmt.Fprintln(stdout, s.text)
+	}
 	if o.write != "" {
 		return r.writeInto(o.write)
 	}

@@ -1,9 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -25,26 +25,48 @@ func (r *report) Markdown() string {
 	return b.String()
 }
 
-// The report stands in a file between these.
-const (
-	beginMark = "<!-- begin: written by make bench -->\n"
-	endMark   = "<!-- end: written by make bench -->\n"
-)
+// A section is a part of the report that stands in a file between two marks.
+type section struct{ begin, end, text string }
 
-// writeInto replaces what stands between the markers of a file.
+func (r *report) sections() []section {
+	all := []section{{
+		begin: "<!-- begin: written by make bench -->\n",
+		end:   "<!-- end: written by make bench -->\n",
+		text:  r.Markdown(),
+	}}
+	if len(r.hotRows) > 0 {
+		all = append(all, section{
+			begin: "<!-- begin: hot deployment, written by make bench -->\n",
+			end:   "<!-- end: hot deployment, written by make bench -->\n",
+			text:  r.hotTables(),
+		})
+	}
+	return all
+}
+
+// writeInto replaces what stands between the marks of a file, for each section
+// that was measured, and draws the pictures beside it.
 func (r *report) writeInto(file string) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
-	before, rest, ok := bytes.Cut(text, []byte(beginMark))
-	_, after, ok2 := bytes.Cut(rest, []byte(endMark))
-	if !ok || !ok2 {
-		return fmt.Errorf("write into %s: the markers are missing", file)
+	for _, s := range r.sections() {
+		if s.text == "" {
+			continue
+		}
+		before, rest, ok := strings.Cut(string(text), s.begin)
+		_, after, ok2 := strings.Cut(rest, s.end)
+		if !ok || !ok2 {
+			return fmt.Errorf("write into %s: the marks are missing: %s", file, s.begin)
+		}
+		text = []byte(before + s.begin + "\n" + s.text + "\n" + s.end + after)
 	}
-	out := append([]byte(nil), before...)
-	out = append(out, beginMark...)
-	out = append(out, "\n"+r.Markdown()+"\n"...)
-	out = append(out, endMark...)
-	return os.WriteFile(file, append(out, after...), 0o644)
+	if err := os.WriteFile(file, text, 0o644); err != nil {
+		return err
+	}
+	if len(r.hotRows) == 0 {
+		return nil
+	}
+	return r.draw(filepath.Dir(file))
 }

@@ -45,6 +45,9 @@ type report struct {
 	rows []row
 	life []lifeRow
 	time time.Duration
+
+	hotRows []hotRow
+	idle    idleRow
 }
 
 // runCases measures the throughput of all cases.

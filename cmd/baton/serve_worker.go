@@ -23,10 +23,10 @@ func newService(c *conf.Config, env worker.Env) (worker.Service, error) {
 		return nil, err
 	}
 	return service{httpd.NewServer(site, httpd.Env{
-		Log:      env.Log,
-		Logs:     env.Logs,
-		Shared:   env.Stats,
-		Slot:     env.Slot,
+		Log:    env.Log,
+		Logs:   env.Logs,
+		Shared: env.Stats,
+		Slot:   env.Slot,
 		// One worker of ours does the work of several of nginx's: it has their room.
 		MaxConns: c.Process.WorkerConnections * runtime.GOMAXPROCS(0),
 	})}, nil

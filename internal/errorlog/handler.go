@@ -2,12 +2,12 @@ package errorlog
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"math"
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -23,7 +23,8 @@ const (
 // New returns a logger that writes each record to every output whose level it
 // reaches. With no outputs it discards everything.
 func New(outputs ...*Output) *slog.Logger {
-	h := &handler{outputs: outputs, pid: os.Getpid(), min: math.MaxInt}
+	pid := strconv.Itoa(os.Getpid())
+	h := &handler{outputs: outputs, process: pid + "#" + pid + ": ", last: new(atomic.Pointer[stamp]), min: math.MaxInt}
 	for _, o := range outputs {
 		h.min = min(h.min, o.level)
 		h.console = h.console || o.word != ""
@@ -34,7 +35,8 @@ func New(outputs ...*Output) *slog.Logger {
 // A handler is never changed once made; With and WithGroup copy it.
 type handler struct {
 	outputs []*Output
-	pid     int
+	process string // "123#123: "
+	last    *atomic.Pointer[stamp]
 	min     slog.Level
 	console bool // some output wants the short form
 
@@ -77,28 +79,12 @@ func (h *handler) Handle(_ context.Context, r slog.Record) error {
 	l.reset(h)
 	r.Attrs(l.addRecord)
 
-	name := LevelName(r.Level)
-	l.text = h.appendHead(l.text[:0], r.Time, name)
+	l.text = h.appendHead(l.text[:0], r.Time, LevelName(r.Level))
 	head := len(l.text)
 	l.text = l.appendBody(l.text, r.Message)
-
-	var errs []error
-	for _, o := range h.outputs {
-		if r.Level < o.level {
-			continue
-		}
-		b := l.text
-		if o.word != "" {
-			l.short = append(append(l.short[:0], o.word...), ": ["...)
-			l.short = append(append(l.short, name...), "] "...)
-			l.short = append(l.short, l.text[head:]...)
-			b = l.short
-		}
-		if err := o.write(b); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
+	var err error
+	l.short, err = h.put(l.text, l.short, head, r.Level, false)
+	return err
 }
 
 // appendHead appends "2026/11/20 21:00:00 [notice] 123#123: ".
@@ -110,14 +96,32 @@ func (h *handler) appendHead(b []byte, t time.Time, level string) []byte {
 	if t.IsZero() {
 		t = time.Now()
 	}
-	b = t.AppendFormat(b, "2006/01/02 15:04:05 [")
-	b = append(b, level...)
+	b = h.appendTime(b, t)
+	b = append(append(b, " ["...), level...)
 	b = append(b, "] "...)
-	b = strconv.AppendInt(b, int64(h.pid), 10)
-	b = append(b, '#')
-	b = strconv.AppendInt(b, int64(h.pid), 10)
-	return append(b, ": "...)
+	return append(b, h.process...)
 }
+
+// A stamp is one second as a line begins with it.
+type stamp struct {
+	unix int64
+	text string
+}
+
+// appendTime appends "2026/11/20 21:00:00", made once for each second.
+func (h *handler) appendTime(b []byte, t time.Time) []byte {
+	if t.Location() != time.Local {
+		return t.AppendFormat(b, stampLayout)
+	}
+	last := h.last.Load()
+	if last == nil || last.unix != t.Unix() {
+		last = &stamp{t.Unix(), t.Format(stampLayout)}
+		h.last.Store(last)
+	}
+	return append(b, last.text...)
+}
+
+const stampLayout = "2006/01/02 15:04:05"
 
 // lines is memory for records on their way, reused.
 var lines = sync.Pool{New: func() any {

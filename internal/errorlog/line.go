@@ -90,8 +90,7 @@ func (l *line) add(a slog.Attr) {
 
 func (l *line) addCause(v slog.Value) {
 	if errno, ok := v.Any().(syscall.Errno); ok {
-		l.cause = append(l.cause, ' ')
-		l.cause = append(l.cause, Errno(errno)...)
+		l.cause = appendErrno(append(l.cause, ' '), errno)
 		return
 	}
 	if v.Kind() == slog.KindAny && v.Any() == nil {
@@ -166,9 +165,5 @@ func appendEscaped(b []byte, s string, quoted bool) []byte {
 // Errno returns e as nginx writes it, in the C library's capitals:
 // "(2: No such file or directory)".
 func Errno(e syscall.Errno) string {
-	text := []byte(e.Error())
-	if len(text) > 0 && 'a' <= text[0] && text[0] <= 'z' {
-		text[0] -= 'a' - 'A'
-	}
-	return fmt.Sprintf("(%d: %s)", int(e), text)
+	return string(appendErrno(nil, e))
 }

@@ -5,6 +5,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime"
+	"sync"
 	"sync/atomic"
 )
 
@@ -14,11 +16,16 @@ type Output struct {
 	level slog.Level
 	word  string // not "": the short form, for a terminal
 	sink  atomic.Pointer[io.Writer]
+
+	// mu guards what follows. It is held while the buffer is written, so that lines
+	// stay in order.
+	mu    sync.Mutex
+	buf   []byte // lines that wait for who took them upon himself
+	taken bool   // somebody did
 }
 
 // NewOutput returns an Output that writes to w the records of level and above.
-// w gets one Write for each record, from several goroutines at once; an
-// *os.File is right as it is. The caller goes on owning w.
+// w gets whole lines, from several goroutines at once; an *os.File is right as it is. The caller goes on owning w.
 func NewOutput(w io.Writer, level slog.Level) *Output {
 	o := &Output{level: level}
 	o.sink.Store(&w)
@@ -43,12 +50,59 @@ func (o *Output) Reopen(w io.Writer) io.Writer {
 	return *o.sink.Swap(&w)
 }
 
-// write gives line to the writer of this moment, once more when that one was
-// closed by a Reopen in between.
+// maxGathered is how much gather lets wait.
+const maxGathered = 32 << 10
+
+// gather is write for lines of which a busy server has many at the same moment:
+// whoever comes first lets the goroutines run that are ready to, and then writes
+// for all of them, before it goes on itself. A line so waits no longer than it takes
+// to serve what has arrived already, and not at all when nothing has. What goes
+// wrong is told to the one who writes.
+func (o *Output) gather(line []byte) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.buf = append(o.buf, line...)
+	if !o.taken {
+		o.taken = true
+		o.mu.Unlock()
+		runtime.Gosched()
+		o.mu.Lock()
+		o.taken = false
+	} else if len(o.buf) < maxGathered {
+		return nil
+	}
+	return o.flushLocked()
+}
+
+// flushLocked writes what waits. o.mu must be held.
+func (o *Output) flushLocked() error {
+	if len(o.buf) == 0 {
+		return nil
+	}
+	err := o.writeNow(o.buf)
+	if o.buf = o.buf[:0]; cap(o.buf) > 2*maxGathered {
+		o.buf = nil
+	}
+	return err
+}
+
+// write writes line, behind what waits.
 func (o *Output) write(line []byte) error {
+	o.mu.Lock()
+	err := o.flushLocked()
+	o.mu.Unlock()
+	if lineErr := o.writeNow(line); lineErr != nil {
+		err = lineErr
+	}
+	return err
+}
+
+// writeNow gives lines to the writer of this moment, once more when that one was
+// closed by a Reopen in between.
+func (o *Output) writeNow(lines []byte) error {
 	for {
 		sink := o.sink.Load()
-		_, err := (*sink).Write(line)
+		_, err := (*sink).Write(lines)
 		if errors.Is(err, os.ErrClosed) && o.sink.Load() != sink {
 			continue
 		}

@@ -1,10 +1,5 @@
 package httpd
 
-import (
-	"context"
-	"log/slog"
-)
-
 // Client is the client's connection as a socket: to see whether the client is
 // still there, and to be one end of a tunnel after a response with Out.Upgraded,
 // whose head was flushed. What the client sent behind its request is in its
@@ -82,29 +77,6 @@ func (r *Request) MimeType() []byte {
 // FetchAsGet makes what is served after an internal redirect be fetched with GET,
 // or HEAD, whatever the client asked with.
 func (r *Request) FetchAsGet() { r.becomeGet() }
-
-// LogUpstream is [Request.Log] about an upstream server, whose URL goes into the
-// line.
-func (r *Request) LogUpstream(level slog.Level, msg, upstream string) {
-	log := r.c.srv.logger(r.loc)
-	ctx := context.Background()
-	if !log.Enabled(ctx, level) {
-		return
-	}
-	attrs := []slog.Attr{
-		slog.Uint64("conn", r.c.number),
-		slog.String("client", r.RemoteAddr()),
-		slog.String("server", r.Server.Name),
-		slog.String("request", string(r.AppendRequestLine(nil))),
-	}
-	if upstream != "" {
-		attrs = append(attrs, slog.String("upstream", upstream))
-	}
-	if host := r.Field("Host"); len(host) > 0 {
-		attrs = append(attrs, slog.String("host", string(host)))
-	}
-	log.LogAttrs(ctx, level, msg, attrs...)
-}
 
 // An Ender is state of a request (see [Request.SetState]) that is told when the
 // request is complete and logged.

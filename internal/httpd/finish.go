@@ -2,9 +2,10 @@ package httpd
 
 import (
 	"bytes"
-	"context"
 	"log/slog"
 	"strconv"
+
+	"github.com/baton-deploy/baton/internal/errorlog"
 )
 
 // An errorPage is one error_page directive.
@@ -225,24 +226,47 @@ func (r *Request) absoluteLocation(to []byte) []byte {
 // Log writes to the error log of the location, with what nginx says about a
 // request behind the message. err may be nil.
 func (r *Request) Log(level slog.Level, msg string, err error) {
+	if e := r.beginLog(level); e != nil {
+		e.Text(msg)
+		e.Cause(err)
+		r.endLog(e, "")
+	}
+}
+
+// LogUpstream is [Request.Log] about an upstream server, whose URL goes into the
+// line.
+func (r *Request) LogUpstream(level slog.Level, msg, upstream string) {
+	if e := r.beginLog(level); e != nil {
+		e.Text(msg)
+		r.endLog(e, upstream)
+	}
+}
+
+// beginLog begins a line about the request; nil when it would not be written.
+func (r *Request) beginLog(level slog.Level) *errorlog.Entry {
 	log := r.c.srv.logger(r.loc)
-	ctx := context.Background()
-	if !log.Enabled(ctx, level) {
-		return
+	if !log.Enabled(level) {
+		return nil
 	}
-	attrs := append(r.attrs[:0], slog.Uint64("conn", r.c.number))
-	if err != nil {
-		attrs = append(attrs, slog.Any("err", err))
-	}
-	attrs = append(attrs, slog.String("client", r.RemoteAddr()), slog.String("server", r.Server.Name))
+	e := log.Begin(level)
+	e.Conn(r.c.number)
+	return e
+}
+
+// endLog completes and writes it.
+func (r *Request) endLog(e *errorlog.Entry, upstream string) {
+	e.Field("client", r.RemoteAddr())
+	e.Field("server", r.Server.Name)
 	if len(r.line) > 0 {
-		attrs = append(attrs, slog.String("request", string(r.line)))
+		e.Quoted("request", r.line)
+	}
+	if upstream != "" {
+		e.Quoted("upstream", []byte(upstream))
 	}
 	if host := r.loggedHost(); len(host) > 0 {
-		attrs = append(attrs, slog.String("host", string(host)))
+		e.Quoted("host", host)
 	}
-	log.LogAttrs(ctx, level, msg, attrs...)
-	r.attrs = attrs
+	e.Write()
 }
 
 // loggedHost is the Host field, also of a head that is still being scanned.

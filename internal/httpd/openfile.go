@@ -67,7 +67,14 @@ func (r *Request) LogFault(f OpenFault, path []byte) {
 	case 500:
 		level = levelCrit
 	}
-	r.Log(level, f.Call+" \""+string(path)+"\" failed", f.Errno)
+	if e := r.beginLog(level); e != nil {
+		e.Text(f.Call)
+		e.Text(" \"")
+		e.Text(string(path))
+		e.Text("\" failed")
+		e.Cause(f.Errno)
+		r.endLog(e, "")
+	}
 }
 
 // OpenFile looks up the file at path, through open_file_cache where that is on.

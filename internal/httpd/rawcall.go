@@ -40,6 +40,18 @@ func readSocket(fd int, p []byte) (int, error) {
 	}
 }
 
+// wouldBlock reports whether a read from a non-blocking socket would find neither
+// input nor its end nor an error.
+func wouldBlock(fd int) bool {
+	var b [1]byte
+	for {
+		_, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), 1, unix.MSG_PEEK, 0, 0)
+		if errno != unix.EINTR {
+			return errno == unix.EAGAIN
+		}
+	}
+}
+
 // writeSocket is send(2) to a non-blocking socket; it may write less than there is.
 // flags are MSG_MORE or 0.
 func writeSocket(fd int, p []byte, flags uintptr) (int, error) {

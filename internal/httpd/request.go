@@ -2,7 +2,6 @@ package httpd
 
 import (
 	"bytes"
-	"log/slog"
 	"strconv"
 	"time"
 
@@ -59,8 +58,7 @@ type Request struct {
 	// askedMethod is the client's method when an error page changed Head's.
 	askedMethod []byte
 	scratch     []byte
-	page        []byte      // of an error
-	attrs       []slog.Attr // of the last line in the error log
+	page        []byte // of an error
 	module      [maxModuleState]any
 }
 
@@ -101,7 +99,6 @@ func (r *Request) reset() {
 	r.rewritten, r.strayed, r.aliasWithURI, r.redirects = false, false, false, 0
 	r.captures, r.names, r.askedMethod = r.captures[:0], r.names[:0], nil
 	r.endStates()
-	clear(r.attrs)
 	r.module = [maxModuleState]any{}
 }
 

@@ -46,7 +46,7 @@ type Server struct {
 	numbers  atomic.Uint64 // connections so far
 	clock    atomic.Pointer[second]
 	requests sync.Pool
-	loggers  []*slog.Logger
+	loggers  []*errorlog.Direct   // by Location.logger
 	outputs  map[string]*LogFile  // files of error logs
 	homes    map[string]*listener // by address: where moved connections belong
 
@@ -97,7 +97,7 @@ func NewServer(site *Site, env Env) *Server {
 
 // openErrorLogs makes a logger for each set of error logs in the configuration.
 func (s *Server) openErrorLogs() {
-	s.loggers = []*slog.Logger{s.log}
+	s.loggers = []*errorlog.Direct{errorlog.NewDirect(s.log)}
 	for i, logs := range s.site.errorLogs {
 		if i == 0 {
 			continue // the process's own
@@ -110,7 +110,7 @@ func (s *Server) openErrorLogs() {
 			}
 			outs = append(outs, errorlog.NewOutput(s.errorOutput(l.Path), level))
 		}
-		s.loggers = append(s.loggers, errorlog.New(outs...))
+		s.loggers = append(s.loggers, errorlog.NewDirect(errorlog.New(outs...)))
 	}
 }
 
@@ -124,9 +124,10 @@ func (s *Server) errorOutput(path string) io.Writer {
 	return s.outputs[path]
 }
 
-func (s *Server) logger(l *Location) *slog.Logger {
+// logger is the error log of a location.
+func (s *Server) logger(l *Location) *errorlog.Direct {
 	if l == nil || l.logger >= len(s.loggers) {
-		return s.log
+		return s.loggers[0]
 	}
 	return s.loggers[l.logger]
 }

@@ -42,6 +42,21 @@ func (s *Socket) SetBuffer(first, largest int) { s.t.first, s.t.limit = first, l
 // or the socket's error. A timeout of zero waits for ever.
 func (s *Socket) Fill(timeout time.Duration) error { return s.t.fill(s.in, timeout) }
 
+// Ask writes p and waits for the first of the answer, for at most timeout, and reads
+// once into the buffer as Fill does. It does not look for input before the poller
+// tells of some: right behind the question there is none. It returns how much of p
+// was written; what is missing could not be written without waiting, or err says why.
+// Once p is written whole, err is Fill's. Input that was there before Ask may be
+// found by the next Fill only.
+func (s *Socket) Ask(p []byte, timeout time.Duration) (int, error) {
+	t := s.t
+	t.in, t.src, t.read.timeout = s.in, p, timeout
+	err := t.wait(&t.read, t.raw.Read, t.onAsk, t.file.SetReadDeadline)
+	n := len(p) - len(t.src)
+	t.src = nil
+	return n, err
+}
+
 // FillNow is Fill that returns [ErrWouldBlock] in place of waiting.
 func (s *Socket) FillNow() error {
 	s.t.in = s.in
@@ -120,7 +135,11 @@ func (s *Socket) Closed() bool { return s.t.raw.Control(func(uintptr) {}) != nil
 
 // Idle reports whether the socket is open and has nothing to be read: a kept
 // connection that can be used again.
-func (s *Socket) Idle() bool { return s.in.empty() && s.poll(unix.POLLIN|unix.POLLRDHUP) == 0 }
+func (s *Socket) Idle() bool {
+	quiet := false
+	_ = s.t.raw.Control(func(fd uintptr) { quiet = wouldBlock(int(fd)) })
+	return quiet && s.in.empty()
+}
 
 func (s *Socket) poll(events int16) int16 {
 	q := polls.Get().(*pollQuestion)

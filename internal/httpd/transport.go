@@ -40,7 +40,7 @@ type transport struct {
 	sendN   int
 	sent    int64 // bytes written so far
 
-	onFill, onFillNow, onRead, onWrite, onSendfile func(fd uintptr) bool
+	onFill, onFillNow, onAsk, onRead, onWrite, onSendfile func(fd uintptr) bool
 }
 
 // A side is the deadline of one direction.
@@ -83,7 +83,8 @@ func newTransport(fd int, name string) (*transport, error) {
 		return nil, err
 	}
 	t := &transport{file: f, raw: raw, first: bufferSmall, limit: bufferLarge}
-	t.onFill, t.onFillNow, t.onRead, t.onWrite, t.onSendfile = t.tryFill, t.tryFillNow, t.tryRead, t.tryWrite, t.trySendfile
+	t.onFill, t.onFillNow, t.onAsk = t.tryFill, t.tryFillNow, t.tryAsk
+	t.onRead, t.onWrite, t.onSendfile = t.tryRead, t.tryWrite, t.trySendfile
 	return t, nil
 }
 
@@ -225,6 +226,29 @@ func (t *transport) tryFill(fd uintptr) bool {
 		in.w += n
 	}
 	return true
+}
+
+// tryAsk writes t.src the first time and is tryFill from then on. The write happens
+// after the poller has forgotten what it knew of the socket, so it cannot miss the
+// answer.
+func (t *transport) tryAsk(fd uintptr) bool {
+	if len(t.src) == 0 {
+		return t.tryFill(fd)
+	}
+	n, err := writeSocket(int(fd), t.src, 0)
+	switch {
+	case err == unix.EAGAIN:
+		return true
+	case err != nil:
+		t.read.err = os.NewSyscallError("send", err)
+		return true
+	}
+	t.sent += int64(n)
+	if t.src = t.src[n:]; len(t.src) > 0 {
+		return true
+	}
+	t.read.arm(t, t.file.SetReadDeadline)
+	return false
 }
 
 // tryFillNow is tryFill that does not wait.

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -200,13 +201,44 @@ func (x *exchange) try(peer *upstream.Peer) failure {
 	x.doing = "sending request to upstream"
 	x.sent = true
 	x.out = sending{left: x.req, buf: x.out.buf}
-	f, stop := x.send()
+	f, stop, waited := x.ask()
+	if f == 0 && !stop && !x.whole {
+		f, stop = x.send()
+		x.whole = !stop
+	}
 	if f != 0 {
 		return f
 	}
-	x.whole = !stop
 	x.doing = "reading response header from upstream"
-	return x.readHead()
+	return x.readHead(waited)
+}
+
+// ask sends a request that has no body, and waits a little for the answer: one turn
+// of the poller where send and readHead take two. What it could not write is for
+// send; waited is how long it waited in vain for an answer. stop is send's.
+func (x *exchange) ask() (f failure, stop bool, waited time.Duration) {
+	if x.body != nil {
+		return 0, false, 0
+	}
+	wait := min(firstTick, x.loc.readTimeout)
+	n, err := x.conn.Ask(x.req, wait)
+	x.now().Sent += int64(n)
+	if x.out.left = x.req[n:]; n < len(x.req) {
+		idle := time.Duration(0)
+		f, stop = x.pushed(err, &idle, 0)
+		return f, stop, 0
+	}
+	x.out.stage, x.whole = sendDone, true
+	switch {
+	case err == nil:
+		x.raw = int64(len(x.conn.Buffered()))
+	case errors.Is(err, httpd.ErrTimeout):
+		waited = wait
+	default:
+		x.doing = "reading response header from upstream"
+		f = x.readFailed(err)
+	}
+	return f, false, waited
 }
 
 // rejected is the failure that the answer is taken for, when another server may

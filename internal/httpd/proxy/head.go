@@ -39,8 +39,8 @@ var (
 var errGone = errors.New("client prematurely closed connection")
 
 // readHead reads the answer's head. Answers that only say to wait (1xx) are
-// skipped.
-func (x *exchange) readHead() failure {
+// skipped. waited is how long it was waited for already.
+func (x *exchange) readHead(waited time.Duration) failure {
 	seen := 0
 	for {
 		n, ok := headEnd(x.conn.Buffered(), seen)
@@ -65,9 +65,10 @@ func (x *exchange) readHead() failure {
 		if before >= x.loc.bufferSize {
 			return x.readFailed(io.ErrShortBuffer)
 		}
-		if err := x.fill(); err != nil {
+		if err := x.fillAfter(waited); err != nil {
 			return x.readFailed(err)
 		}
+		waited = 0
 		x.raw += int64(len(x.conn.Buffered()) - before)
 	}
 }
@@ -103,22 +104,24 @@ const (
 )
 
 // fill waits for input from the server, as long as the client is there.
-func (x *exchange) fill() error {
+func (x *exchange) fill() error { return x.fillAfter(0) }
+
+// fillAfter is fill when some of the time is over.
+func (x *exchange) fillAfter(waited time.Duration) error {
 	timeout := x.loc.readTimeout
-	tick := firstTick
-	for waited := time.Duration(0); ; {
-		wait := min(tick, timeout-waited)
-		err := x.fillOnce(wait)
-		if !errors.Is(err, httpd.ErrTimeout) {
-			return err
-		}
-		if waited += wait; waited >= timeout {
-			return err
-		}
-		if x.gone() {
+	for tick := firstTick; ; tick = min(2*tick, lastTick) {
+		switch {
+		case waited <= 0:
+		case waited >= timeout:
+			return httpd.ErrTimeout
+		case x.gone():
 			return errGone
 		}
-		tick = min(2*tick, lastTick)
+		wait := min(tick, timeout-waited)
+		if err := x.fillOnce(wait); !errors.Is(err, httpd.ErrTimeout) {
+			return err
+		}
+		waited += wait
 	}
 }
 

@@ -96,28 +96,48 @@ func (m *Master) loop() {
 		watchdog = t.C
 	}
 	for !m.done {
-		select {
-		case s := <-m.signals:
-			switch sig, ok := s.(syscall.Signal); {
-			case sig == syscall.SIGCHLD:
-				proc.ReapStrangers(m.knows)
-			case ok:
-				m.apply(signalled{sig})
-			}
-		case ev := <-m.events:
+		if ev := m.next(watchdog); ev != nil {
 			m.apply(ev)
-		case pid := <-m.ended:
-			m.apply(m.reap(pid))
-		case link := <-m.sent:
-			m.lastLink++
-			m.links[m.lastLink] = link
-			m.apply(linkCame{m.lastLink})
-		case <-watchdog:
-			if m.state.phase != starting { // systemd waits for READY first
-				m.report("notify", proc.Notify("WATCHDOG=1"))
-			}
 		}
 	}
+}
+
+// next waits for what happens next and returns it, nil when it means nothing to the
+// state. Signals come first: an operator who goes back tells us to serve again and
+// then another master to give us its connections, and its links must find workers.
+func (m *Master) next(watchdog <-chan time.Time) event {
+	select {
+	case s := <-m.signals:
+		return m.signalled(s)
+	default:
+	}
+	select {
+	case s := <-m.signals:
+		return m.signalled(s)
+	case ev := <-m.events:
+		return ev
+	case pid := <-m.ended:
+		return m.reap(pid)
+	case link := <-m.sent:
+		m.lastLink++
+		m.links[m.lastLink] = link
+		return linkCame{m.lastLink}
+	case <-watchdog:
+		if m.state.phase != starting { // systemd waits for READY first
+			m.report("notify", proc.Notify("WATCHDOG=1"))
+		}
+	}
+	return nil
+}
+
+func (m *Master) signalled(s os.Signal) event {
+	switch sig, ok := s.(syscall.Signal); {
+	case sig == syscall.SIGCHLD:
+		proc.ReapStrangers(m.knows)
+	case ok:
+		return signalled{sig}
+	}
+	return nil
 }
 
 // apply lets the state decide about ev and does what it decided; then the same

@@ -188,7 +188,7 @@ func (x *exchange) now() *upstream.Try { return &x.st.Tries[len(x.st.Tries)-1] }
 func (x *exchange) try(peer *upstream.Peer) failure {
 	x.sent, x.whole, x.raw, x.count = false, false, 0, 0
 	x.doing = "connecting to upstream"
-	if x.conn = x.group.Take(peer); x.conn == nil {
+	if x.conn = x.group.Take(peer, x.repeatable()); x.conn == nil {
 		c, err := upstream.Dial(peer, &x.loc.dial)
 		if err != nil {
 			return x.connectFailed(err)
@@ -278,6 +278,15 @@ func (x *exchange) unsafe() bool {
 		return true
 	}
 	return false
+}
+
+// repeatable is when the try began if its request, without a body and of a method
+// that changes nothing, can be sent to a server again; else the zero time.
+func (x *exchange) repeatable() time.Time {
+	if x.body != nil || x.unsafe() || x.loc.next&failError == 0 {
+		return time.Time{}
+	}
+	return x.tried
 }
 
 // next ends a try that failed. It returns the status for the client, or 0 when

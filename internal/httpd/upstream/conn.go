@@ -109,12 +109,14 @@ func ownAddr(sa unix.Sockaddr) unix.Sockaddr {
 // Used counts a request on the connection.
 func (c *Conn) Used() { c.requests++ }
 
-// Take returns an idle connection to p from the group's cache, or nil.
-func (g *Group) Take(p *Peer) *Conn {
+// Take returns an idle connection to p from the group's cache, or nil. now is when
+// the request that can be sent again came; the zero time for one that cannot. Only
+// for the former a connection that was in use a moment ago is not looked at.
+func (g *Group) Take(p *Peer, now time.Time) *Conn {
 	if g.pool == nil {
 		return nil
 	}
-	return g.pool.take(p)
+	return g.pool.take(p, now)
 }
 
 // Keep puts c, on which nothing is under way, into the group's cache, or closes it.

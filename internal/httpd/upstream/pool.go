@@ -23,14 +23,19 @@ type pool struct {
 // sweepEvery is how often idle connections are looked through.
 const sweepEvery = time.Second
 
-// take returns the connection to p that was used last and still lives.
-func (pl *pool) take(p *Peer) *Conn {
+// justNow is how long after its last use a connection is taken to be alive: looking
+// costs a system call for each request, and nginx does not look either.
+const justNow = time.Millisecond
+
+// take returns the connection to p that was used last and still lives. now is as
+// for Group.Take.
+func (pl *pool) take(p *Peer, now time.Time) *Conn {
 	for {
 		c := pl.pop(p)
 		if c == nil {
 			return nil
 		}
-		if c.Idle() {
+		if !now.IsZero() && now.Sub(c.since) < justNow || c.Idle() {
 			c.Reused = true
 			return c
 		}

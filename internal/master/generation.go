@@ -66,7 +66,7 @@ func (s *state) generationServes(g *generation) {
 		return
 	}
 	s.phase = serving
-	for _, old := range s.gens {
+	for _, old := range slices.Clone(s.gens) { // one with nobody left in it goes
 		if old != g && old.phase == genServing {
 			s.retire(old, toOwnWorkers)
 		}

@@ -155,6 +155,25 @@ func (c *conn) send(p []byte, timeout time.Duration) error {
 	return err
 }
 
+// push is flush in a window: when it is interrupted, what was not sent stays
+// pending.
+func (c *conn) push(timeout time.Duration) error {
+	if c.broken != nil {
+		return c.broken
+	}
+	before := c.sent
+	err := c.writeAll(c.out, nil, timeout)
+	if err == ErrInterrupted {
+		c.out = append(c.out[:0], c.out[c.sent-before:]...)
+		return err
+	}
+	c.out = c.out[:0]
+	if err != nil {
+		c.broken = err
+	}
+	return err
+}
+
 // outRoom returns the pending output, which has room for at least n more bytes
 // unless n is larger than any buffer.
 func (c *conn) outRoom(n int, timeout time.Duration) ([]byte, error) {

@@ -13,6 +13,7 @@ import (
 type fileBody struct {
 	fd        int
 	off, left int64 // the stretch being sent
+	copied    int64 // how much of it was copied behind the pending output
 
 	// Of an answer with several ranges:
 	parts    []byteRange
@@ -98,6 +99,7 @@ func (b *fileBody) appendEnd(dst []byte) []byte {
 // sendBody sends what o.body says is left.
 func (o *Response) sendBody() error {
 	b := &o.body
+	b.copied = 0
 	for {
 		if b.left > 0 {
 			if err := o.sendStretch(); err != nil {
@@ -191,12 +193,16 @@ func (o *Response) copyStretch() error {
 	if c.broken != nil {
 		return c.broken
 	}
-	out, err := c.outRoom(int(min(b.left, bufferLarge)), timeout)
+	want := int(min(b.left, bufferLarge))
+	if b.copied > 0 && len(c.out) > 0 && len(c.out)+want > cap(c.out) {
+		return o.sendCopied(timeout)
+	}
+	out, err := c.outRoom(want, timeout)
 	if err != nil {
 		return err
 	}
 	if len(out) == cap(out) {
-		return c.flush(timeout)
+		return o.sendCopied(timeout)
 	}
 	room := out[len(out):cap(out)]
 	n, err := o.readStretch(room[:min(int64(len(room)), b.left)])
@@ -206,6 +212,10 @@ func (o *Response) copyStretch() error {
 	c.out = out[:len(out)+n]
 	o.bodyLen += int64(n)
 	o.wireLen += int64(n)
+	b.copied += int64(n)
+	if b.left == 0 && b.copied > smallFile {
+		return o.sendCopied(timeout) // here, where it can be interrupted
+	}
 	return nil
 }
 

@@ -7,14 +7,51 @@ import "time"
 // client still expects, and nothing of the request is left that a successor would
 // take for the next one.
 func (o *Response) fileMovable() bool {
-	return o.r.c.movable() && !o.chunked && o.encoder == nil && !o.body.multi && o.body.left > 0 &&
-		o.ContentLength == o.bodyLen+o.body.left && !o.r.bodyUnread()
+	return o.r.c.movable() && o.body.left > 0 && o.plainFile()
+}
+
+// plainFile is fileMovable but for the moment.
+func (o *Response) plainFile() bool {
+	return !o.chunked && o.encoder == nil && !o.body.multi && o.ContentLength == o.bodyLen+o.body.left && !o.r.bodyUnread()
+}
+
+// sendCopied sends what copyStretch has copied. A retiring server interrupts that,
+// whose client may be slow: what it has not got is taken back then, for the next
+// stretch, which begins elsewhere.
+func (o *Response) sendCopied(timeout time.Duration) error {
+	c := o.r.c
+	if !o.plainFile() {
+		return c.flush(timeout)
+	}
+	c.openWindow()
+	defer c.closeWindow()
+	err := error(ErrInterrupted)
+	if !c.movable() {
+		err = c.push(timeout)
+	}
+	if err == ErrInterrupted {
+		o.takeBack()
+		return nil
+	}
+	return err
+}
+
+// takeBack makes pending output that was copied from the file be part of the file
+// again.
+func (o *Response) takeBack() {
+	b, c := &o.body, o.r.c
+	n := min(int64(len(c.out)), b.copied)
+	c.out = c.out[:int64(len(c.out))-n]
+	b.off, b.left, b.copied = b.off-n, b.left+n, b.copied-n
+	o.bodyLen -= n
+	o.wireLen -= n
 }
 
 // moveFile moves the connection in the middle of a file and reports whether it is
 // gone.
 func (o *Response) moveFile() bool {
 	r, b := o.r, &o.body
+	o.takeBack()
 	if o.Flush() != nil {
 		return false
 	}

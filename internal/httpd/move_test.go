@@ -188,6 +188,64 @@ func TestDownloadMovesInTheMiddle(t *testing.T) {
 	}
 }
 
+// A client that does not read at all does not hold up the move either.
+func TestDownloadMovesWhileTheClientDoesNotRead(t *testing.T) {
+	for _, sendfile := range []string{"on", "off"} {
+		t.Run("sendfile "+sendfile, func(t *testing.T) {
+			content := make([]byte, 16<<20)
+			_, _ = rand.Read(content)
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, "big"), content, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			addr, old, next := pair(t, `sendfile `+sendfile+`; root `+dir+`;
+				server { LISTEN location = /who { echo WHO; } }`)
+			c := dial(t, addr)
+			if _, err := io.WriteString(c.nc, "GET /big HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			if head := headOf(t, c); !strings.HasPrefix(head, "HTTP/1.1 200") {
+				t.Fatal(head)
+			}
+			awaitStandstill(t, c)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			if r := old.Retire(ctx, giveTo(next)); r != (httpd.Retired{Moved: 1}) {
+				t.Fatalf("Retire = %+v", r)
+			}
+			got := make([]byte, len(content))
+			if _, err := io.ReadFull(c.br, got); err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(got, content) {
+				t.Fatal("the content differs")
+			}
+			if _, body := c.do("GET /who HTTP/1.1\r\nHost: a\r\n\r\n"); body != "next" {
+				t.Errorf("the next request: %q", body)
+			}
+		})
+	}
+}
+
+// awaitStandstill waits until no more bytes come that the client does not read.
+func awaitStandstill(t *testing.T, c *client) {
+	t.Helper()
+	raw, err := c.nc.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := -1
+	for same := 0; same < 20; time.Sleep(5 * time.Millisecond) {
+		waiting := 0
+		if err := raw.Control(func(fd uintptr) { waiting, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) }); err != nil {
+			t.Fatal(err)
+		}
+		if same++; waiting != last {
+			last, same = waiting, 0
+		}
+	}
+}
+
 // headOf reads a response's head.
 func headOf(t *testing.T, c *client) string {
 	t.Helper()

@@ -223,6 +223,7 @@ func (s *Server) adopt(t *ticket, fds []int) error {
 		since: time.Now().Add(-t.age),
 	}
 	c.peer = c.remote()
+	tr.delays = c.peer.addr.IsValid()
 	c.chooseHosts()
 	if len(t.input) > 0 {
 		c.in.fillWith(t.input)

@@ -273,14 +273,12 @@ func (s *Server) pauseAccept() {
 // accepted starts a goroutine for a new connection.
 func (s *Server) accepted(l *listener, fd int, sa unix.Sockaddr) {
 	p := peerOf(sa)
-	if p.addr.IsValid() {
-		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-	}
 	t, err := newTransport(fd, "client")
 	if err != nil {
 		s.log.Error("accept a connection", "err", err)
 		return
 	}
+	t.delays = p.addr.IsValid()
 	c := &conn{transport: t, srv: s, ln: l, peer: p, number: s.numbers.Add(1), since: time.Now()}
 	c.chooseHosts()
 	if !s.remember(c) {

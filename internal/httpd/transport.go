@@ -39,6 +39,7 @@ type transport struct {
 	sendOff int64
 	sendN   int
 	sent    int64 // bytes written so far
+	delays  bool  // TCP_NODELAY is not set yet
 
 	onFill, onFillNow, onAsk, onRead, onWrite, onSendfile func(fd uintptr) bool
 }
@@ -289,6 +290,9 @@ func (t *transport) tryRead(fd uintptr) bool {
 }
 
 func (t *transport) tryWrite(fd uintptr) bool {
+	if t.sent > 0 {
+		t.hurry(fd)
+	}
 	var n int
 	var err error
 	switch {
@@ -314,7 +318,18 @@ func (t *transport) tryWrite(fd uintptr) bool {
 	return true
 }
 
+// hurry makes the kernel send what is not a full packet although something before it
+// was not acknowledged. The first write of a connection has nothing before it, and a
+// connection that is closed after one response needs no more.
+func (t *transport) hurry(fd uintptr) {
+	if t.delays {
+		t.delays = false
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	}
+}
+
 func (t *transport) trySendfile(fd uintptr) bool {
+	t.hurry(fd)
 	var n int
 	var err error
 	for {

@@ -141,6 +141,9 @@ func requestIDVariable(r *Request, _ string, dst []byte) ([]byte, bool) {
 // remoteUserVariable is $remote_user: the name given with HTTP's basic
 // authentication, checked or not.
 func remoteUserVariable(r *Request, _ string, dst []byte) ([]byte, bool) {
+	if r.has&hasAuthorization == 0 {
+		return dst, false
+	}
 	scheme, code, ok := bytes.Cut(r.Head.Peek("Authorization"), []byte(" "))
 	if !ok || !equalFold(scheme, "basic") {
 		return dst, false

@@ -3,8 +3,10 @@ package acceptance
 import (
 	"context"
 	"fmt"
+	"os"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -85,8 +87,10 @@ func TestDownloadsMove(t *testing.T) {
 		fast := load.Downloads{Addr: m.Addr, Path: "/limited/big.bin", Clients: clients, Bytes: size, Sum: sum, Timeout: patience}
 		slow := fast
 		slow.Path, slow.Sum, slow.Rate = "/big.bin", m.document("big.bin", size), 200<<10
+		copied := slow
+		copied.Path, copied.Sum = "/copied/big.bin", m.document("copied/big.bin", size)
 		var loads []*load.DownloadLoad
-		for _, o := range []load.Downloads{fast, slow} {
+		for _, o := range []load.Downloads{fast, slow, copied} {
 			l, err := load.StartDownloads(context.Background(), o)
 			if err != nil {
 				m.t.Fatal(err)
@@ -101,10 +105,12 @@ func TestDownloadsMove(t *testing.T) {
 			}
 			hop()
 		}
-		if got := loads[1].Report(); got.Whole > 0 {
-			m.t.Errorf("some slow downloads had ended before the last move: %v", got)
+		for _, l := range loads[1:] {
+			if got := l.Report(); got.Whole > 0 {
+				m.t.Errorf("some slow downloads had ended before the last move: %v", got)
+			}
+			l.Hurry()
 		}
-		loads[1].Hurry()
 		for _, l := range loads {
 			select {
 			case <-l.Done():
@@ -117,8 +123,29 @@ func TestDownloadsMove(t *testing.T) {
 				m.t.Errorf("downloads were harmed: %v\n%v", got.Check(), got.Failures)
 			}
 		}
+		for _, path := range []string{fast.Path, slow.Path, copied.Path} {
+			m.wantLogged(fmt.Sprintf(`"GET %s HTTP/1.1" `, path), fmt.Sprintf("200 %d ", size), clients)
+		}
 		m.wantSoonGone()
 	})
+}
+
+// wantLogged checks that the access log has n lines of a request, all of which
+// say the same of its answer.
+func (m *mover) wantLogged(request, answer string, n int) {
+	m.t.Helper()
+	var lines, right int
+	m.WaitFor(fmt.Sprintf("%d lines of %s in the access log", n, request), func() bool {
+		text, err := os.ReadFile(m.Path("logs", "access.log"))
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		lines, right = strings.Count(string(text), request), strings.Count(string(text), request+answer)
+		return lines >= n
+	})
+	if lines != n || right != n {
+		m.t.Errorf("%d lines of %s in the access log, %d of them with %q, want %d", lines, request, right, answer, n)
+	}
 }
 
 // Events come through the proxy in their order, with none left out, whoever

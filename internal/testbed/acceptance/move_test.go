@@ -91,6 +91,9 @@ func moverConf(m *mover) testbed.Conf {
 		Server: "keepalive_timeout 1h;" + fmt.Sprintf(place, "ws", m.backend, "upgrade") + fmt.Sprintf(place, "sse/", m.backend, "") + `
         location /limited/ {
             limit_rate 500k;
+        }
+        location /copied/ {
+            sendfile off;
         }`,
 	}
 }

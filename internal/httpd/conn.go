@@ -31,8 +31,9 @@ type conn struct {
 	// request head in the process that the connection came from.
 	headWaited time.Duration
 	pipelined  bool // the next request came before the answer to the one before
-	// stays: moving was tried in vain; the connection drains here.
-	stays bool
+	// stays is the successor that the connection was offered to in vain: it drains
+	// here unless there is another one.
+	stays *Give
 	// moveMu guards what follows. The transport's poller is told while it is held;
 	// nothing else is locked.
 	moveMu sync.Mutex

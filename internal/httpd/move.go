@@ -72,17 +72,20 @@ func (c *conn) poke() {
 }
 
 // movable reports whether the connection is to be moved as soon as it can be.
-func (c *conn) movable() bool { return !c.stays && c.srv.give.Load() != nil }
+func (c *conn) movable() bool {
+	give := c.srv.give.Load()
+	return give != nil && give != c.stays
+}
 
 // drains reports whether the connection is to end with its next response.
 func (c *conn) drains() bool { return c.srv.retiring.Load() && !c.movable() }
 
-// giveAway moves the connection and reports whether it is gone. If not it stays for
-// good and drains.
+// giveAway moves the connection and reports whether it is gone. If not it stays and
+// drains, unless another successor comes.
 func (c *conn) giveAway(t *ticket, more ...int) bool {
 	give := c.srv.give.Load()
 	if give == nil || len(c.out) > 0 || c.broken != nil {
-		c.stays = true // or whoever asks would ask for ever
+		c.stays = give // or whoever asks would ask for ever
 		return false
 	}
 	t.number, t.served, t.listen = c.number, uint64(c.served), c.ln.key
@@ -96,7 +99,7 @@ func (c *conn) giveAway(t *ticket, more ...int) bool {
 		err = ctlErr
 	}
 	if err != nil {
-		c.stays = true
+		c.stays = give
 		c.srv.log.Debug("connection not moved, draining it", "conn", c.number, "err", err)
 		return false
 	}

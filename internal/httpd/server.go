@@ -352,14 +352,12 @@ func (s *Server) Retire(ctx context.Context, give Give) Retired {
 	if give != nil {
 		// First: a response that is composed while retiring is set and this is not
 		// would say Connection: close.
-		s.give.Store(&give)
+		s.give.CompareAndSwap(nil, &give) // one that Redirect has set is newer
 	}
 	s.retiring.Store(true)
 	s.stopAccepting()
 	if give != nil {
-		for _, c := range s.open() {
-			c.poke()
-		}
+		s.pokeAll()
 	}
 	gone := make(chan struct{})
 	go func() {

@@ -73,7 +73,7 @@ func (r *Request) fillStream(s *Stream, timeout time.Duration) error {
 	}
 	err := s.Server.Fill(timeout)
 	c.closeWindow()
-	if errors.Is(err, ErrInterrupted) && c.movable() {
+	if errors.Is(err, ErrInterrupted) {
 		return r.FillStream(s, timeout)
 	}
 	return err

@@ -142,7 +142,7 @@ func (r *Request) ServeTunnel(t *Tunnel, settle func()) error {
 		err := t.Run()
 		c.closeWindow()
 		t.Resume() // Run leaves both sides interrupted
-		if !errors.Is(err, ErrInterrupted) || !c.movable() {
+		if !errors.Is(err, ErrInterrupted) {
 			return err
 		}
 	}

@@ -41,6 +41,8 @@ func (s service) Retire(ctx context.Context, give worker.Give) worker.Result {
 	return worker.Result(s.s.Retire(ctx, give))
 }
 
+func (s service) Redirect(give worker.Give) { s.s.Redirect(give) }
+
 func (s service) Wants(kind byte, state []byte, fds int) bool { return s.s.Wants(kind, state, fds) }
 
 func (s service) Take(kind byte, state []byte, fds []int) error { return s.s.Take(kind, state, fds) }

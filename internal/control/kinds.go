@@ -18,7 +18,8 @@ const (
 	// Worker to master: please do so. No body.
 	KindReopen = "reopen"
 	// KindRetire, master to worker: stop accepting, move what can be moved over the
-	// link that comes along as FileGive, if any, drain the rest, exit. Body Retire.
+	// link that comes along as FileGive, if any, drain the rest, exit. Said again: move
+	// what is left over this link, to another successor. Body Retire.
 	KindRetire = "retire"
 	// KindTake, master to worker: take connections over the link that comes along
 	// as FileTake. Master to master: pass it on to a worker that serves. No body. A

@@ -66,11 +66,13 @@ func (s *state) generationServes(g *generation) {
 		return
 	}
 	s.phase = serving
+	late := s.retiring()
 	for _, old := range slices.Clone(s.gens) { // one with nobody left in it goes
 		if old != g && old.phase == genServing {
 			s.retire(old, toOwnWorkers)
 		}
 	}
+	s.redirect(late, toOwnWorkers)
 	// Nobody accepts any more on addresses that this configuration does not name:
 	// better refused than left to wait in the queue until the last old connection
 	// ends. Not before: until now the way back needed them.
@@ -194,23 +196,53 @@ func (s *state) releaseUnused() {
 // retireAll retires every generation; during an upgrade another master's
 // workers are the successors.
 func (s *state) retireAll() {
-	to := s.others()
+	to, late := s.others(), s.retiring()
 	for _, g := range slices.Clone(s.gens) {
 		if g.phase != genRetiring {
 			s.retire(g, to)
 		}
 	}
+	s.redirect(late, to)
+}
+
+// retiring returns the generations that retire.
+func (s *state) retiring() []*generation {
+	var late []*generation
+	for _, g := range s.gens {
+		if g.phase == genRetiring && !g.ended {
+			late = append(late, g)
+		}
+	}
+	return late
+}
+
+// redirect tells workers that still retire to give what is left to new heirs: those
+// that they gave to so far retire themselves.
+func (s *state) redirect(late []*generation, to heirs) {
+	if !to.take() {
+		return
+	}
+	for _, g := range late {
+		for i := range g.slots {
+			if pid := g.slots[i].pid; pid != 0 {
+				s.do(s.retirement(pid, to))
+			}
+		}
+	}
+}
+
+// retirement is how worker pid is told to give what it has to the heirs.
+func (s *state) retirement(pid int, to heirs) action {
+	if to != toOwnWorkers {
+		return retire{pid: pid, heirs: to}
+	}
+	return retire{pid: pid, heirs: to, taker: s.taker()}
 }
 
 // retire tells the workers of g to give what they have to the heirs, drain the rest
 // and go.
 func (s *state) retire(g *generation, to heirs) {
-	s.leave(g, func(pid int) action {
-		if to != toOwnWorkers {
-			return retire{pid: pid, heirs: to}
-		}
-		return retire{pid: pid, heirs: to, taker: s.taker()}
-	})
+	s.leave(g, func(pid int) action { return s.retirement(pid, to) })
 }
 
 // end tells the workers of g to go at once.

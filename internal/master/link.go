@@ -12,7 +12,7 @@ import (
 // link makes a hand-over link for a worker that retires, sends one end to whoever
 // inherits its connections, and returns the other, or nil: then the worker drains.
 func (m *Master) link(a retire) *os.File {
-	if a.heirs != toOwnWorkers && a.heirs != toNewMaster && a.heirs != toOldMaster {
+	if !a.heirs.take() {
 		return nil
 	}
 	giver, taker, err := handoff.Pair()

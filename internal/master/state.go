@@ -159,6 +159,9 @@ const (
 	toOldMaster               // the workers of the old one: a roll-back
 )
 
+// take reports whether the heirs take connections.
+func (h heirs) take() bool { return h == toOwnWorkers || h == toNewMaster || h == toOldMaster }
+
 func (h heirs) String() string {
 	switch h {
 	case toStrangers:

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"sync"
 	"time"
@@ -33,25 +34,62 @@ func only(m control.Message, name string) *os.File {
 }
 
 // outbound opens the giving end of a link. Without one, or when the peer does not
-// answer, give is nil and everything drains. end must be called when the last
-// connection is gone.
-func (w *worker) outbound(ctx context.Context, link *os.File) (give Give, end func()) {
+// answer, give is nil and everything drains.
+func (w *worker) outbound(ctx context.Context, link *os.File) (give Give) {
 	if link == nil {
-		return nil, func() {}
+		return nil
 	}
 	greet, cancel := context.WithTimeout(ctx, greetPatience)
 	defer cancel()
 	g, err := handoff.NewGiver(greet, link, givePatience)
 	if err != nil {
 		w.log.Warn("connections are not moved, they drain", "err", err)
-		return nil, func() {}
+		return nil
 	}
-	give = func(kind byte, state []byte, fds ...int) error {
+	if !w.givers.add(g) {
+		_ = g.Close() // there is nothing left to give
+		return nil
+	}
+	return func(kind byte, state []byte, fds ...int) error {
 		return g.Give(handoff.Ticket{Kind: kind, State: state, Files: fds})
 	}
-	return give, func() {
+}
+
+// giveOn gives what is left of the worker to another successor. Of two that come
+// at once either may count: the master sends the later one when the one before it
+// retires, which is known by then.
+func (w *worker) giveOn(ctx context.Context, link *os.File) {
+	if give := w.outbound(ctx, link); give != nil {
+		w.service.Redirect(give)
+	}
+}
+
+// givers are the links to successors. They end when the last connection is gone.
+type givers struct {
+	// mu guards what follows. It is a leaf.
+	mu     sync.Mutex
+	open   []*handoff.Giver
+	closed bool
+}
+
+// add reports whether g may be used.
+func (gs *givers) add(g *handoff.Giver) bool {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	if !gs.closed {
+		gs.open = append(gs.open, g)
+	}
+	return !gs.closed
+}
+
+func (gs *givers) close(log *slog.Logger) {
+	gs.mu.Lock()
+	open := gs.open
+	gs.open, gs.closed = nil, true
+	gs.mu.Unlock()
+	for _, g := range open {
 		if err := g.Close(); err != nil {
-			w.log.Warn("closing the hand-over link failed", "err", err)
+			log.Warn("closing the hand-over link failed", "err", err)
 		}
 	}
 }

@@ -25,6 +25,10 @@ type Service interface {
 	// the same socket.
 	Retire(ctx context.Context, give Give) Result
 
+	// Redirect gives what is left of a Service that retires to another successor. It
+	// may be called by any goroutine, as soon as Retire is about to be called.
+	Redirect(give Give)
+
 	// Wants reports whether Take would serve a connection that a predecessor
 	// offers, in this state and with so many descriptors. It may be called at any
 	// time, by any goroutine, and false is the answer once Retire was called.

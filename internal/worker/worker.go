@@ -29,6 +29,7 @@ type worker struct {
 	retired  chan Result // gets one Result when Retire returned
 	retiring bool
 	inbound  inbound // what predecessors give us
+	givers   givers  // links to successors
 }
 
 // Run is the whole life of a worker process, whose end of the control socket
@@ -157,11 +158,12 @@ func (w *worker) handle(ctx context.Context, m control.Message) {
 	}
 }
 
-// retire begins to give away and to drain, once. link, which it owns, may be nil.
+// retire begins to give away and to drain, once; after that another link is one to
+// another successor, for what is left. link, which it owns, may be nil.
 func (w *worker) retire(ctx context.Context, link *os.File) {
 	if w.retiring {
 		if link != nil {
-			link.Close()
+			go w.giveOn(ctx, link)
 		}
 		return
 	}
@@ -182,8 +184,8 @@ func (w *worker) leave(ctx context.Context, link *os.File) Result {
 		defer cancel()
 	}
 	w.inbound.refuse(ctx)
-	give, end := w.outbound(ctx, link)
-	defer end()
+	give := w.outbound(ctx, link)
+	defer w.givers.close(w.log)
 	r := w.service.Retire(ctx, give)
 	w.log.Log(ctx, errorlog.Notice, fmt.Sprintf("retired: %d connections moved, %d drained, %d closed in %v",
 		r.Moved, r.Drained, r.Closed, time.Since(began).Round(time.Millisecond)))

@@ -105,6 +105,8 @@ func (g *greeter) Start(listeners map[string][]net.Listener) error {
 	return nil
 }
 
+func (g *greeter) Redirect(worker.Give) { g.Close() }
+
 func (g *greeter) Wants(byte, []byte, int) bool { return false }
 
 func (g *greeter) Take(byte, []byte, []int) error { return errors.New("not wanted") }

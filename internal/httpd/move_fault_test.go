@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -167,14 +168,28 @@ func (r *chunks) Read(p []byte) (int, error) {
 // A successor that is full refuses, before the connection is its own.
 func TestFullSuccessorRefuses(t *testing.T) {
 	addr, old, _ := pair(t, `server { LISTEN echo WHO; }`)
-	next := limited(t, addr, 2)
-	const n = 5
+	const n, room = 5, 2
+	give := giveTo(limited(t, addr, room))
 	clients := make([]*client, n)
 	for i := range clients {
 		clients[i] = dial(t, addr)
 		clients[i].do("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	}
-	done := retire(t, addr, old, next)
+	// One offer at a time: those that are under way do not count yet.
+	var mu sync.Mutex
+	offered := make(chan struct{}, n)
+	done := make(chan httpd.Retired, 1)
+	go func() {
+		done <- old.Retire(context.Background(), func(kind byte, state []byte, fds ...int) error {
+			mu.Lock()
+			defer mu.Unlock()
+			defer func() { offered <- struct{}{} }()
+			return give(kind, state, fds...)
+		})
+	}()
+	for range clients {
+		<-offered
+	}
 	byOld, byNext := 0, 0
 	for _, c := range clients {
 		switch resp, body := c.do("GET / HTTP/1.1\r\nHost: a\r\n\r\n"); {
@@ -186,10 +201,10 @@ func TestFullSuccessorRefuses(t *testing.T) {
 			t.Errorf("answer %q, close %v", body, resp.Close)
 		}
 	}
-	if byNext < 2 || byOld == 0 {
+	if byNext != room || byOld != n-room {
 		t.Errorf("%d are served by the old server, %d by the full one", byOld, byNext)
 	}
-	if r := <-done; r.Closed != 0 || r.Moved != byNext {
+	if r := <-done; r != (httpd.Retired{Moved: room, Drained: n - room}) {
 		t.Errorf("Retire = %+v", r)
 	}
 }

@@ -46,6 +46,7 @@ var stagings = []struct {
 		m.kill(c.giver, syscall.SIGWINCH)
 	}},
 	{"reload", []string{"giving worker", "taking worker"}, func(m *mover) cast {
+		m.WaitShape(oneMaster) // the one killed before was replaced
 		return cast{giver: m.master, taker: m.master, giverWorkers: m.Workers(m.master)}
 	}, func(m *mover, c *cast) {
 		m.kill(c.giver, syscall.SIGHUP)

@@ -56,8 +56,9 @@ test: packages format vet ## everything that must pass: format, vet, all tests w
 	$(MAKE) --no-print-directory lint
 
 .PHONY: bench
-bench: packages ## compare with real servers and write docs/benchmarks.md (several minutes)
-	$(GO) run ./bench
+bench: ## compare with real servers and write docs/benchmarks.md (a quarter of an hour)
+	scripts/test-packages bench
+	$(GO) run ./bench -write docs/benchmarks.md
 
 .PHONY: lint
 lint: ## run the linter (.golangci.yml)

@@ -254,7 +254,9 @@ func (m *Master) retire(a retire) {
 		files = linkEnd(control.FileGive, giver)
 	}
 	if err := ch.send(control.KindRetire, control.Retire{Successor: a.heirs != toNobody}, files...); err != nil {
-		m.report(fmt.Sprintf("retire worker process %d", a.pid), err)
+		if !errors.Is(err, syscall.EPIPE) { // it has gone by itself
+			m.report(fmt.Sprintf("retire worker process %d", a.pid), err)
+		}
 		ch.conn.Close()
 	}
 }

@@ -114,5 +114,6 @@ const (
 	timerUpgrade  = "upgrade"   // the new master should be ready by now
 	timerEndNew   = "end-new"   // the new master that was told to exit should be gone
 	timerPidFile  = "pid-file"  // look whether the pid file names the new master
+	timerLinks    = "links"     // links that wait for workers have waited long enough
 	timerWatchdog = "watch-dog" // tell systemd that we are well
 )

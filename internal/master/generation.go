@@ -73,6 +73,7 @@ func (s *state) generationServes(g *generation) {
 		}
 	}
 	s.redirect(late, toOwnWorkers)
+	s.passWaiting()
 	// Nobody accepts any more on addresses that this configuration does not name:
 	// better refused than left to wait in the queue until the last old connection
 	// ends. Not before: until now the way back needed them.
@@ -303,6 +304,8 @@ func (s *state) fired(t timerID) {
 		}
 	case timerStop:
 		s.killLate()
+	case timerLinks:
+		s.passWaiting()
 	default:
 		s.upgradeTimer(t)
 	}

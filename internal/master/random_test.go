@@ -63,7 +63,7 @@ func (s *stage) chance(r *rand.Rand) string {
 	if s.state.parent {
 		can = append(can, "parent-gone")
 	}
-	can = append(can, "link 1", "fire stop", "next load fails no", "next spawn fails no", "next execute fails no",
+	can = append(can, "link 1", "fire stop", "fire links", "link 2", "next load fails no", "next spawn fails no", "next execute fails no",
 		"next pid-write fails no", "next workers 3", "signal HUP", "signal HUP", "signal USR2", "signal WINCH")
 	if r.IntN(6) == 0 {
 		can = append(can, "signal QUIT", "signal TERM")

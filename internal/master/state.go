@@ -102,7 +102,8 @@ type state struct {
 	parent bool
 	// parentTalks: it is one of ours and can be given connections.
 	parentTalks bool
-	turn        int // of workers that take, in a round
+	turn        int   // of workers that take, in a round
+	waiting     []int // links that came while nobody served
 	// orphan: it died before we served, and its pid file is still to be removed.
 	orphan bool
 	succ   successor
@@ -128,6 +129,9 @@ const (
 	// endPatience is how long a new master has that failed and was told to go:
 	// it has workers of its own to stop.
 	endPatience = 3 * time.Second
+	// linkPatience is how long a link waits for somebody who serves. Its giver serves
+	// on meanwhile.
+	linkPatience = 2 * time.Second
 	// pidFileEvery is how often the pid file is looked at while a new master
 	// starts that may not be ours.
 	pidFileEvery = 20 * time.Millisecond

@@ -43,7 +43,7 @@ func (s *state) upgradeEvent(ev event) {
 	case successorSaid:
 		s.successorSaid(ev)
 	case linkCame:
-		s.do(passLink{ev.link, s.taker()})
+		s.linkCame(ev.link)
 	case parentGone:
 		s.parentGone()
 	}
@@ -144,6 +144,30 @@ func (s *state) serveAgain() {
 	if s.current() == nil {
 		s.startGeneration(s.config)
 	}
+}
+
+// linkCame passes a link on to a worker. Where nobody serves it waits a little: a
+// roll-back is HUP to us and then WINCH to the other master, and nothing says which
+// of the two signals is delivered first.
+func (s *state) linkCame(link int) {
+	if s.phase != idle || s.current() != nil {
+		s.do(passLink{link, s.taker()})
+		return
+	}
+	s.waiting = append(s.waiting, link)
+	s.do(setTimer{timerID{name: timerLinks}, linkPatience})
+}
+
+// passWaiting passes on, or closes, the links that wait.
+func (s *state) passWaiting() {
+	if len(s.waiting) == 0 {
+		return
+	}
+	s.do(dropTimer{timerID{name: timerLinks}})
+	for _, link := range s.waiting {
+		s.do(passLink{link, s.taker()})
+	}
+	s.waiting = nil
 }
 
 // parentGone is the commit of the upgrade that made us: we are on our own.

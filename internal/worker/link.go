@@ -2,9 +2,11 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/baton-deploy/baton/internal/control"
@@ -104,6 +106,9 @@ func (w *worker) take(ctx context.Context, link *os.File) {
 		greet, cancel := context.WithTimeout(ctx, greetPatience)
 		defer cancel()
 		t, err := handoff.NewTaker(greet, link)
+		if errors.Is(err, syscall.EPIPE) || errors.Is(err, handoff.ErrClosed) {
+			return // its giver had nothing left before we came
+		}
 		if err == nil {
 			err = t.Run(receiver{w})
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -254,7 +255,7 @@ func (m *Master) retire(a retire) {
 		files = linkEnd(control.FileGive, giver)
 	}
 	if err := ch.send(control.KindRetire, control.Retire{Successor: a.heirs != toNobody}, files...); err != nil {
-		if !errors.Is(err, syscall.EPIPE) { // it has gone by itself
+		if !errors.Is(err, syscall.EPIPE) && !errors.Is(err, net.ErrClosed) { // it has gone by itself
 			m.report(fmt.Sprintf("retire worker process %d", a.pid), err)
 		}
 		ch.conn.Close()

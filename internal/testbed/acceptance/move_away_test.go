@@ -46,8 +46,10 @@ func TestConnectionsDrainBesideNginx(t *testing.T) {
 				if g.Failed() > 0 || g.Check() != nil {
 					t.Errorf("%s: %d failures, %v", g.Name, g.Failed(), g.Check())
 				}
-				// A client whose last connection went to nginx notices no more.
-				if g.Announced > keptClients || g.Reconnects != g.Announced {
+				// A client that connects again may come to another worker that is about
+				// to retire, and is told once more; one whose connection went to nginx
+				// notices nothing.
+				if g.Announced > 2*keptClients || g.Reconnects != g.Announced {
 					t.Errorf("%s: %d clients were told %d times and opened %d connections again", g.Name, keptClients, g.Announced, g.Reconnects)
 				}
 			}
@@ -103,7 +105,8 @@ func TestManyUpgradesUnderLoadLeaveNothingBehind(t *testing.T) {
 	m.wantSocketsUnharmed(sockets, clients)
 	worker := m.Workers(m.master)[0].PID
 	m.WaitFor("end of all connections", func() bool { return m.descriptors(worker) <= fresh })
-	if got := m.goroutines(worker); got > freshWorker {
+	// The runtime has some that come late. One left behind by each upgrade is more.
+	if got := m.goroutines(worker); got > freshWorker+3 {
 		t.Errorf("%d goroutines in an idle worker after %d upgrades, %d in a fresh one", got, rounds, freshWorker)
 	}
 	m.WaitShape(oneMaster)

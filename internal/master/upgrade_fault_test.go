@@ -2,6 +2,7 @@ package master_test
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -222,6 +223,13 @@ func TestNewMasterKilled(t *testing.T) {
 		}},
 		{"while the old one waits to quit", func(s *server, _ int) {
 			conn := idleConnection(s.t, s)
+			// It waits for a body that does not come: an idle one would move at once.
+			if _, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"); err != nil {
+				s.t.Fatal(err)
+			}
+			if n, err := conn.Read(make([]byte, 4096)); err != nil || n == 0 {
+				s.t.Fatalf("read answer: %d bytes, %v", n, err)
+			}
 			held, err := s.Tree.Holders(conn)
 			if err != nil || len(held) != 1 || held[0].PPID != s.master {
 				// The new generation took it: then there is nothing that the old

@@ -3,6 +3,7 @@ package httpd
 import (
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -216,6 +217,10 @@ func (s *Server) takes(t *ticket, fds int) error {
 }
 
 func (s *Server) adopt(t *ticket, fds []int) error {
+	if err := checkSockets(t, fds); err != nil {
+		closeFDs(fds)
+		return fmt.Errorf("take a connection: %w", err)
+	}
 	tr, err := newTransport(fds[0], "client")
 	if err != nil {
 		closeFDs(fds[1:])
@@ -245,6 +250,24 @@ func (s *Server) adopt(t *ticket, fds []int) error {
 		defer guard(s.log, c.number)
 		c.goOn(t, fds[1:])
 	})
+	return nil
+}
+
+// checkSockets makes sure of what a ticket says of its descriptors: stream sockets,
+// but for a file. They do not block, or a wait on one could not be interrupted.
+func checkSockets(t *ticket, fds []int) error {
+	if t.kind == ticketFile {
+		fds = fds[:1]
+	}
+	for _, fd := range fds {
+		kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+		if err != nil || kind != unix.SOCK_STREAM {
+			return fmt.Errorf("%w: descriptor that is no stream socket", ErrTicket)
+		}
+		if err := unix.SetNonblock(fd, true); err != nil {
+			return os.NewSyscallError("fcntl", err)
+		}
+	}
 	return nil
 }
 

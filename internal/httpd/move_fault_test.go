@@ -356,3 +356,45 @@ func clientOn(t *testing.T, fd int) *client {
 	_ = nc.SetDeadline(time.Now().Add(10 * time.Second))
 	return &client{t, nc, bufio.NewReader(nc)}
 }
+
+// What is no stream socket is no connection, whatever its giver says.
+func TestOnlySocketsAreTaken(t *testing.T) {
+	const addr = "127.0.0.1:80"
+	next := limited(t, addr, 10)
+	dir := t.TempDir()
+	for _, name := range []string{dir, os.DevNull, "/proc/self/exe"} {
+		fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := next.Take(1, stateOf(addr), []int{fd}); err == nil {
+			t.Errorf("Take of %s = nil", name)
+		}
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != unix.EBADF {
+			t.Errorf("the descriptor of %s is still open", name)
+		}
+	}
+	// A socket that would block the thread that reads from it is made not to.
+	a, b := socketPair(t)
+	if err := unix.SetNonblock(a, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := next.Take(1, stateOf(addr), []int{a}); err != nil {
+		t.Fatal(err)
+	}
+	if flags, err := unix.FcntlInt(uintptr(b), unix.F_GETFL, 0); err != nil || flags&unix.O_NONBLOCK != 0 {
+		t.Fatalf("flags of the other end: %#x, %v", flags, err)
+	}
+	c := clientOn(t, b)
+	done := make(chan httpd.Retired, 1)
+	c.do("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	go func() { done <- next.Retire(t.Context(), func(byte, []byte, ...int) error { return nil }) }()
+	select {
+	case r := <-done:
+		if r.Moved != 1 {
+			t.Errorf("Retire = %+v", r)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("a wait on it cannot be interrupted")
+	}
+}

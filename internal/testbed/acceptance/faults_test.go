@@ -189,7 +189,7 @@ var stages = []struct {
 
 func findNewMaster(found []tree.Process, old int) int {
 	for _, m := range found {
-		if m.PPID == old && !testbed.IsWorker(m) {
+		if m.PPID == old && !testbed.IsWorker(m) && !m.Zombie() {
 			return m.PID
 		}
 	}

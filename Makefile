@@ -48,11 +48,14 @@ demo: ## upgrade a server under load, roll it back, upgrade it again, and count 
 	$(GO) run ./internal/testbed/demo
 
 .PHONY: test
+# All tests are built first, side by side, and then run one package at a time: several
+# of them put load on servers and wait for facts, and two cores are what they need.
 # The race detector makes every process stay for a second when it ends; tests here
 # start thousands.
 test: export GORACE ?= atexit_sleep_ms=10
 test: packages format vet ## everything that must pass: format, vet, all tests with the race detector, linter
-	$(GO) test -race -timeout 9m $(TESTFLAGS) ./...
+	$(GO) test -race -run '^$$' ./... >/dev/null
+	$(GO) test -race -p 1 -timeout 9m $(TESTFLAGS) ./...
 	$(MAKE) --no-print-directory lint
 
 .PHONY: bench

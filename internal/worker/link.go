@@ -45,7 +45,9 @@ func (w *worker) outbound(ctx context.Context, link *os.File) (give Give) {
 	defer cancel()
 	g, err := handoff.NewGiver(greet, link, givePatience)
 	if err != nil {
-		w.log.Warn("connections are not moved, they drain", "err", err)
+		if ctx.Err() == nil { // else we exit with nothing left to give
+			w.log.Warn("connections are not moved, they drain", "err", err)
+		}
 		return nil
 	}
 	if !w.givers.add(g) {
@@ -112,7 +114,7 @@ func (w *worker) take(ctx context.Context, link *os.File) {
 		if err == nil {
 			err = t.Run(receiver{w})
 		}
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			w.log.Warn("taking connections over ended early", "err", err)
 		}
 	}()

@@ -25,7 +25,7 @@ func (o *Response) sendCopied(timeout time.Duration) error {
 	}
 	c.openWindow()
 	defer c.closeWindow()
-	err := error(ErrInterrupted)
+	err := ErrInterrupted
 	if !c.movable() {
 		err = c.push(timeout)
 	}

@@ -37,9 +37,10 @@ type conn struct {
 	// moveMu guards what follows. The transport's poller is told while it is held;
 	// nothing else is locked.
 	moveMu sync.Mutex
-	window bool   // the connection waits and may be interrupted in order to move
-	poked  bool   // it was
-	waiter waiter // what is interrupted; nil: the connection itself
+	window bool            // the connection waits and may be interrupted in order to move
+	poked  bool            // it was
+	turn   <-chan struct{} // received from when what came of that is over, see pokeInTurn
+	waiter waiter          // what is interrupted; nil: the connection itself
 }
 
 // What a connection is doing, for stub_status and for retiring.
@@ -259,6 +260,7 @@ func (c *conn) linger(r *Request) {
 
 // close ends the connection and takes it off the server's books.
 func (c *conn) close() {
+	c.settleTurn()
 	c.in.consume(len(c.in.data()))
 	c.in.release()
 	c.out = c.out[:0]

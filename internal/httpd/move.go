@@ -22,11 +22,7 @@ var errMoved = errors.New("connection was moved")
 // connection could move: Retire interrupts such a wait and no other. Whoever opens
 // it looks at [conn.movable] afterwards, whoever retires sets that before he pokes,
 // so one of the two sees the other.
-func (c *conn) openWindow() {
-	c.moveMu.Lock()
-	c.window = true
-	c.moveMu.Unlock()
-}
+func (c *conn) openWindow() { c.openWindowOn(nil) }
 
 // A waiter is what is interrupted in the place of the connection: a tunnel that it
 // is one end of, the socket of a server that it waits for.
@@ -39,7 +35,12 @@ type waiter interface {
 func (c *conn) openWindowOn(w waiter) {
 	c.moveMu.Lock()
 	c.window, c.waiter = true, w
+	turn := c.turn
+	c.turn = nil
 	c.moveMu.Unlock()
+	if turn != nil {
+		<-turn
+	}
 }
 
 // closeWindow ends the stretch; an interruption that came is over.
@@ -57,19 +58,21 @@ func (c *conn) closeWindow() {
 	}
 }
 
-// poke interrupts the connection's wait if it could move now.
-func (c *conn) poke() {
+// poke interrupts the connection's wait if it could move now, and reports whether it
+// did. turn, if not nil, is received from when what comes of it is over.
+func (c *conn) poke(turn <-chan struct{}) bool {
 	c.moveMu.Lock()
 	defer c.moveMu.Unlock()
 	switch {
 	case !c.window || c.poked:
-		return
+		return false
 	case c.waiter != nil:
 		c.waiter.Interrupt()
 	default:
 		c.interrupt()
 	}
-	c.poked = true
+	c.poked, c.turn = true, turn
+	return true
 }
 
 // movable reports whether the connection is to be moved as soon as it can be.
@@ -84,6 +87,7 @@ func (c *conn) drains() bool { return c.srv.retiring.Load() && !c.movable() }
 // giveAway moves the connection and reports whether it is gone. If not it stays and
 // drains, unless another successor comes.
 func (c *conn) giveAway(t *ticket, more ...int) bool {
+	defer c.settleTurn()
 	give := c.srv.give.Load()
 	if give == nil || len(c.out) > 0 || c.broken != nil {
 		c.stays = give // or whoever asks would ask for ever

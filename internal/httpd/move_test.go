@@ -8,9 +8,11 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -140,6 +142,9 @@ func TestRefusedConnectionDrains(t *testing.T) {
 		})
 	}()
 	awaitClosed(t, addr)
+	for asked.Load() == 0 { // else the request is answered before anybody refused
+		time.Sleep(time.Millisecond)
+	}
 	resp, body := c.do("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	if body != "old" || !resp.Close {
 		t.Errorf("after the refusal: %q, close %v", body, resp.Close)
@@ -243,6 +248,64 @@ func awaitStandstill(t *testing.T, c *client) {
 		if same++; waiting != last {
 			last, same = waiting, 0
 		}
+	}
+}
+
+// Few connections at a time wait to be given: the others are served meanwhile,
+// however long the successor takes.
+func TestConnectionsAreServedUntilTheirTurn(t *testing.T) {
+	addr, old, next := pair(t, `server { LISTEN echo "WHO"; }`)
+	const n = 50
+	clients := make([]*client, n)
+	for i := range clients {
+		clients[i] = dial(t, addr)
+		clients[i].do("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	}
+	awaitTotals(t, old, func(c httpd.Totals) bool { return c.Waiting == n })
+	var asked atomic.Int32
+	slow := make(chan struct{})
+	release := sync.OnceFunc(func() { close(slow) })
+	defer release()
+	done := make(chan httpd.Retired, 1)
+	go func() {
+		give := giveTo(next)
+		done <- old.Retire(context.Background(), func(kind byte, state []byte, fds ...int) error {
+			asked.Add(1)
+			<-slow
+			return give(kind, state, fds...)
+		})
+	}()
+	for asked.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	answers := make(chan string, n)
+	for _, c := range clients {
+		go func() {
+			io.WriteString(c.nc, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+			resp, err := http.ReadResponse(c.br, nil)
+			if err != nil {
+				answers <- err.Error()
+				return
+			}
+			body, _ := io.ReadAll(resp.Body)
+			answers <- string(body)
+		}()
+	}
+	for i := range n {
+		if i == n*3/4 {
+			release() // most were answered although nobody was taken
+		}
+		select {
+		case got := <-answers:
+			if want := "old"; i < n*3/4 && got != want || !(got == want || got == "next") {
+				t.Errorf("answer %d is %q", i+1, got)
+			}
+		case <-time.After(5 * time.Second):
+			t.Fatalf("%d of %d clients were answered", i, n)
+		}
+	}
+	if got := <-done; got != (httpd.Retired{Moved: n}) {
+		t.Errorf("Retire = %+v", got)
 	}
 }
 

@@ -357,7 +357,7 @@ func (s *Server) Retire(ctx context.Context, give Give) Retired {
 	s.retiring.Store(true)
 	s.stopAccepting()
 	if give != nil {
-		s.pokeAll()
+		s.pokeInTurn(ctx)
 	}
 	gone := make(chan struct{})
 	go func() {

@@ -77,6 +77,9 @@ func TestKilledInTheMiddleOfAMove(t *testing.T) {
 				c := s.set(m)
 				m.WaitAnswers(l, 200)
 				s.begin(m, &c)
+				if victim == "taking master" {
+					c.waitHeard(m)
+				}
 				<-time.After(rand.N(15 * time.Millisecond))
 				killed, blamed := c.strike(m, victim)
 				m.settle(c, killed)
@@ -96,6 +99,21 @@ func (m *mover) kill(pid int, sig syscall.Signal) {
 	m.t.Helper()
 	if err := syscall.Kill(pid, sig); err != nil && err != syscall.ESRCH {
 		m.t.Fatal(err)
+	}
+}
+
+// waitHeard waits until the giving master has obeyed. A WINCH that it hears only
+// after the death of the other master means that nobody is to serve.
+func (c *cast) waitHeard(m *mover) {
+	m.t.Helper()
+	for deadline := time.Now().Add(patience); ; <-time.After(100 * time.Microsecond) {
+		w, err := tree.Look(c.giverWorkers[0].PID)
+		if err != nil || testbed.IsRetiring(w) || w.Zombie() {
+			return
+		}
+		if time.Now().After(deadline) {
+			m.t.Fatal("timed out: the giving master does not obey")
+		}
 	}
 }
 

@@ -29,8 +29,7 @@ const (
 
 // pokeInTurn is pokeAll, a few connections at a time: one that was interrupted waits
 // to be given, and its client with it, while one that was not is served here until
-// its turn comes. When the turns take long all
-// that are left are interrupted.
+// its turn comes. When the turns take long all that are left are interrupted.
 func (s *Server) pokeInTurn(ctx context.Context) {
 	turns := make(chan struct{}, turnsAtOnce)
 	patience := time.NewTimer(turnsPatience)

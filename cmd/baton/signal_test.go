@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -18,6 +19,11 @@ func TestSignalReachesTheMaster(t *testing.T) {
 	} {
 		t.Run(word, func(t *testing.T) {
 			dir := t.TempDir()
+			// A test that was started with the signal ignored (nohup) would hand that
+			// down: what is caught here has its default action in a child.
+			caught := make(chan os.Signal, 1)
+			signal.Notify(caught, want)
+			defer signal.Stop(caught)
 			// It ends by any of these signals, and says by which.
 			master := exec.CommandContext(t.Context(), "sleep", "60")
 			if err := master.Start(); err != nil {

@@ -9,9 +9,9 @@
 //
 // Each connection has one goroutine, which runs [Server]'s loop: wait for a
 // request, read its head, serve it, log it, wait again. While it waits it holds
-// no buffer. Messages are parsed by fasthttp; the loop is our own because it is
-// where a retiring worker lets go of a connection, where nginx's time-outs of
-// one server block apply, and where a response is known to be complete.
+// no buffer. The loop is where a retiring worker lets go of a connection, where
+// nginx's time-outs of one server block apply, and where a response is known to be
+// complete. A head is scanned once, by nginx's rules.
 //
 // # Ownership
 //

@@ -82,8 +82,7 @@ func (r *Request) scanHead(head []byte) (f framing, status int) {
 	}
 	r.startClean(&f.line)
 	r.has = 0
-	first := len(r.clean)
-	defer func() { r.fields = r.clean[first:] }()
+	defer func() { r.Head.set(&f.line, r.clean) }()
 	underscores := !r.c.hosts.def.root.core.noUnderscore
 	for {
 		n := bytes.IndexByte(rest, '\n')

@@ -1,44 +1,13 @@
 package httpd
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"io"
-	"sync"
-
-	"github.com/valyala/fasthttp"
 )
 
 // errHeadClosed: the client closed or reset the connection inside a head.
 var errHeadClosed = errors.New("client closed the connection")
-
-// A headParser lends fasthttp's parser, which reads from a bufio.Reader, a head
-// that is already in memory. One is in use only while a head is parsed.
-type headParser struct {
-	src bytes.Reader
-	br  *bufio.Reader
-}
-
-var headParsers = sync.Pool{New: func() any {
-	p := new(headParser)
-	p.br = bufio.NewReaderSize(&p.src, bufferPage)
-	return p
-}}
-
-// parseHead parses head, which must be complete, into h.
-func parseHead(h *fasthttp.RequestHeader, head []byte) error {
-	if len(head) > bufferPage {
-		return h.Read(bufio.NewReaderSize(bytes.NewReader(head), len(head)))
-	}
-	p := headParsers.Get().(*headParser)
-	p.src.Reset(head)
-	p.br.Reset(&p.src)
-	err := h.Read(p.br)
-	p.src.Reset(nil)
-	headParsers.Put(p)
-	return err
-}
 
 // readHead reads and checks a request's head. A status other than 0 is what the
 // client is to be told, after which the connection closes; an error means that
@@ -61,8 +30,8 @@ func (r *Request) readHead() (status int, err error) {
 		scanned = end
 		if n := bytes.LastIndexByte(data, '\n') + 1; n > judged {
 			judged = n
-			if f, status := r.scanHead(data[:n]); status != 0 {
-				return r.refused(&f, status), nil
+			if _, status := r.scanHead(data[:n]); status != 0 {
+				return status, nil
 			}
 		}
 		switch err := c.fillHead(r.start, lim.clientHeaderTimeout); {
@@ -97,15 +66,7 @@ func (r *Request) takeHead(head []byte) int {
 		r.headSize = int64(len(head))
 		status = r.checkHead(&f)
 	}
-	if status != 0 {
-		return r.refused(&f, status)
-	}
-	if err := parseHead(&r.Head, r.clean); err != nil {
-		r.Head.Reset()
-		r.Log(levelInfo, "client sent invalid request", err)
-		return r.refused(&f, 400)
-	}
-	return 0
+	return status
 }
 
 // refuseHead refuses a head that is too large, or of which no more than data came.
@@ -115,19 +76,9 @@ func (r *Request) refuseHead(data []byte, status int) int {
 		r.Log(levelInfo, "client sent too long URI while reading client request line", nil)
 		return status
 	}
-	f, _ := r.scanHead(data)
+	_, _ = r.scanHead(data)
 	if status == statusHeaderTooLarge {
 		r.invalid("client sent too long header line", status)
-	}
-	return r.refused(&f, status)
-}
-
-// refused takes in what can be understood of a head that is refused with status,
-// so that a log and an error page can name it.
-func (r *Request) refused(f *framing, status int) int {
-	if r.version != 0 {
-		r.Head.SetMethodBytes(f.line.method)
-		r.Head.SetRequestURIBytes(f.line.target)
 	}
 	return status
 }

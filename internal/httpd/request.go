@@ -4,15 +4,13 @@ import (
 	"bytes"
 	"strconv"
 	"time"
-
-	"github.com/valyala/fasthttp"
 )
 
 // A Request is one request and the response to it. See the package's section on
 // ownership.
 type Request struct {
 	// Head is the request line and the fields as the client sent them.
-	Head fasthttp.RequestHeader
+	Head Head
 	// URI is the decoded, normalized path. An internal redirect changes it.
 	URI []byte
 	// Args is the query string, without the question mark.
@@ -31,7 +29,6 @@ type Request struct {
 	body       Body
 	line       []byte   // the request line as sent, also one that is refused
 	clean      []byte   // the head as it was parsed
-	fields     []byte   // its part with the fields
 	has        fieldSet // some of them
 	target     []byte   // the request target as sent, without a host
 	rawPath    []byte   // and its path
@@ -86,13 +83,13 @@ func (r *Request) begin() {
 
 // reset clears r for the next request.
 func (r *Request) reset() {
-	r.Head.Reset()
+	r.Head = Head{}
 	r.URI, r.Args, r.Host = r.URI[:0], r.Args[:0], r.Host[:0]
 	r.Server, r.loc, r.c = nil, nil, nil
 	r.Out.reset()
 	r.body = Body{kept: r.body.kept[:0]}
 	r.line, r.clean, r.target, r.targetHost = r.line[:0], r.clean[:0], r.target[:0], r.targetHost[:0]
-	r.rawPath, r.fields = nil, nil
+	r.rawPath = nil
 	r.version, r.headSize, r.has = 0, 0, 0
 	r.hasID, r.pipelined, r.headless, r.finishing = false, false, false, false
 	r.keepalive, r.internal, r.uriChanged, r.errorPage = false, false, false, false
@@ -177,16 +174,13 @@ func capturedVariable(r *Request, name string, dst []byte) ([]byte, bool) {
 // Field returns a request header field by its canonical name
 // ("If-Modified-Since"), or nil. Of several fields it is the first.
 func (r *Request) Field(name string) []byte {
-	if name == "Host" {
-		return r.Head.Host()
-	}
 	return r.Head.Peek(name)
 }
 
 // EachField calls f for each header field in the order and the spelling in which
 // the client sent them.
 func (r *Request) EachField(f func(name, value []byte)) {
-	for fs := fieldsOf(r.fields); fs.next(); {
+	for fs := fieldsOf(r.Head.fields); fs.next(); {
 		f(fs.name, fs.value)
 	}
 }

@@ -224,9 +224,21 @@ func (f *fieldIter) next() bool {
 			f.raw = nil
 		}
 		if colon := bytes.IndexByte(line, ':'); colon > 0 {
-			f.name, f.value = line[:colon], bytes.Trim(line[colon+1:], " \r")
+			f.name, f.value = line[:colon], trimValue(line[colon+1:])
 			return true
 		}
 	}
 	return false
+}
+
+// trimValue drops what stands around a field's value. What is left may be empty, but
+// is never nil.
+func trimValue(v []byte) []byte {
+	for len(v) > 0 && v[0] == ' ' {
+		v = v[1:]
+	}
+	for len(v) > 0 && (v[len(v)-1] == ' ' || v[len(v)-1] == '\r') {
+		v = v[:len(v)-1]
+	}
+	return v
 }

@@ -44,7 +44,7 @@ func fieldVariable(r *Request, name string, dst []byte) ([]byte, bool) {
 // lower-cased and its dashes are made underscores.
 func (r *Request) joinFields(name, between string, dst []byte) ([]byte, bool) {
 	found := false
-	for fs := fieldsOf(r.fields); fs.next(); {
+	for fs := fieldsOf(r.Head.fields); fs.next(); {
 		if !isVariableName(fs.name, name) {
 			continue
 		}
@@ -79,7 +79,7 @@ func isVariableName(field []byte, name string) bool {
 // cookieVariable is $cookie_name: the first cookie of that name, in any case.
 func cookieVariable(r *Request, name string, dst []byte) ([]byte, bool) {
 	name = name[len("cookie_"):]
-	for fs := fieldsOf(r.fields); fs.next(); {
+	for fs := fieldsOf(r.Head.fields); fs.next(); {
 		if !equalFold(fs.name, "cookie") {
 			continue
 		}

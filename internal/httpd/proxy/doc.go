@@ -11,8 +11,7 @@
 //
 // # Why not a client library
 //
-// fasthttp.HostClient and net/http.Transport hide the connection: see package
-// upstream. Answers' heads are parsed here and not by fasthttp.ResponseHeader,
+// They hide the connection: see package upstream. Answers' heads are parsed here,
 // because fields must reach the client in the server's order and spelling,
 // duplicates included, and because how a body is framed is decided from all of
 // them at once: an answer with both Content-Length and Transfer-Encoding, or

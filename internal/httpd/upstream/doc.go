@@ -5,8 +5,8 @@
 //
 // # Connections
 //
-// A connection is a raw non-blocking socket on the runtime's poller, not
-// fasthttp's HostClient or net/http's Transport. Those hide the connection:
+// A connection is a raw non-blocking socket on the runtime's poller, not one of
+// net/http's Transport or another client library. Those hide the connection:
 // there would be no time-out for each phase, no say in when a request may be
 // sent to the next server, no tunnel, and nothing that could be moved to another
 // process. An idle connection holds neither a goroutine nor a buffer; whether it

@@ -24,7 +24,10 @@ type conn struct {
 	since  time.Time // when it was accepted
 	in     inbuf
 	out    []byte // written when full or when the response is complete
-	broken error  // set once: the client cannot be reached any more
+	// clock is what the time was when the response was made, as long as nothing was
+	// waited for since; zero: not known. See Request.now.
+	clock  time.Time
+	broken error // set once: the client cannot be reached any more
 	state  atomic.Uint32
 
 	// headWaited is how long the bytes in in have waited for the rest of their
@@ -153,6 +156,9 @@ func (c *conn) send(p []byte, timeout time.Duration) error {
 	c.out = c.out[:0]
 	if err != nil {
 		c.broken = err
+	}
+	if c.write.armed {
+		c.clock = time.Time{}
 	}
 	return err
 }

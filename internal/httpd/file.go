@@ -33,6 +33,7 @@ const boundaryDigits = 20
 func (o *Response) ServeFile(status, fd int, size int64) int {
 	o.Status, o.ContentLength, o.ranges = status, size, rangesAllowed
 	o.body.fd, o.body.off, o.body.left = fd, 0, size
+	o.prompt = size <= smallFile
 	if o.SendHead() == nil && !o.bodiless {
 		_ = o.sendBody() // the connection is marked broken then
 	}

@@ -137,8 +137,9 @@ func (c *conn) await(timeout time.Duration) bool {
 			c.closeWindow()
 			continue
 		}
+		c.read.clock, c.clock = c.clock, time.Time{}
 		err := c.fill(&c.in, timeout)
-		timeout = c.read.left()
+		c.read.clock = time.Time{}
 		c.closeWindow()
 		switch {
 		case err == nil:
@@ -147,6 +148,7 @@ func (c *conn) await(timeout time.Duration) bool {
 			c.logIdleEnd(err)
 			return false
 		}
+		timeout = c.read.left()
 	}
 }
 

@@ -73,6 +73,7 @@ func (r *Request) SetState(k StateKey, v any) { r.module[k] = v }
 
 // begin prepares r for a request whose first byte has come.
 func (r *Request) begin() {
+	r.c.clock = time.Time{}
 	r.start = time.Now().Add(-r.c.headWaited)
 	r.c.headWaited = 0
 	r.sentBefore = r.c.sent

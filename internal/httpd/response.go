@@ -3,7 +3,6 @@ package httpd
 import (
 	"errors"
 	"strconv"
-	"time"
 )
 
 // A Field is one header field of a response.
@@ -47,6 +46,9 @@ type Response struct {
 	bodyLen  int64 // bytes of content, framing not counted
 	wireLen  int64 // bytes of the body with its framing
 	paced    int64 // bytes of the body that went out under a rate
+
+	// prompt: all of the body is at hand when the head is made.
+	prompt bool
 
 	modified    int64 // when the content was modified, seconds since 1970
 	hasModified bool
@@ -117,6 +119,7 @@ func (o *Response) Chunked() bool { return o.chunked }
 // Send answers with a body in memory and returns [Done].
 func (o *Response) Send(status int, contentType, body []byte) int {
 	o.Status, o.ContentType, o.ContentLength = status, contentType, int64(len(body))
+	o.prompt = true
 	if o.SendHead() == nil && !o.bodiless {
 		_, _ = o.Write(body)
 	}
@@ -230,7 +233,7 @@ func (o *Response) appendHead(b []byte) []byte {
 		b = appendField(b, "Server", o.Server)
 	}
 	if o.Date == nil {
-		b = append(b, r.c.srv.dateLine(time.Now())...)
+		b = append(b, r.c.srv.dateLine(r.now())...)
 	} else {
 		b = appendField(b, "Date", o.Date)
 	}

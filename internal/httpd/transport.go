@@ -52,6 +52,7 @@ type side struct {
 	// timer for each request would cost more than the request's parsing.
 	want, set time.Time
 	armed     bool
+	clock     time.Time // what the time is, for the next wait; zero: not known
 
 	// What the present wait came to.
 	n   int
@@ -177,7 +178,11 @@ func (s *side) arm(t *transport, set func(time.Time) error) {
 		}
 		return
 	}
-	s.want = time.Now().Add(s.timeout)
+	now := s.clock
+	if s.clock = (time.Time{}); now.IsZero() {
+		now = time.Now()
+	}
+	s.want = now.Add(s.timeout)
 	if ahead := s.want.Sub(s.set); !s.set.IsZero() && ahead > -lateness && ahead < min(earliest, s.timeout/2) {
 		return
 	}

@@ -2,7 +2,6 @@ package httpd
 
 import (
 	"strconv"
-	"time"
 )
 
 // responseVariables tell what was sent. "-" in a log for a field means that the
@@ -111,19 +110,19 @@ func (o *Response) connection() string {
 func timeVariables() map[string]Variable {
 	return map[string]Variable{
 		"time_local": func(r *Request, _ string, dst []byte) ([]byte, bool) {
-			return append(dst, r.c.srv.second(time.Now()).local...), true
+			return append(dst, r.c.srv.second(r.now()).local...), true
 		},
 		"time_iso8601": func(r *Request, _ string, dst []byte) ([]byte, bool) {
-			return append(dst, r.c.srv.second(time.Now()).iso...), true
+			return append(dst, r.c.srv.second(r.now()).iso...), true
 		},
-		"msec": func(_ *Request, _ string, dst []byte) ([]byte, bool) {
-			return appendMillis(dst, time.Now().UnixMilli()), true
+		"msec": func(r *Request, _ string, dst []byte) ([]byte, bool) {
+			return appendMillis(dst, r.now().UnixMilli()), true
 		},
 		"request_time": func(r *Request, _ string, dst []byte) ([]byte, bool) {
-			return appendMillis(dst, max(0, time.Since(r.start).Milliseconds())), true
+			return appendMillis(dst, max(0, r.now().Sub(r.start).Milliseconds())), true
 		},
 		"connection_time": func(r *Request, _ string, dst []byte) ([]byte, bool) {
-			return appendMillis(dst, max(0, time.Since(r.c.since).Milliseconds())), true
+			return appendMillis(dst, max(0, r.now().Sub(r.c.since).Milliseconds())), true
 		},
 	}
 }

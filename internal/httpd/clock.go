@@ -34,17 +34,16 @@ func (s *Server) second(now time.Time) *second {
 // dateLine returns the Date field for now.
 func (s *Server) dateLine(now time.Time) []byte { return s.second(now).date }
 
-// now is the time. From the head of a response that is sent at once, until its
-// connection waits for something, it is that of the head: reading the clock costs a
-// small file more than reading the file's size. nginx reads it once for everything
-// between two waits.
+// Answered tells that nothing but the client is waited for any more, at the time now:
+// what is left of the response is in memory or a small file. The zero time is none.
+func (r *Request) Answered(now time.Time) { r.c.clock = now }
+
+// now is the time. Once the request is Answered it stays the same until the client
+// makes the response wait: reading the clock costs a small file more than asking for
+// the file's size. nginx reads it once for everything between two waits.
 func (r *Request) now() time.Time {
 	if t := r.c.clock; !t.IsZero() {
 		return t
 	}
-	now := time.Now()
-	if r.Out.prompt && r.Out.encoder == nil {
-		r.c.clock = now
-	}
-	return now
+	return time.Now()
 }

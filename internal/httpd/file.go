@@ -33,8 +33,13 @@ const boundaryDigits = 20
 func (o *Response) ServeFile(status, fd int, size int64) int {
 	o.Status, o.ContentLength, o.ranges = status, size, rangesAllowed
 	o.body.fd, o.body.off, o.body.left = fd, 0, size
-	o.prompt = size <= smallFile
-	if o.SendHead() == nil && !o.bodiless {
+	if o.SendHead() != nil {
+		return Done
+	}
+	if size <= smallFile && o.encoder == nil && o.rate == 0 {
+		o.r.Answered(o.made)
+	}
+	if !o.bodiless {
 		_ = o.sendBody() // the connection is marked broken then
 	}
 	return Done

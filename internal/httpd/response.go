@@ -3,6 +3,7 @@ package httpd
 import (
 	"errors"
 	"strconv"
+	"time"
 )
 
 // A Field is one header field of a response.
@@ -47,8 +48,7 @@ type Response struct {
 	wireLen  int64 // bytes of the body with its framing
 	paced    int64 // bytes of the body that went out under a rate
 
-	// prompt: all of the body is at hand when the head is made.
-	prompt bool
+	made time.Time // when the head was
 
 	modified    int64 // when the content was modified, seconds since 1970
 	hasModified bool
@@ -119,8 +119,13 @@ func (o *Response) Chunked() bool { return o.chunked }
 // Send answers with a body in memory and returns [Done].
 func (o *Response) Send(status int, contentType, body []byte) int {
 	o.Status, o.ContentType, o.ContentLength = status, contentType, int64(len(body))
-	o.prompt = true
-	if o.SendHead() == nil && !o.bodiless {
+	if o.SendHead() != nil {
+		return Done
+	}
+	if o.rate == 0 {
+		o.r.Answered(o.made)
+	}
+	if !o.bodiless {
 		_, _ = o.Write(body)
 	}
 	return Done
@@ -233,7 +238,8 @@ func (o *Response) appendHead(b []byte) []byte {
 		b = appendField(b, "Server", o.Server)
 	}
 	if o.Date == nil {
-		b = append(b, r.c.srv.dateLine(r.now())...)
+		o.made = time.Now()
+		b = append(b, r.c.srv.dateLine(o.made)...)
 	} else {
 		b = appendField(b, "Date", o.Date)
 	}

@@ -214,7 +214,10 @@ func (x *exchange) copyField(f *field) {
 // finish ends an exchange whose answer was begun. client and server are what went
 // wrong on either side; whole says that the answer came to its end.
 func (x *exchange) finish(client, server error, whole bool) int {
-	x.done(whole && server == nil)
+	now := x.done(whole && server == nil)
+	if whole {
+		x.r.Answered(now)
+	}
 	switch {
 	case server != nil && !errors.Is(server, errGone):
 		x.logRead(server)

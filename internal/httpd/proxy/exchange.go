@@ -159,7 +159,7 @@ func (x *exchange) run() int {
 		if peer == nil {
 			x.addr = x.group.Name
 			x.st.Try(x.addr).Status = 502
-			x.finishTry()
+			x.finishTry(x.tried)
 			x.doing = "connecting to upstream"
 			x.log(levelError, "no live upstreams while connecting to upstream")
 			return 502
@@ -194,8 +194,8 @@ func (x *exchange) try(peer *upstream.Peer) failure {
 			return x.connectFailed(err)
 		}
 		x.conn = c
+		x.now().Connect = time.Since(x.tried) // one that is kept was there at once
 	}
-	x.now().Connect = time.Since(x.tried)
 	x.conn.SetBuffer(min(httpd.BufferPage, x.loc.bufferSize), x.loc.bufferSize)
 	x.conn.Used()
 	x.doing = "sending request to upstream"
@@ -296,8 +296,9 @@ func (x *exchange) next(f failure) int {
 	x.dropConn()
 	if f == failGone || f == failBody {
 		// It is not the server that failed.
-		x.pick.Free(upstream.Worked, time.Now())
-		x.finishTry()
+		now := time.Now()
+		x.pick.Free(upstream.Worked, now)
+		x.finishTry(now)
 		if f == failBody {
 			return x.body.status
 		}
@@ -307,7 +308,8 @@ func (x *exchange) next(f failure) int {
 	if f == fail403 || f == fail404 {
 		outcome = upstream.Moved
 	}
-	if x.pick.Free(outcome, time.Now()) {
+	now := time.Now()
+	if x.pick.Free(outcome, now) {
 		x.log(levelWarn, "upstream server temporarily disabled while "+x.doing)
 	}
 	if f == failTimeout {
@@ -319,20 +321,23 @@ func (x *exchange) next(f failure) int {
 	}
 	status := f.status()
 	x.now().Status = status
-	x.finishTry()
+	x.finishTry(now)
 	if x.pick.Tries == 0 || !x.allowed(f) {
 		return status
 	}
-	x.tried = time.Now()
+	x.tried = now
 	return 0
 }
 
-// finishTry writes down what the try came to.
-func (x *exchange) finishTry() {
+// finishTry writes down what the try came to at the time now.
+func (x *exchange) finishTry(now time.Time) {
 	t := x.now()
-	t.Response = time.Since(x.tried)
+	t.Response = now.Sub(x.tried)
 	t.Length, t.Received = x.count, x.raw
 }
+
+// settle writes down what the try has come to so far.
+func (x *exchange) settle() { x.finishTry(time.Now()) }
 
 func (x *exchange) dropConn() {
 	if x.conn != nil {
@@ -341,19 +346,21 @@ func (x *exchange) dropConn() {
 	}
 }
 
-// done ends the last try. reuse says that nothing is under way on the connection.
-func (x *exchange) done(reuse bool) {
+// done ends the last try, and tells when that was. reuse says that nothing is under way on the connection.
+func (x *exchange) done(reuse bool) (now time.Time) {
 	x.joinSender()
-	x.finishTry()
+	now = time.Now()
+	x.finishTry(now)
 	if c := x.conn; c != nil {
 		x.conn = nil
 		if reuse && x.whole && !x.ans.close {
-			x.group.Keep(c)
+			x.group.Keep(c, now)
 		} else {
 			c.Drop()
 		}
 	}
-	x.pick.Free(upstream.Worked, time.Now())
+	x.pick.Free(upstream.Worked, now)
+	return now
 }
 
 // upstreamURL is what the log calls the server.

@@ -131,7 +131,7 @@ func (x *exchange) fillOnce(wait time.Duration) error {
 	if !x.relays || x.sender != nil {
 		return x.conn.Fill(wait)
 	}
-	s := httpd.Stream{Server: x.conn.Socket, Left: -1, Timeout: x.loc.readTimeout, Settle: x.finishTry}
+	s := httpd.Stream{Server: x.conn.Socket, Left: -1, Timeout: x.loc.readTimeout, Settle: x.settle}
 	switch {
 	case x.ans.chunks:
 		s.Chunks = &x.chunks

@@ -120,8 +120,9 @@ func (g *Group) Take(p *Peer, now time.Time) *Conn {
 }
 
 // Keep puts c, on which nothing is under way, into the group's cache, or closes it.
-func (g *Group) Keep(c *Conn) {
-	if g.pool == nil || !g.pool.keep(c) {
+// now is the time.
+func (g *Group) Keep(c *Conn, now time.Time) {
+	if g.pool == nil || !g.pool.keep(c, now) {
 		c.Drop()
 	}
 }

@@ -64,8 +64,7 @@ func (pl *pool) remove(i int) {
 }
 
 // keep reports whether it took c.
-func (pl *pool) keep(c *Conn) bool {
-	now := time.Now()
+func (pl *pool) keep(c *Conn, now time.Time) bool {
 	if c.requests >= pl.requests || now.Sub(c.opened) > pl.age || len(c.Buffered()) > 0 {
 		return false
 	}

@@ -37,7 +37,7 @@ func TestPoolGivesTheLastUsedFirst(t *testing.T) {
 	a2, _ := idleConn(t, a)
 	b1, _ := idleConn(t, b)
 	for _, c := range []*Conn{a1, a2, b1} {
-		if !pl.keep(c) {
+		if !pl.keep(c, time.Now()) {
 			t.Fatal("a good connection was not kept")
 		}
 	}
@@ -58,7 +58,7 @@ func TestPoolMakesRoomByAge(t *testing.T) {
 	second, _ := idleConn(t, p)
 	third, _ := idleConn(t, p)
 	for _, c := range []*Conn{first, second, third} {
-		pl.keep(c)
+		pl.keep(c, time.Now())
 	}
 	if !other.HungUp() {
 		t.Error("the one that was idle longest is still open")
@@ -75,13 +75,13 @@ func TestPoolKeepsNothingBad(t *testing.T) {
 	worn.requests = 10
 	old, _ := idleConn(t, p)
 	old.opened = time.Now().Add(-2 * time.Hour)
-	if pl.keep(worn) || pl.keep(old) {
+	if pl.keep(worn, time.Now()) || pl.keep(old, time.Now()) {
 		t.Error("a connection was kept beyond keepalive_requests or keepalive_time")
 	}
 	dead, end := idleConn(t, p)
 	talks, end2 := idleConn(t, p)
-	pl.keep(dead)
-	pl.keep(talks)
+	pl.keep(dead, time.Now())
+	pl.keep(talks, time.Now())
 	if err := end2.Write([]byte("unasked"), nil, time.Second); err != nil {
 		t.Fatal(err)
 	}
@@ -94,13 +94,13 @@ func TestPoolKeepsNothingBad(t *testing.T) {
 func TestClosedPoolLetsGo(t *testing.T) {
 	pl, p := newPool(4), &Peer{}
 	c, other := idleConn(t, p)
-	pl.keep(c)
+	pl.keep(c, time.Now())
 	pl.close()
 	if !other.HungUp() {
 		t.Error("an idle connection outlived its pool")
 	}
 	late, _ := idleConn(t, p)
-	if pl.keep(late) {
+	if pl.keep(late, time.Now()) {
 		t.Error("a closed pool kept a connection")
 	}
 }
@@ -110,7 +110,7 @@ func TestSweepEndsSilentConnections(t *testing.T) {
 	defer pl.close()
 	pl.idle = time.Millisecond
 	c, other := idleConn(t, p)
-	pl.keep(c)
+	pl.keep(c, time.Now())
 	for deadline := time.Now().Add(5 * time.Second); !other.HungUp(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the connection is still open")

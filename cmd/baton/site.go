@@ -34,7 +34,7 @@ func loadConfig(o conf.Options) (*conf.Config, error) {
 func product() string { return "baton/" + version }
 
 // decodeConfig is loadConfig for a snapshot, in a worker: its master has checked
-// the configuration, and nothing is read from disk.
+// the configuration, and nothing is read from disk and no name is looked up.
 func decodeConfig(snapshot []byte) (*conf.Config, error) {
 	table, err := modules.Table()
 	if err != nil {
@@ -59,6 +59,7 @@ func (p *program) confOptions(o options) conf.Options {
 		Pid:       p.paths.pid,
 		ErrorLog:  p.paths.errorLog,
 		AccessLog: p.paths.httpLog,
+		Resolve:   httpd.LookupHost,
 	}
 	if o.globals != nil {
 		c.Globals = *o.globals

@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"net/netip"
 	"os"
 	"strings"
 	"time"
@@ -21,7 +22,15 @@ type Options struct {
 	// line; relative to Prefix when relative. "" means nginx's: logs/nginx.pid,
 	// logs/error.log ("stderr" is allowed), logs/access.log.
 	Pid, ErrorLog, AccessLog string
+
+	// Resolve looks up the hosts that directives name. With nil a configuration that
+	// names one is refused.
+	Resolve Resolve
 }
+
+// Resolve returns the addresses of a host, one at least. Its error is put before
+// "in upstream …", as nginx words it: "host not found".
+type Resolve func(host string) ([]netip.Addr, error)
 
 func (o Options) withDefaults() Options {
 	def := func(s *string, value string) {
@@ -51,6 +60,9 @@ type Config struct {
 	// AccessLog is the full name of the log of servers that have no access_log at
 	// any level.
 	AccessLog string
+	// Hostname is the name of this host in lower case, as it was when the
+	// configuration was loaded.
+	Hostname string
 
 	files   *reader
 	options Options // with defaults
@@ -105,6 +117,13 @@ func (c *Config) AbsConf(path string) string { return under(folder(c.File), path
 // words, `open() "/x" failed (2: No such file or directory)`, and wraps its errno.
 func (c *Config) ReadFile(path string) ([]byte, error) { return c.files.read(c.AbsConf(path), false) }
 
+// LookupHost returns the addresses of a host that a directive names, one at least.
+// They become part of the snapshot, and of a configuration from a snapshot they are
+// what was found then. Within one configuration a host is looked up once, so a name
+// stands for the same addresses wherever it is written. Like [Config.ReadFile] it is
+// for the goroutine that loads.
+func (c *Config) LookupHost(host string) ([]netip.Addr, error) { return c.files.addresses(host) }
+
 // under returns name as it is seen from dir.
 func under(dir, name string) string {
 	if strings.HasPrefix(name, "/") {
@@ -122,13 +141,18 @@ func folder(file string) string { return file[:strings.LastIndexByte(file, '/')+
 // Load reads and checks a configuration. Errors are of type *[Error]; the first one
 // is returned, as nginx stops there.
 func Load(t *Table, o Options) (*Config, error) {
-	return load(t, &reader{into: newSnapshot(o, os.Geteuid() == 0)})
+	s := newSnapshot(o, os.Geteuid() == 0)
+	if host, err := os.Hostname(); err == nil { // without it $hostname is empty
+		s.hostname = strings.ToLower(host)
+	}
+	return load(t, &reader{into: s, resolve: o.Resolve})
 }
 
 func load(t *Table, r *reader) (*Config, error) {
 	c := &Config{files: r, options: r.options().withDefaults(), Snapshot: r.into}
 	c.File = under(c.options.Prefix, c.options.File)
 	c.AccessLog = c.Abs(c.options.AccessLog)
+	c.Hostname = r.into.hostname
 	ch := &checker{table: t, config: c, left: maxIncluded}
 	if err := ch.run(); err != nil {
 		return nil, err

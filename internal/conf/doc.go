@@ -1,6 +1,6 @@
 // Package conf turns nginx.conf into a checked, immutable configuration.
 //
-// It reads text and nothing else: it opens no socket, resolves no name and
+// It reads text and nothing else: it opens no socket, resolves no name by itself and
 // changes no file. Whatever it reads it also records in a [Snapshot], and the
 // same code that reads a configuration from disk reads it again from the
 // snapshot, so that a worker which is started an hour later gets exactly what

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -122,6 +123,15 @@ func TestSnapshotIsNotPrinted(t *testing.T) {
 func goldenSnapshot() *Snapshot {
 	s := newSnapshot(Options{Prefix: "/p", File: "f", Globals: "g;", Pid: "i", ErrorLog: "e", AccessLog: "a"}, true)
 	s.files = []file{{"/p/f", []byte("events {}\n"), true}, {"/p/key", []byte("\x00\xff"), false}, {"/p/empty", []byte{}, true}}
+	s.hostname = "h"
+	for _, n := range []name{
+		{"four", []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")}},
+		{"six", []netip.Addr{netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("fe80::1%lo"), netip.MustParseAddr("::ffff:192.0.2.3")}},
+	} {
+		if err := s.addName(n); err != nil {
+			panic(err) // far below every limit
+		}
+	}
 	s.globs = []glob{{"/p/*", []string{"/p/a", "/p/b"}}, {"/q/*", nil}}
 	return s
 }
@@ -132,7 +142,7 @@ func TestWireFormNeverChanges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden := filepath.Join("testdata", "snapshot_v1.hex")
+	golden := filepath.Join("testdata", "snapshot_v2.hex")
 	got := hex.EncodeToString(wire) + "\n"
 	if *update {
 		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
@@ -151,11 +161,13 @@ func TestWireFormNeverChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The index and the size are made anew while decoding.
-	if diff := cmp.Diff(goldenSnapshot(), s, cmp.AllowUnexported(Snapshot{}, file{}, glob{}),
+	if diff := cmp.Diff(goldenSnapshot(), s, cmp.AllowUnexported(Snapshot{}, file{}, glob{}, name{}), cmp.Comparer(sameIP),
 		cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".index" || p.Last().String() == ".size" }, cmp.Ignore())); diff != "" {
 		t.Error(diff)
 	}
 }
+
+func sameIP(a, b netip.Addr) bool { return a == b }
 
 func TestDecodeRefuses(t *testing.T) {
 	t.Parallel()
@@ -175,14 +187,33 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 	for name, b := range map[string][]byte{
 		"version 0":          changed(0, 0),
-		"version 2":          changed(0, 2),
+		"version 1":          changed(0, 1),
+		"version 3":          changed(0, 3),
 		"neither yes nor no": changed(1, 2),
 		"one byte more":      append(append([]byte(nil), wire...), 0),
-		"a huge count":       {1, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f},
-		"a padded count":     append([]byte{1, 0, 0x80, 0x00}, wire[3:]...),
+		"a huge count":       {2, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f},
+		"a padded count":     append([]byte{2, 0, 0x80, 0x00}, wire[3:]...),
 	} {
 		if _, err := DecodeSnapshot(b); err == nil {
 			t.Errorf("%s is accepted", name)
+		}
+	}
+	// What follows the version, the user, six options, the host's name, files and
+	// patterns of an empty configuration.
+	head := append([]byte{2, 0}, make([]byte, 6+3)...)
+	if _, err := DecodeSnapshot(append(head[:len(head):len(head)], 1, 1, 'a', 1, 4, 192, 0, 2, 1)); err != nil {
+		t.Fatalf("one host: %v", err)
+	}
+	for fault, names := range map[string][]byte{
+		"a host twice":               {2, 1, 'a', 1, 4, 192, 0, 2, 1, 1, 'a', 1, 4, 192, 0, 2, 1},
+		"a host without an address":  {1, 1, 'a', 0},
+		"an address that is none":    {1, 1, 'a', 1, 0},
+		"an address of three bytes":  {1, 1, 'a', 1, 3, 192, 0, 2},
+		"too many names":             {0xff, 0xff, 0x7f},
+		"more addresses than follow": {1, 1, 'a', 2, 4, 192, 0, 2, 1},
+	} {
+		if _, err := DecodeSnapshot(append(head[:len(head):len(head)], names...)); err == nil {
+			t.Errorf("%s is accepted", fault)
 		}
 	}
 }

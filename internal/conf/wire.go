@@ -4,20 +4,25 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 )
 
-// Wire form of a Snapshot, version 1. A reader refuses other versions: master and
+// Wire form of a Snapshot, version 2. A reader refuses other versions: master and
 // worker are one image, so this form never has to be read by another release.
 //
-//	version   1 byte, always 1
+//	version   1 byte, always 2
 //	root      1 byte, 0 or 1
 //	options   Prefix, File, Globals, Pid, ErrorLog, AccessLog: strings
+//	hostname  string
 //	files     count; each: included, 1 byte, 0 or 1; name, string; content, string
 //	globs     count; each: pattern, string; count; names, strings
+//	names     count; each: host, string; count, not 0; addresses, strings
 //
+// An address is 4 bytes of IPv4 or 16 of IPv6, and its zone behind these if it has one.
 // A count is an unsigned varint; a string is a count and that many bytes. Nothing
 // follows.
-const snapshotVersion = 1
+const snapshotVersion = 2
 
 // Encode returns the wire form.
 func (s *Snapshot) Encode() ([]byte, error) {
@@ -26,6 +31,7 @@ func (s *Snapshot) Encode() ([]byte, error) {
 	for _, field := range s.options.fields() {
 		b = appendString(b, *field)
 	}
+	b = appendString(b, s.hostname)
 	b = binary.AppendUvarint(b, uint64(len(s.files)))
 	for _, f := range s.files {
 		b = append(b, boolByte(f.included))
@@ -38,6 +44,22 @@ func (s *Snapshot) Encode() ([]byte, error) {
 		b = binary.AppendUvarint(b, uint64(len(g.names)))
 		for _, name := range g.names {
 			b = appendString(b, name)
+		}
+	}
+	return s.appendNames(b)
+}
+
+func (s *Snapshot) appendNames(b []byte) ([]byte, error) {
+	b = binary.AppendUvarint(b, uint64(len(s.names)))
+	for _, n := range s.names {
+		b = appendString(b, n.host)
+		b = binary.AppendUvarint(b, uint64(len(n.ips)))
+		for _, ip := range n.ips {
+			address, err := ip.MarshalBinary()
+			if err != nil {
+				return nil, fmt.Errorf("encode snapshot: address of %q: %w", n.host, err)
+			}
+			b = appendString(b, address)
 		}
 	}
 	return b, nil
@@ -72,6 +94,7 @@ func DecodeSnapshot(b []byte) (*Snapshot, error) {
 		*field = d.string()
 	}
 	s := newSnapshot(o, root)
+	s.hostname = d.string()
 	for range d.count() {
 		f := file{included: d.bool(), name: d.string(), data: d.bytes()}
 		if d.err != nil {
@@ -90,6 +113,7 @@ func DecodeSnapshot(b []byte) (*Snapshot, error) {
 		}
 		s.globs = append(s.globs, g)
 	}
+	d.names(s)
 	if d.err == nil && len(d.rest) > 0 {
 		d.err = fmt.Errorf("%d bytes too many", len(d.rest))
 	}
@@ -97,6 +121,32 @@ func DecodeSnapshot(b []byte) (*Snapshot, error) {
 		return nil, fmt.Errorf("decode snapshot: %w", d.err)
 	}
 	return s, nil
+}
+
+// names reads the addresses of hosts into s.
+func (d *decoder) names(s *Snapshot) {
+	for range d.count() {
+		n := name{host: d.string()}
+		for range d.count() {
+			var ip netip.Addr
+			if b := d.bytes(); d.err == nil {
+				d.err = ip.UnmarshalBinary(b)
+			}
+			n.ips = append(n.ips, ip)
+		}
+		if d.err != nil {
+			return
+		}
+		_, twice := s.hosts[n.host]
+		switch {
+		case twice:
+			d.err = fmt.Errorf("host %q twice", n.host)
+		case len(n.ips) == 0 || slices.ContainsFunc(n.ips, func(ip netip.Addr) bool { return !ip.IsValid() }):
+			d.err = fmt.Errorf("host %q without an address", n.host)
+		default:
+			d.err = s.addName(n)
+		}
+	}
 }
 
 var errShort = errors.New("cut short")

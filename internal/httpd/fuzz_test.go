@@ -190,7 +190,7 @@ func FuzzTemplate(f *testing.F) {
 		f.Add(s)
 	}
 	vs := variables{}
-	for name, v := range coreVariables("baton/1") {
+	for name, v := range coreVariables("baton/1", "h") {
 		vs.add(name, v)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -208,7 +208,7 @@ func FuzzTemplate(f *testing.F) {
 func TestCoreVariablesAreComplete(t *testing.T) {
 	t.Parallel()
 	vs := variables{}
-	for name, v := range coreVariables("baton/1.2.3") {
+	for name, v := range coreVariables("baton/1.2.3", "h") {
 		vs.add(name, v)
 	}
 	for _, name := range strings.Fields(`arg_x args binary_remote_addr body_bytes_sent bytes_sent connection connection_requests

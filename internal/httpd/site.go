@@ -68,7 +68,7 @@ func Compile(c *conf.Config, modules []Module, product string) (*Site, error) {
 	if b.HTTP == nil {
 		return site, nil
 	}
-	for name, v := range coreVariables(product) {
+	for name, v := range coreVariables(product, c.Hostname) {
 		b.vars.add(name, v)
 	}
 	for _, m := range modules {
@@ -294,13 +294,10 @@ func (b *Builder) names(h *hosts, vs *VirtualServer, s *conf.Scope) error {
 
 // hostname resolves nginx's "$hostname" in a server_name.
 func (b *Builder) hostname(name string) string {
-	if name != "$hostname" {
+	if name != "$hostname" || b.Config.Hostname == "" {
 		return name
 	}
-	if h, err := os.Hostname(); err == nil {
-		return strings.ToLower(h)
-	}
-	return name
+	return b.Config.Hostname
 }
 
 // locations builds the location blocks in s.

@@ -8,10 +8,10 @@ import (
 
 // coreVariables are the variables of the HTTP core module. product is the name and
 // version of this server.
-func coreVariables(product string) map[string]Variable {
+func coreVariables(product, hostname string) map[string]Variable {
 	all := map[string]Variable{}
 	for _, some := range []map[string]Variable{
-		uriVariables(), fieldVariables(), bodyVariables(), connVariables(), processVariables(product),
+		uriVariables(), fieldVariables(), bodyVariables(), connVariables(), processVariables(product, hostname),
 		responseVariables(), timeVariables(), absentVariables(),
 	} {
 		for name, v := range some {
@@ -68,12 +68,11 @@ func uriVariables() map[string]Variable {
 }
 
 // processVariables are the same for every request.
-func processVariables(product string) map[string]Variable {
+func processVariables(product, hostname string) map[string]Variable {
 	_, version, _ := strings.Cut(product, "/")
-	hostname, _ := os.Hostname()
 	return map[string]Variable{
 		"nginx_version": literal(version),
-		"hostname":      literal(strings.ToLower(hostname)),
+		"hostname":      literal(hostname),
 		"pid":           literal(strconv.Itoa(os.Getpid())),
 	}
 }

@@ -84,7 +84,7 @@ func TestFaultsAreWordedAsNginxWordsThem(t *testing.T) {
 			want = string(m[1])
 		}
 		got := ""
-		c, err := conf.Load(table, conf.Options{Prefix: dir, File: file})
+		c, err := conf.Load(table, conf.Options{Prefix: dir, File: file, Resolve: httpd.LookupHost})
 		if err == nil {
 			_, err = httpd.Compile(c, modules.All(), "nginx/1.22.1")
 		}

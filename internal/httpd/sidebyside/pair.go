@@ -194,7 +194,7 @@ func (p *Pair) startBaton(http string) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	c, err := conf.Load(table, conf.Options{Prefix: dir, ErrorLog: "logs/error.log"})
+	c, err := conf.Load(table, conf.Options{Prefix: dir, ErrorLog: "logs/error.log", Resolve: httpd.LookupHost})
 	if err != nil {
 		p.t.Fatal(err)
 	}

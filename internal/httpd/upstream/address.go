@@ -1,15 +1,15 @@
 package upstream
 
 import (
-	"context"
 	"errors"
 	"net"
 	"net/netip"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/baton-deploy/baton/internal/conf"
 )
 
 // An Address is a server as a configuration names it.
@@ -26,7 +26,6 @@ var (
 	errInvalidPort = errors.New("invalid port")
 	errNoPath      = errors.New("no path in the unix domain socket")
 	errLongPath    = errors.New("too long path in the unix domain socket")
-	errNotFound    = errors.New("host not found")
 )
 
 // maxUnixPath is what sockaddr_un has room for, with the NUL behind it.
@@ -103,28 +102,37 @@ func ipEndpoint(ap netip.AddrPort) endpoint {
 	return endpoint{ap.String(), unix.AF_INET6, sa}
 }
 
-// resolveTimeout bounds the look-up of a name while a configuration is compiled.
-const resolveTimeout = 10 * time.Second
-
-// endpoints resolves a, whose port is defaultPort when it names none.
-func (a Address) endpoints(res *net.Resolver, defaultPort int) ([]endpoint, error) {
+// fixed returns the endpoint of a socket's path or of an IP address, whose port is
+// defaultPort when it names none. ok is false for a name, which has to be looked up.
+func (a Address) fixed(defaultPort int) (e endpoint, ok bool) {
 	if a.Path != "" {
-		return []endpoint{unixEndpoint(a.Path)}, nil
+		return unixEndpoint(a.Path), true
 	}
-	port := uint16(a.Port)
-	if port == 0 {
-		port = uint16(defaultPort)
+	ip, err := netip.ParseAddr(a.Host)
+	if err != nil {
+		return endpoint{}, false
 	}
-	if ip, err := netip.ParseAddr(a.Host); err == nil {
-		return []endpoint{ipEndpoint(netip.AddrPortFrom(ip, port))}, nil
+	return ipEndpoint(netip.AddrPortFrom(ip, a.port(defaultPort))), true
+}
+
+func (a Address) port(defaultPort int) uint16 {
+	if a.Port == 0 {
+		return uint16(defaultPort)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), resolveTimeout)
-	defer cancel()
-	ips, err := res.LookupNetIP(ctx, "ip", a.Host)
-	if err != nil || len(ips) == 0 {
-		return nil, errNotFound
+	return uint16(a.Port)
+}
+
+// endpoints returns all that a stands for. Names are those of c, which its master
+// looked up: two workers of one generation never go to different servers.
+func (a Address) endpoints(c *conf.Config, defaultPort int) ([]endpoint, error) {
+	if e, ok := a.fixed(defaultPort); ok {
+		return []endpoint{e}, nil
 	}
-	return inOrder(ips, port), nil
+	ips, err := c.LookupHost(a.Host)
+	if err != nil {
+		return nil, err
+	}
+	return inOrder(ips, a.port(defaultPort)), nil
 }
 
 // inOrder puts IPv4 addresses first, as nginx does.

@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -72,7 +71,7 @@ func blockGroup(b *httpd.Builder, d *conf.Directive) (*Group, error) {
 		}
 	}
 	for _, in := range s.Own("server") {
-		if err := g.server(in); err != nil {
+		if err := g.server(b.Config, in); err != nil {
 			return nil, err
 		}
 	}
@@ -107,7 +106,7 @@ func hashMethod(b *httpd.Builder, d *conf.Directive) (method, error) {
 }
 
 // server adds the addresses of one "server" directive.
-func (g *Group) server(d *conf.Directive) error {
+func (g *Group) server(c *conf.Config, d *conf.Directive) error {
 	a, err := ParseAddress(d.Arg(0))
 	if err != nil {
 		return conf.Errorf(d, "%s in upstream \"%s\"", err, d.Arg(0))
@@ -126,7 +125,7 @@ func (g *Group) server(d *conf.Directive) error {
 			return conf.Errorf(d, "invalid parameter \"%s\"", param)
 		}
 	}
-	eps, err := a.endpoints(net.DefaultResolver, 80)
+	eps, err := a.endpoints(c, 80)
 	if err != nil {
 		return conf.Errorf(d, "%s in upstream \"%s\"", err, d.Arg(0))
 	}

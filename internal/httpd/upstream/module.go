@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"net"
 	"strconv"
 	"strings"
 
@@ -31,6 +30,7 @@ func Module() httpd.Module {
 
 // Upstreams is all groups of one configuration.
 type Upstreams struct {
+	config    *conf.Config
 	key       httpd.StateKey
 	blocks    map[string]*Group // by lower-cased name
 	implicit  map[string]*Group // by host and port of a proxy_pass
@@ -45,6 +45,7 @@ func Of(b *httpd.Builder) *Upstreams {
 
 func newUpstreams(b *httpd.Builder) (*Upstreams, error) {
 	u := &Upstreams{
+		config:    b.Config,
 		blocks:    map[string]*Group{},
 		implicit:  map[string]*Group{},
 		resolvers: map[*conf.Directive]*Resolver{},
@@ -77,7 +78,7 @@ func (u *Upstreams) Close() {
 }
 
 // Group returns the group that text, "name" or "host:port" or "unix:path", stands
-// for in directive d. Other names than those of blocks are resolved now.
+// for in directive d. Other names than those of blocks are looked up in the configuration.
 func (u *Upstreams) Group(d *conf.Directive, text string, defaultPort int) (*Group, error) {
 	a, err := ParseAddress(text)
 	if err != nil {
@@ -93,7 +94,7 @@ func (u *Upstreams) Group(d *conf.Directive, text string, defaultPort int) (*Gro
 	if g := u.implicit[key]; g != nil {
 		return g, nil
 	}
-	eps, err := a.endpoints(net.DefaultResolver, defaultPort)
+	eps, err := a.endpoints(u.config, defaultPort)
 	if err != nil {
 		return nil, conf.Errorf(d, "%s in upstream \"%s\"", err, text)
 	}
@@ -117,14 +118,11 @@ func (u *Upstreams) Known(a Address, defaultPort int) *Group {
 	if g := u.implicit[a.key(defaultPort)]; g != nil {
 		return g
 	}
-	if a.Path == "" && !isIP(a.Host) {
+	e, ok := a.fixed(defaultPort)
+	if !ok {
 		return nil
 	}
-	eps, err := a.endpoints(net.DefaultResolver, defaultPort) // no look-up: it is an address
-	if err != nil {
-		return nil
-	}
-	return newGroup(eps[0].name, eps[0].name, eps)
+	return newGroup(e.name, e.name, []endpoint{e})
 }
 
 func (a Address) key(defaultPort int) string {

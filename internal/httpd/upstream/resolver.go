@@ -57,7 +57,7 @@ func (u *Upstreams) Resolver(s *conf.Scope) (*Resolver, error) {
 	}
 	rs := &Resolver{valid: defaultValid, timeout: timeout, ipv4: true, ipv6: true, known: map[string]answer{}}
 	for _, arg := range d.Args {
-		if err := rs.set(d, arg); err != nil {
+		if err := rs.set(u.config, d, arg); err != nil {
 			return nil, err
 		}
 	}
@@ -73,7 +73,7 @@ func (u *Upstreams) Resolver(s *conf.Scope) (*Resolver, error) {
 }
 
 // set reads one argument of "resolver".
-func (rs *Resolver) set(d *conf.Directive, arg string) error {
+func (rs *Resolver) set(c *conf.Config, d *conf.Directive, arg string) error {
 	name, value, ok := strings.Cut(arg, "=")
 	if ok {
 		switch name {
@@ -102,7 +102,7 @@ func (rs *Resolver) set(d *conf.Directive, arg string) error {
 	if err != nil || a.Path != "" {
 		return conf.Errorf(d, "invalid host in resolver \"%s\"", arg)
 	}
-	eps, err := a.endpoints(net.DefaultResolver, 53)
+	eps, err := a.endpoints(c, 53)
 	if err != nil {
 		return conf.Errorf(d, "%s in resolver \"%s\"", err, arg)
 	}
@@ -180,9 +180,4 @@ func reason(err error) string {
 		return "110: Operation timed out"
 	}
 	return "2: Server failure"
-}
-
-func isIP(host string) bool {
-	_, err := netip.ParseAddr(host)
-	return err == nil
 }

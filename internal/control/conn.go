@@ -192,9 +192,14 @@ func (c *Conn) receive() (Message, error) {
 		c.oob = make([]byte, unix.CmsgSpace(4*(maxFiles+3)))
 	}
 	n, oobn, flags, _, err := c.uc.ReadMsgUnix(c.buf, c.oob)
+	if errors.Is(err, syscall.ECONNRESET) {
+		// The peer went away with messages unread. The kernel tells that first and
+		// once, before what the peer itself had sent, which is still there: why it
+		// failed, most likely.
+		n, oobn, flags, _, err = c.uc.ReadMsgUnix(c.buf, c.oob)
+	}
 	if err != nil {
-		// A peer that died with messages unread resets the channel; that is its
-		// end as much as a close is, its own or ours.
+		// A reset is the end as much as a close is, the peer's or ours.
 		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, net.ErrClosed) {
 			return Message{}, io.EOF
 		}

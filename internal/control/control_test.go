@@ -66,6 +66,35 @@ func TestMessage(t *testing.T) {
 	}
 }
 
+// TestLastWords: what a peer said is heard although it went away without having
+// read what it was sent, which resets the channel.
+func TestLastWords(t *testing.T) {
+	a, b := pair(t)
+	if err := b.Send(KindReopen, nil); err != nil { // a never reads it
+		t.Fatal(err)
+	}
+	last := []error{
+		a.Send(KindFailed, Failed{"config", "first"}),
+		a.Send(KindRetired, Retired{Moved: 7}, File{Name: "f", FD: 0}),
+		a.Close(),
+	}
+	if err := errors.Join(last...); err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []string{KindFailed, KindRetired} {
+		m, err := b.Receive()
+		if err != nil || m.Kind != kind {
+			t.Fatalf("got %q, %v, want %s", m.Kind, err, kind)
+		}
+		m.Close()
+	}
+	for range 2 {
+		if _, err := b.Receive(); err != io.EOF {
+			t.Errorf("after the last words: %v, want EOF", err)
+		}
+	}
+}
+
 // TestManyFiles: more than fit into one message, each arrives under its name
 // and is what was sent.
 func TestManyFiles(t *testing.T) {

@@ -22,8 +22,9 @@ const (
 	// what is left over this link, to another successor. Body Retire.
 	KindRetire = "retire"
 	// KindTake, master to worker: take connections over the link that comes along
-	// as FileTake. Master to master: pass it on to a worker that serves. No body. A
-	// receiver that cannot closes the link, and the giver drains.
+	// as FileTake. Master to master: pass it on to a worker that serves; only between
+	// two that agreed on a version. No body. A receiver that cannot closes the link, and
+	// the giver drains.
 	KindTake = "take"
 	// KindRetired, worker to master: how that went; it exits now. Body Retired.
 	KindRetired = "retired"

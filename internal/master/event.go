@@ -17,8 +17,6 @@ type (
 		config configFacts
 		// parent: an old master lives, whose sockets we took.
 		parent bool
-		// talks: it is one of ours, with a control socket.
-		talks bool
 	}
 	// signalled: somebody sent us a signal.
 	signalled struct{ sig syscall.Signal }
@@ -65,8 +63,11 @@ type (
 	// successorSaid: the new master spoke on the control socket.
 	successorSaid struct {
 		kind          string // "hello", "ready", "failed"
+		protocol      int    // of "hello": the version that we both speak, 0 for none
 		stage, reason string // of "failed"
 	}
+	// parentSaid: the old master said hello. protocol is as above.
+	parentSaid struct{ protocol int }
 	// linkCame: the other master has connections to give; its link waits under this
 	// number for [passLink].
 	linkCame struct{ link int }
@@ -90,6 +91,7 @@ func (pidWritten) isEvent()    {}
 func (executed) isEvent()      {}
 func (pidFileNames) isEvent()  {}
 func (successorSaid) isEvent() {}
+func (parentSaid) isEvent()    {}
 func (linkCame) isEvent()      {}
 func (parentGone) isEvent()    {}
 

@@ -56,20 +56,27 @@ func linkEnd(name string, f *os.File) []control.File {
 	return []control.File{{Name: name, FD: fd}}
 }
 
-// takeLink picks the link out of another master's message and reports whether it
-// was such a message. It is called on the goroutine that listens to that master.
-func (m *Master) takeLink(msg control.Message) bool {
-	if msg.Kind != control.KindTake {
-		return false
+// agree returns the version of the protocol that we and the sender of a hello use, or
+// 0 when there is none.
+func (m *Master) agree(msg control.Message) int {
+	var theirs control.Hello
+	if msg.Into(&theirs) != nil {
+		return 0
 	}
+	return control.Agree(m.hello(), theirs)
+}
+
+// takeLink picks the link out of another master's message. It is called on the
+// goroutine that listens to that master. Without a version of the protocol that both
+// speak the message may mean anything: the link is closed and the giver drains.
+func (m *Master) takeLink(msg control.Message, protocol int) {
 	for i, f := range msg.Files {
-		if msg.Names[i] == control.FileTake {
+		if protocol > 0 && msg.Names[i] == control.FileTake {
 			m.sent <- f
 		} else {
 			f.Close()
 		}
 	}
-	return true
 }
 
 // passLink gives a link that came to a worker, or closes it.

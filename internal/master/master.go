@@ -80,7 +80,7 @@ func Run(o Options) int {
 		return 1
 	}
 	m.watchParent()
-	m.apply(began{config: facts, parent: o.Upgrade && m.parentLives(), talks: o.Old != nil})
+	m.apply(began{config: facts, parent: o.Upgrade && m.parentLives()})
 	m.loop()
 	return m.code
 }
@@ -203,9 +203,12 @@ func (m *Master) greet() {
 			continue
 		}
 		// A failure shows as the end of the socket.
-		_ = c.Send(control.KindHello, control.Hello{
-			Version: m.o.Version, Pid: m.o.Self, Min: control.ProtocolMin, Max: control.ProtocolMax})
+		_ = c.Send(control.KindHello, m.hello())
 	}
+}
+
+func (m *Master) hello() control.Hello {
+	return control.Hello{Version: m.o.Version, Pid: m.o.Self, Min: control.ProtocolMin, Max: control.ProtocolMax}
 }
 
 // parentLives is false when the old master died between starting us and now.
@@ -218,19 +221,7 @@ func (m *Master) parentLives() bool {
 func (m *Master) watchParent() {
 	switch {
 	case m.o.Old != nil:
-		go func() {
-			for {
-				msg, err := m.o.Old.Receive()
-				if err != nil {
-					m.o.Old.Close()
-					m.events <- parentGone{}
-					return
-				}
-				if !m.takeLink(msg) {
-					msg.Close() // its hello, or a later version's word
-				}
-			}
-		}()
+		go m.hearParent()
 	case m.o.Upgrade:
 		w, err := proc.WatchPid(m.o.Parent)
 		if err != nil {
@@ -242,6 +233,28 @@ func (m *Master) watchParent() {
 				m.events <- parentGone{}
 			}
 		}()
+	}
+}
+
+// hearParent passes on what the old master says until it is no more.
+func (m *Master) hearParent() {
+	for protocol := 0; ; {
+		msg, err := m.o.Old.Receive()
+		if err != nil {
+			m.o.Old.Close()
+			m.events <- parentGone{}
+			return
+		}
+		switch msg.Kind {
+		case control.KindTake:
+			m.takeLink(msg, protocol)
+		case control.KindHello:
+			protocol = m.agree(msg)
+			msg.Close()
+			m.events <- parentSaid{protocol}
+		default:
+			msg.Close() // a later version's word
+		}
 	}
 }
 

@@ -20,7 +20,7 @@ func TestRandomStories(t *testing.T) {
 					t.Fatalf("seed %d: %v, after:\n%s", seed, fault, strings.Join(s.out, "\n"))
 				}
 			}()
-			s.tell([]string{"begin", "begin parent", "begin nginx"}[r.IntN(3)])
+			s.tell([]string{"begin", "begin parent", "begin nginx", "begin parent 0"}[r.IntN(4)])
 			for range 60 {
 				if s.state.phase == gone {
 					break
@@ -56,7 +56,7 @@ func (s *stage) chance(r *rand.Rand) string {
 		can = append(can, fmt.Sprintf("fire ready generation=%d", g.id))
 	}
 	if pid := s.state.succ.pid; pid != 0 {
-		can = append(can, "new-master hello", "new-master ready", "new-master failed config no", "fire upgrade",
+		can = append(can, "new-master hello", "new-master hello 0", "new-master ready", "new-master failed config no", "fire upgrade",
 			"fire end-new", "fire pid-file", fmt.Sprintf("pid-file %d", pid),
 			fmt.Sprintf("exit %d", pid), fmt.Sprintf("exit %d signal=9", pid))
 	}

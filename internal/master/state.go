@@ -81,6 +81,7 @@ type successor struct {
 	pid   int
 	ready bool
 	hello bool // it is one of ours and tells by itself when it is ready
+	talks bool // and it speaks a version of the protocol that we speak too
 	// then is what the operator asked for before it was ready, to be done once it
 	// is: 0, SIGWINCH or SIGQUIT.
 	then signalled
@@ -100,7 +101,8 @@ type state struct {
 	reloadAgain bool
 	// parent: the old master that started us by an upgrade is alive.
 	parent bool
-	// parentTalks: it is one of ours and can be given connections.
+	// parentTalks: it is one of ours, speaks a version of the protocol that we speak
+	// too, and can be given connections.
 	parentTalks bool
 	turn        int   // of workers that take, in a round
 	waiting     []int // links that came while nobody served
@@ -157,7 +159,7 @@ type heirs uint8
 
 const (
 	toNobody     heirs = iota // nobody: it drains
-	toStrangers               // nginx's workers, which take sockets and no connections
+	toStrangers               // workers of nginx, or of a release we share no protocol with: they take sockets only
 	toOwnWorkers              // the next generation of this master
 	toNewMaster               // the workers of the new master
 	toOldMaster               // the workers of the old one: a roll-back
@@ -183,7 +185,7 @@ func (h heirs) String() string {
 // others is who inherits when all workers of this master retire.
 func (s *state) others() heirs {
 	switch {
-	case s.succ.pid != 0 && s.succ.ready && s.succ.hello:
+	case s.succ.pid != 0 && s.succ.ready && s.succ.talks:
 		return toNewMaster
 	case s.parent && s.parentTalks:
 		return toOldMaster

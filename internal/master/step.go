@@ -14,7 +14,7 @@ func (s *state) step(ev event) []action {
 	s.out = nil
 	switch ev := ev.(type) {
 	case began:
-		s.parent, s.parentTalks = ev.parent, ev.talks
+		s.parent = ev.parent
 		s.config = ev.config
 		s.startGeneration(ev.config)
 	case signalled:
@@ -43,7 +43,7 @@ func (s *state) step(ev event) []action {
 		s.fired(ev.timer)
 	case pidWritten:
 		s.pidWritten(ev.reason)
-	case pidMoved, executed, pidFileNames, successorSaid, linkCame, parentGone:
+	case pidMoved, executed, pidFileNames, successorSaid, parentSaid, linkCame, parentGone:
 		s.upgradeEvent(ev)
 	default:
 		panic(fmt.Sprintf("master: step of unknown event %T", ev))

@@ -91,8 +91,11 @@ func (s *stage) event(words []string) {
 	}
 	rest := func(i int) string { return strings.Join(words[min(i, len(words)):], " ") }
 	switch words[0] {
-	case "begin":
-		s.play(began{config: s.load(), parent: arg(1) == "parent" || arg(1) == "nginx", talks: arg(1) == "parent"})
+	case "begin": // begin [parent [PROTOCOL] | nginx]
+		s.play(began{config: s.load(), parent: arg(1) != ""})
+		if arg(1) == "parent" {
+			s.play(parentSaid{s.protocol(arg(2))})
+		}
 	case "next": // next ACTION fails REASON, next workers N
 		if arg(1) == "workers" {
 			s.workers = s.number(arg(2))
@@ -114,6 +117,10 @@ func (s *stage) event(words []string) {
 	case "pid-file":
 		s.play(pidFileNames{s.number(arg(1))})
 	case "new-master":
+		if arg(1) == "hello" { // new-master hello [PROTOCOL]
+			s.play(successorSaid{kind: arg(1), protocol: s.protocol(arg(2))})
+			return
+		}
 		s.play(successorSaid{kind: arg(1), stage: arg(2), reason: rest(3)})
 	case "link":
 		s.play(linkCame{s.number(arg(1))})
@@ -226,6 +233,14 @@ func (s *stage) number(text string) int {
 		s.t.Fatalf("transcript: %v", err)
 	}
 	return n
+}
+
+// protocol reads the version that two masters agree on; 1 when nothing is said.
+func (s *stage) protocol(text string) int {
+	if text == "" {
+		return 1
+	}
+	return s.number(text)
 }
 
 func (s *stage) signal(name string) syscall.Signal {

@@ -128,23 +128,26 @@ func (m *Master) startNew(path string) (int, *control.Conn, error) {
 	}
 	// A new master that has no ear for it does not mind.
 	_ = conn.SetWriteTimeout(sendPatience)
-	_ = conn.Send(control.KindHello, control.Hello{
-		Version: m.o.Version, Pid: m.o.Self, Min: control.ProtocolMin, Max: control.ProtocolMax})
+	_ = conn.Send(control.KindHello, m.hello())
 	return pid, conn, nil
 }
 
 // hear passes on what a new master says until it is silent for good.
 func (m *Master) hear(conn *control.Conn) {
-	for {
+	for protocol := 0; ; {
 		msg, err := conn.Receive()
 		if err != nil {
 			return
 		}
-		if m.takeLink(msg) {
-			continue
-		}
 		ev := successorSaid{kind: msg.Kind}
-		if msg.Kind == control.KindFailed {
+		switch msg.Kind {
+		case control.KindTake:
+			m.takeLink(msg, protocol)
+			continue
+		case control.KindHello:
+			protocol = m.agree(msg)
+			ev.protocol = protocol
+		case control.KindFailed:
 			var f control.Failed
 			if err := msg.Into(&f); err != nil {
 				f.Reason = err.Error()

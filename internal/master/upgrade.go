@@ -42,6 +42,8 @@ func (s *state) upgradeEvent(ev event) {
 		s.pidFileNames(ev.pid)
 	case successorSaid:
 		s.successorSaid(ev)
+	case parentSaid:
+		s.parentTalks = ev.protocol > 0
 	case linkCame:
 		s.linkCame(ev.link)
 	case parentGone:
@@ -81,7 +83,7 @@ func (s *state) successorSaid(ev successorSaid) {
 	}
 	switch ev.kind {
 	case control.KindHello:
-		s.succ.hello = true
+		s.succ.hello, s.succ.talks = true, ev.protocol > 0
 		s.do(dropTimer{timerID{name: timerPidFile}})
 	case control.KindReady:
 		s.successorReady()

@@ -67,6 +67,10 @@ type Conn struct {
 	uc  *net.UnixConn
 	buf []byte // of Receive
 	oob []byte // of Receive
+
+	out      outbox
+	patience time.Duration // postPatience
+	lost     func(error)
 }
 
 // Pair returns a new channel: this process's end, and the other one as a file
@@ -103,17 +107,12 @@ func Open(fd int) (*Conn, error) {
 		nc.Close()
 		return nil, fmt.Errorf("open control socket %d: not a unix seqpacket socket", fd)
 	}
-	return &Conn{uc: uc}, nil
+	return &Conn{uc: uc, patience: postPatience}, nil
 }
 
-// Close ends the channel; the other side's Receive returns io.EOF.
+// Close ends the channel; the other side's Receive returns io.EOF when it has got all
+// that was sent. What still waits to be sent is forgotten.
 func (c *Conn) Close() error { return c.uc.Close() }
-
-// SetWriteTimeout bounds every Send from now until another call: a receiver
-// that has stopped reading then fails Send with os.ErrDeadlineExceeded.
-func (c *Conn) SetWriteTimeout(d time.Duration) error {
-	return c.uc.SetWriteDeadline(time.Now().Add(d))
-}
 
 // SetReadTimeout bounds Receive from now on.
 func (c *Conn) SetReadTimeout(d time.Duration) error {
@@ -136,34 +135,36 @@ func (c *Conn) Send(kind string, body any, files ...File) error {
 }
 
 func (c *Conn) send(kind string, body any, files []File) error {
-	m := Message{Kind: kind}
-	var rights []int
-	for _, f := range files {
-		m.Names = append(m.Names, f.Name)
-		rights = append(rights, f.FD)
-	}
-	if body != nil {
-		raw, err := json.Marshal(body)
-		if err != nil {
-			return fmt.Errorf("send %s: %w", kind, err)
-		}
-		m.Body = raw
-	}
-	data, err := json.Marshal(m)
+	p, err := pack(kind, body, files)
 	if err != nil {
-		return fmt.Errorf("send %s: %w", kind, err)
+		return err
 	}
-	if len(data) > maxMessageBytes {
-		return fmt.Errorf("send %s: %w", kind, ErrTooLarge)
-	}
-	var oob []byte
-	if len(rights) > 0 {
-		oob = unix.UnixRights(rights...)
-	}
-	if _, _, err := c.uc.WriteMsgUnix(data, oob, nil); err != nil {
+	if _, _, err := c.uc.WriteMsgUnix(p.data, p.rights(), nil); err != nil {
 		return fmt.Errorf("send %s: %w", kind, err)
 	}
 	return nil
+}
+
+// pack makes the datagram of a message.
+func pack(kind string, body any, files []File) (packet, error) {
+	p, m := packet{kind: kind}, Message{Kind: kind}
+	for _, f := range files {
+		m.Names = append(m.Names, f.Name)
+		p.fds = append(p.fds, f.FD)
+	}
+	var err error
+	if body != nil {
+		if m.Body, err = json.Marshal(body); err != nil {
+			return p, fmt.Errorf("send %s: %w", kind, err)
+		}
+	}
+	if p.data, err = json.Marshal(m); err != nil {
+		return p, fmt.Errorf("send %s: %w", kind, err)
+	}
+	if len(p.data) > maxMessageBytes {
+		return p, fmt.Errorf("send %s: %w", kind, ErrTooLarge)
+	}
+	return p, nil
 }
 
 // Receive waits for the next message. Messages of kind "files" that went before

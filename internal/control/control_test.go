@@ -8,7 +8,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -176,22 +175,6 @@ func TestBadMessages(t *testing.T) {
 			t.Errorf("%.40s: %d descriptors before, %d after", tt.data, before, after)
 		}
 	}
-}
-
-func TestWriteTimeout(t *testing.T) {
-	a, _ := pair(t)
-	if err := a.SetWriteTimeout(20 * time.Millisecond); err != nil {
-		t.Fatal(err)
-	}
-	for range 10000 {
-		if err := a.Send(KindReopen, nil); err != nil {
-			if !errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Errorf("%v, want a timeout", err)
-			}
-			return
-		}
-	}
-	t.Error("a receiver that does not read never fills the socket")
 }
 
 func TestAgree(t *testing.T) {

@@ -15,10 +15,6 @@ import (
 	"github.com/baton-deploy/baton/internal/proc"
 )
 
-// sendPatience is how long a worker may leave its messages unread before it
-// counts as hung. The loop waits for nobody longer than that.
-const sendPatience = time.Second
-
 // do does one action and returns its outcome, if it has one. It decides
 // nothing.
 func (m *Master) do(a action) event {
@@ -91,7 +87,7 @@ func (m *Master) tellReady() {
 	for _, c := range []*control.Conn{m.o.Old, m.o.Starter} {
 		if c != nil {
 			// Who does not listen any more does not need to know.
-			_ = c.Send(control.KindReady, nil)
+			_ = c.Post(control.KindReady, nil)
 		}
 	}
 	if m.o.Starter != nil {
@@ -105,7 +101,7 @@ func (m *Master) tellReady() {
 func (m *Master) tellFailed(stage, reason string) {
 	for _, c := range []*control.Conn{m.o.Old, m.o.Starter} {
 		if c != nil {
-			_ = c.Send(control.KindFailed, control.Failed{Stage: stage, Reason: reason})
+			_ = c.Post(control.KindFailed, control.Failed{Stage: stage, Reason: reason})
 		}
 	}
 }
@@ -141,6 +137,11 @@ func (m *Master) startWorker(a spawn) (pid int, err error) {
 		conn.Close()
 		return 0, err
 	}
+	conn.WhenLost(func(err error) {
+		// Whatever it was not told, the end of its master means: go when you are done.
+		conn.Close()
+		m.events <- deaf{fmt.Sprintf("worker process %d", pid), err.Error()}
+	})
 	ch := &child{conn: conn, seat: m.freeSeat(), config: a.config, started: time.Now()}
 	m.children[pid] = ch
 	go m.listen(pid, conn)
@@ -164,7 +165,7 @@ func (m *Master) equip(ch *child, c *config, a spawn) error {
 	for _, sk := range m.sockets.ForWorker(c.Listens, a.slot, a.workers) {
 		files = append(files, control.File{Name: control.FileListen + sk.Key, FD: sk.FD})
 	}
-	return ch.send(control.KindStart, control.Start{
+	return ch.tell(control.KindStart, control.Start{
 		Generation: a.gen,
 		Seat:       ch.seat,
 		Workers:    a.workers,
@@ -254,7 +255,7 @@ func (m *Master) retire(a retire) {
 		defer giver.Close()
 		files = linkEnd(control.FileGive, giver)
 	}
-	if err := ch.send(control.KindRetire, control.Retire{Successor: a.heirs != toNobody}, files...); err != nil {
+	if err := ch.tell(control.KindRetire, control.Retire{Successor: a.heirs != toNobody}, files...); err != nil {
 		if !errors.Is(err, syscall.EPIPE) && !errors.Is(err, net.ErrClosed) { // it has gone by itself
 			m.report(fmt.Sprintf("retire worker process %d", a.pid), err)
 		}
@@ -262,11 +263,14 @@ func (m *Master) retire(a retire) {
 	}
 }
 
-func (ch *child) send(kind string, body any, files ...control.File) error {
-	if err := ch.conn.SetWriteTimeout(sendPatience); err != nil {
-		return err
+// tell never waits for the worker. One that reads nothing any more is hung up on: it
+// would not hear either that it is to go.
+func (ch *child) tell(kind string, body any, files ...control.File) error {
+	err := ch.conn.Post(kind, body, files...)
+	if errors.Is(err, control.ErrNotRead) {
+		ch.conn.Close()
 	}
-	return ch.conn.Send(kind, body, files...)
+	return err
 }
 
 // A pidFile is the pid file of this master, and what it is called now.

@@ -315,7 +315,7 @@ func (m *Master) reopen() {
 		}
 		files, err := c.logFiles()
 		if err == nil {
-			err = ch.send(control.KindReopen, nil, files...)
+			err = ch.tell(control.KindReopen, nil, files...)
 		}
 		if err != nil {
 			m.logf(errorlog.Alert, "pass log files to worker process %d: %v", pid, err)

@@ -40,6 +40,8 @@ type (
 	}
 	// workerAsks: it got USR1 and wants the logs opened again.
 	workerAsks struct{ pid int }
+	// deaf: a process of ours does not read what it is told.
+	deaf struct{ who, reason string }
 	// exited: a child is gone, a worker or the new master.
 	exited struct {
 		pid   int
@@ -84,6 +86,7 @@ func (spawnFailed) isEvent()   {}
 func (workerReady) isEvent()   {}
 func (workerFailed) isEvent()  {}
 func (workerAsks) isEvent()    {}
+func (deaf) isEvent()          {}
 func (exited) isEvent()        {}
 func (fired) isEvent()         {}
 func (pidMoved) isEvent()      {}

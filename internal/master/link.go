@@ -31,20 +31,13 @@ func (m *Master) sendTaker(a retire, taker *os.File) error {
 	files := linkEnd(control.FileTake, taker)
 	switch {
 	case a.heirs == toOwnWorkers && m.children[a.taker] != nil:
-		return m.children[a.taker].send(control.KindTake, nil, files...)
+		return m.children[a.taker].tell(control.KindTake, nil, files...)
 	case a.heirs == toNewMaster && m.new != nil:
-		return sendTo(m.new.conn, files)
+		return m.new.conn.Post(control.KindTake, nil, files...)
 	case a.heirs == toOldMaster && m.o.Old != nil:
-		return sendTo(m.o.Old, files)
+		return m.o.Old.Post(control.KindTake, nil, files...)
 	}
 	return fmt.Errorf("%s: nobody is there", a.heirs)
-}
-
-func sendTo(conn *control.Conn, files []control.File) error {
-	if err := conn.SetWriteTimeout(sendPatience); err != nil {
-		return err
-	}
-	return conn.Send(control.KindTake, nil, files...)
 }
 
 // linkEnd names one end of a link for a message.
@@ -88,7 +81,7 @@ func (m *Master) passLink(a passLink) {
 	if ch == nil {
 		return // the giver drains
 	}
-	if err := ch.send(control.KindTake, nil, linkEnd(control.FileTake, f)...); err != nil {
+	if err := ch.tell(control.KindTake, nil, linkEnd(control.FileTake, f)...); err != nil {
 		m.report(fmt.Sprintf("pass a hand-over link to worker process %d", a.pid), err)
 	}
 }

@@ -2,6 +2,7 @@ package master
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -71,6 +72,9 @@ func Run(o Options) int {
 	signal.Ignore(syscall.SIGPIPE)
 	signal.Notify(m.signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT,
 		syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGCHLD)
+	if o.Old != nil {
+		o.Old.WhenLost(m.isDeaf(fmt.Sprintf("old binary process %d", o.Parent)))
+	}
 	m.greet()
 	facts, err := m.begin()
 	if err != nil {
@@ -203,7 +207,7 @@ func (m *Master) greet() {
 			continue
 		}
 		// A failure shows as the end of the socket.
-		_ = c.Send(control.KindHello, m.hello())
+		_ = c.Post(control.KindHello, m.hello())
 	}
 }
 

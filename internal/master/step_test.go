@@ -122,6 +122,8 @@ func (s *stage) event(words []string) {
 			return
 		}
 		s.play(successorSaid{kind: arg(1), stage: arg(2), reason: rest(3)})
+	case "deaf":
+		s.play(deaf{rest(2), arg(1)})
 	case "link":
 		s.play(linkCame{s.number(arg(1))})
 	case "parent-gone":

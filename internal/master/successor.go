@@ -126,9 +126,9 @@ func (m *Master) startNew(path string) (int, *control.Conn, error) {
 		conn.Close()
 		return 0, nil, err
 	}
+	conn.WhenLost(m.isDeaf(fmt.Sprintf("new binary process %d", pid)))
 	// A new master that has no ear for it does not mind.
-	_ = conn.SetWriteTimeout(sendPatience)
-	_ = conn.Send(control.KindHello, m.hello())
+	_ = conn.Post(control.KindHello, m.hello())
 	return pid, conn, nil
 }
 
@@ -157,6 +157,12 @@ func (m *Master) hear(conn *control.Conn) {
 		msg.Close()
 		m.events <- ev
 	}
+}
+
+// isDeaf returns what passes on that another master does not read what it is sent. We
+// do not hang up on it: that would tell it that we are gone.
+func (m *Master) isDeaf(who string) func(error) {
+	return func(err error) { m.events <- deaf{who, err.Error()} }
 }
 
 func (m *Master) dropSuccessor() {

@@ -1,0 +1,52 @@
+package master_test
+
+import (
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/baton-deploy/baton/internal/testbed"
+)
+
+// A worker that hangs does not keep its master from what others need: signals are
+// obeyed at once, however many messages wait for it.
+func TestHungWorkersDelayNobody(t *testing.T) {
+	t.Parallel()
+	var logs strings.Builder
+	for i := range 100 {
+		fmt.Fprintf(&logs, "access_log logs/access-%d.log;\n", i)
+	}
+	s := start(t, testbed.Conf{HTTP: logs.String()}) // so that messages are large
+	hung := s.Workers(s.master)
+	for _, w := range hung {
+		s.Signal(w.PID, syscall.SIGSTOP)
+	}
+	reopened := func() int { return strings.Count(s.Log(), "(SIGUSR1) received, reopening logs") }
+	// More than a socket and what is kept for it have room for.
+	for n := 1; !strings.Contains(s.Log(), "messages are not read"); n++ {
+		if n > 2000 {
+			t.Fatal("the master never notices that a worker is hung")
+		}
+		sent := time.Now()
+		s.Signal(s.master, syscall.SIGUSR1)
+		s.WaitFor("the signal to be obeyed", func() bool { return reopened() >= n })
+		if took := time.Since(sent); took > time.Second {
+			t.Fatalf("signal %d was obeyed after %v", n, took)
+		}
+	}
+	// They were hung up on. When they wake up they go, and others come.
+	for _, w := range hung {
+		s.Signal(w.PID, syscall.SIGCONT)
+	}
+	s.WaitFor("other workers", func() bool {
+		ws := s.Workers(s.master)
+		return len(ws) == 2 && ws[0].PID > hung[1].PID && ws[1].PID > hung[1].PID
+	})
+	s.WaitShape(oneMaster)
+	if a := s.Get("/"); a.Status != 200 {
+		t.Errorf("status %d", a.Status)
+	}
+	s.quit()
+}

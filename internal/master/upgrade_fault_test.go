@@ -128,6 +128,20 @@ func TestNewVersionRefuses(t *testing.T) {
 		s.Configure(testbed.Conf{})
 		s.again()
 	})
+	t.Run("pid file", func(t *testing.T) {
+		t.Parallel()
+		s := start(t, testbed.Conf{})
+		l := s.clients()
+		s.Sh(`cp $P/conf/nginx.conf $P/conf/good && sed -i 's,^pid .*,pid logs/none/nginx.pid;,' $P/conf/nginx.conf`)
+		s.Sh(`cp -f $NEW $P/sbin/nginx`)
+		s.Signal(s.master, syscall.SIGUSR2)
+		s.waitLog(`failed: pid: open() "` + s.Dir + `/logs/none/nginx.pid" failed (2: No such file or directory)`)
+		s.waitLog("exited with code 1")
+		s.asBefore()
+		s.stop(l)
+		s.Sh(`cp $P/conf/good $P/conf/nginx.conf`)
+		s.again()
+	})
 	t.Run("workers", func(t *testing.T) {
 		t.Parallel()
 		s := start(t, testbed.Conf{})
@@ -143,6 +157,23 @@ func TestNewVersionRefuses(t *testing.T) {
 		s.Configure(testbed.Conf{})
 		s.again()
 	})
+}
+
+// TestPidFileCannotBeMoved: without room for a second pid file nothing is executed.
+func TestPidFileCannotBeMoved(t *testing.T) {
+	t.Parallel()
+	s := start(t, testbed.Conf{})
+	l := s.clients()
+	s.Sh(`cp -f $NEW $P/sbin/nginx && mkdir -p $P/logs/nginx.pid.oldbin/full`)
+	s.Signal(s.master, syscall.SIGUSR2)
+	s.waitLog(fmt.Sprintf(`rename() %q to %q failed before executing new binary process`, s.PIDFile(), s.OldbinFile()))
+	s.Sh(`rm -r $P/logs/nginx.pid.oldbin`)
+	s.asBefore()
+	if strings.Contains(s.Log(), "start new binary process") {
+		t.Error("the new binary was executed")
+	}
+	s.stop(l)
+	s.again()
 }
 
 // TestNewWorkersCrash: the new version is ready, and then its workers die again

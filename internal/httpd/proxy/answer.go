@@ -24,7 +24,7 @@ func (x *exchange) answer() int {
 		return x.accelRedirect(to)
 	}
 	if rate := x.control("x-accel-limit-rate"); len(rate) > 0 {
-		if n, err := conf.ParseSize(string(rate)); err == nil {
+		if n, err := conf.ParseNumber(string(rate)); err == nil { // bytes: there is no "k" here
 			r.Out.SetRate(n)
 		}
 	}

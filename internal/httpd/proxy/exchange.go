@@ -16,6 +16,7 @@ const (
 	levelWarn  = slog.LevelWarn
 	levelError = slog.LevelError
 	levelCrit  = slog.Level(12)
+	levelAlert = slog.Level(14)
 )
 
 // A failure is why a try did not give an answer for the client, or, in a
@@ -37,6 +38,7 @@ const (
 	failOff
 	failGone // the client went away: nobody is asked any more
 	failBody // the client's body could not be read to its end
+	failHere // there is no socket to ask with: no other server would do better
 )
 
 // failureOf is the failure that an answer's status is, or 0.
@@ -69,7 +71,7 @@ func (f failure) status() int {
 	switch f {
 	case failTimeout, fail504:
 		return 504
-	case fail500:
+	case fail500, failHere:
 		return 500
 	case fail503:
 		return 503
@@ -294,7 +296,7 @@ func (x *exchange) repeatable() time.Time {
 func (x *exchange) next(f failure) int {
 	reused := x.conn != nil && x.conn.Reused
 	x.dropConn()
-	if f == failGone || f == failBody {
+	if f == failGone || f == failBody || f == failHere {
 		// It is not the server that failed.
 		now := time.Now()
 		x.pick.Free(upstream.Worked, now)
@@ -302,7 +304,7 @@ func (x *exchange) next(f failure) int {
 		if f == failBody {
 			return x.body.status
 		}
-		return lostClient
+		return f.status()
 	}
 	outcome := upstream.Failed
 	if f == fail403 || f == fail404 {

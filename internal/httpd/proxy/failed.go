@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"io"
+	"strings"
 	"syscall"
 
 	"github.com/baton-deploy/baton/internal/errorlog"
@@ -24,6 +25,16 @@ func cause(err error) string {
 func (x *exchange) connectFailed(err error) failure {
 	if errors.Is(err, httpd.ErrTimeout) {
 		return failTimeout
+	}
+	var local *upstream.LocalError
+	if errors.As(err, &local) {
+		level := levelAlert
+		if strings.HasPrefix(local.Call, "bind(") {
+			level = levelCrit // the configuration's fault
+		}
+		x.now().Addr = "" // nobody was asked, as nginx has it
+		x.log(level, local.Call+" failed "+cause(err)+" while "+x.doing)
+		return failHere
 	}
 	level, to := levelError, ""
 	var refused *upstream.RefusedError

@@ -219,6 +219,7 @@ func (rd *reader) bind(l *location) {
 		}
 		ap = netip.AddrPortFrom(a, 0)
 	}
+	l.dial.BindName = d.Arg(0)
 	if ap.Addr().Is4() {
 		l.dial.Bind = &unix.SockaddrInet4{Addr: ap.Addr().As4(), Port: int(ap.Port())}
 		return

@@ -3,7 +3,6 @@ package upstream
 import (
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/baton-deploy/baton/internal/httpd"
@@ -27,6 +26,7 @@ type Conn struct {
 type DialOptions struct {
 	Timeout   time.Duration
 	Bind      unix.Sockaddr // nil: the kernel chooses
+	BindName  string        // as written
 	KeepAlive bool          // SO_KEEPALIVE
 }
 
@@ -41,12 +41,23 @@ func (e *RefusedError) Error() string { return "connect to " + e.Addr + ": " + e
 
 func (e *RefusedError) Unwrap() error { return e.Err }
 
-// Dial connects to p. The error is [httpd.ErrTimeout], a [*RefusedError], or wraps
-// an errno.
+// A LocalError is an error of this side: there is no socket to connect with. No server
+// is to blame for it.
+type LocalError struct {
+	Call string // "bind(192.0.2.1)"
+	Err  error
+}
+
+func (e *LocalError) Error() string { return e.Call + ": " + e.Err.Error() }
+
+func (e *LocalError) Unwrap() error { return e.Err }
+
+// Dial connects to p. The error is [httpd.ErrTimeout], a [*RefusedError], a
+// [*LocalError], or wraps an errno.
 func Dial(p *Peer, o *DialOptions) (*Conn, error) {
 	fd, err := unix.Socket(p.family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, os.NewSyscallError("socket", err)
+		return nil, &LocalError{"socket()", err}
 	}
 	if err := prepare(fd, p, o); err != nil {
 		_ = unix.Close(fd)
@@ -75,17 +86,20 @@ func Dial(p *Peer, o *DialOptions) (*Conn, error) {
 func prepare(fd int, p *Peer, o *DialOptions) error {
 	if p.family != unix.AF_UNIX {
 		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
-			return os.NewSyscallError("setsockopt", err)
+			return &LocalError{"setsockopt(TCP_NODELAY)", err}
 		}
 		if o.Bind != nil {
+			// Two connections to different servers may have the same port of ours: there
+			// are not many ports. A kernel that does not know the option does without.
+			_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
 			if err := unix.Bind(fd, ownAddr(o.Bind)); err != nil {
-				return os.NewSyscallError("bind", err)
+				return &LocalError{"bind(" + o.BindName + ")", err}
 			}
 		}
 	}
 	if o.KeepAlive {
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1); err != nil {
-			return os.NewSyscallError("setsockopt", err)
+			return &LocalError{"setsockopt(SO_KEEPALIVE)", err}
 		}
 	}
 	return nil

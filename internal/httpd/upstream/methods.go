@@ -152,7 +152,9 @@ func nextOfTwo(k *Pick, now int64) *Peer {
 	}
 	if second >= 0 && second != first {
 		a, b := k.set.list[first], k.set.list[second]
-		if a.conns*b.weight > b.conns*a.weight {
+		// Of two that are equally busy nginx takes the second: light servers get more
+		// than their weight.
+		if b.conns*a.weight <= a.conns*b.weight {
 			first = second
 		}
 	}

@@ -37,7 +37,7 @@ TESTFLAGS ?=
 .PHONY: help
 help: ## list the targets
 	@echo 'usage: make TARGET'
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: build
 build: ## build ./build/baton (VERSION= PREFIX= CONF_PATH= PID_PATH= ERROR_LOG_PATH= HTTP_LOG_PATH=)
@@ -70,6 +70,10 @@ lint: ## run the linter (.golangci.yml)
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (10s)
 	GO='$(GO)' scripts/fuzz $(FUZZTIME)
+
+.PHONY: reproducible
+reproducible: ## build the last commit twice and compare the bytes (a minute)
+	scripts/reproducible
 
 .PHONY: docs
 docs: ## write docs/directives.md anew from the directive table

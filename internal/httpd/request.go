@@ -43,7 +43,7 @@ type Request struct {
 	finishing  bool // an error is being answered: the body is not wanted any more
 	keepalive  bool // as wanted by the client so far, then as answered
 	internal   bool // an internal redirect brought it here
-	uriChanged bool // URI is no longer what the client asked for
+	uriChanged bool // URI or Args is no longer what the client asked for
 	rewritten  bool // a rewrite changed URI: a location is to be chosen again
 	strayed    bool // a rewrite changed URI and the location stayed
 	// aliasWithURI: an alias is followed by the URI although the location is a pattern.
@@ -118,7 +118,7 @@ func (r *Request) RawPath() []byte { return r.rawPath }
 // Internal reports whether an internal redirect brought the request here.
 func (r *Request) Internal() bool { return r.internal }
 
-// URIChanged reports whether URI is no longer what the client asked for.
+// URIChanged reports whether URI or Args is no longer what the client asked for.
 func (r *Request) URIChanged() bool { return r.uriChanged }
 
 // Method is the client's method; Head.Method may be that of an error page.

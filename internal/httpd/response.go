@@ -174,6 +174,7 @@ func (o *Response) SendHead() error {
 	if r.headless {
 		return nil // HTTP/0.9 has no heads
 	}
+	o.refuseLineBreaks()
 	c := r.c
 	need := 512 + len(o.ContentType) + len(o.Location) + len(o.ETag)
 	for i := range o.Fields {

@@ -85,6 +85,7 @@ func (r *Request) SetVariable(name string, value []byte) {
 	switch name {
 	case "args":
 		r.Args = append(r.Args[:0], value...)
+		r.uriChanged = true
 	case "limit_rate":
 		if n, err := conf.ParseSize(string(value)); err == nil {
 			r.Out.SetRate(n)

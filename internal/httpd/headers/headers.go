@@ -75,7 +75,7 @@ func (in instance) addition(d *conf.Directive) (addition, error) {
 		a.kind = modifiedField
 	}
 	var err error
-	if a.value, err = in.b.Template(d, d.Arg(1)); err != nil {
+	if a.value, err = in.b.Template(d, httpd.Unfold(d.Arg(1))); err != nil {
 		return a, err
 	}
 	if text, ok := a.value.Static(); ok {

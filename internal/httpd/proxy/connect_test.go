@@ -115,7 +115,7 @@ func TestUpstreamTimes(t *testing.T) {
 	slow := script(t, func(_ net.Conn, br *bufio.Reader) { _, _ = br.WriteTo(discard{}) })
 	late := script(t, func(c net.Conn, br *bufio.Reader) {
 		if _, _, err := readRequest(br); err == nil {
-			time.Sleep(250 * time.Millisecond) // what a server does that thinks
+			<-time.After(250 * time.Millisecond) // it thinks
 			fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/baton-deploy/baton/internal/httpd"
@@ -16,6 +17,9 @@ func (x *exchange) compose() {
 	b := x.req[:0]
 	if l.method != nil {
 		b = l.method.Append(b, r)
+		if httpd.HasLineBreak(b) {
+			b = append(b[:0], httpd.EscapeLineBreaks(b)...)
+		}
 	} else {
 		b = append(b, r.Head.Method()...)
 	}
@@ -23,6 +27,9 @@ func (x *exchange) compose() {
 	b = append(b, ' ')
 	from := len(b)
 	b = x.appendURI(b)
+	if httpd.HasLineBreak(b[from:]) { // it would begin a request of the client's making
+		b = append(b[:from], httpd.EscapeLineBreaks(b[from:])...)
+	}
 	to := len(b)
 	if l.http11 {
 		b = append(b, " HTTP/1.1\r\n"...)
@@ -48,6 +55,11 @@ func (x *exchange) appendSet(b []byte, f *setField) []byte {
 	switch f.kind {
 	case setText:
 		b = f.value.Append(b, x.r)
+		if httpd.HasLineBreak(b[valueAt:]) {
+			name := strings.TrimSuffix(string(f.name), ": ")
+			x.r.Log(levelError, "line break in the field \""+name+"\" for the server, which is not sent", nil)
+			return b[:start]
+		}
 	case setHost:
 		b = append(b, x.to.host...)
 	case setLength:

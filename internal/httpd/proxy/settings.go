@@ -254,7 +254,7 @@ func (rd *reader) setFields(l *location) {
 		}
 	}
 	for _, d := range rd.s.All("proxy_set_header") {
-		value, err := rd.b.Template(d, d.Arg(1))
+		value, err := rd.b.Template(d, httpd.Unfold(d.Arg(1)))
 		rd.keep(err)
 		add(setField{value: value}, d.Arg(0), d.Arg(1) != "")
 	}

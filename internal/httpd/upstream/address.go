@@ -95,6 +95,8 @@ func ipEndpoint(ap netip.AddrPort) endpoint {
 	}
 	sa := &unix.SockaddrInet6{Addr: ap.Addr().As16(), Port: int(ap.Port())}
 	if zone := ap.Addr().Zone(); zone != "" {
+		// The number of an interface is not recorded with the configuration: it is
+		// another one when the interface was made anew, and the name means the same.
 		if ifi, err := net.InterfaceByName(zone); err == nil {
 			sa.ZoneId = uint32(ifi.Index)
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 )
 
 // Wire form of a Snapshot, version 2. A reader refuses other versions: master and
@@ -128,25 +127,34 @@ func (d *decoder) names(s *Snapshot) {
 	for range d.count() {
 		n := name{host: d.string()}
 		for range d.count() {
-			var ip netip.Addr
-			if b := d.bytes(); d.err == nil {
-				d.err = ip.UnmarshalBinary(b)
+			n.ips = append(n.ips, d.address())
+			if d.err != nil {
+				return
 			}
-			n.ips = append(n.ips, ip)
-		}
-		if d.err != nil {
-			return
 		}
 		_, twice := s.hosts[n.host]
 		switch {
+		case d.err != nil:
+			return
 		case twice:
 			d.err = fmt.Errorf("host %q twice", n.host)
-		case len(n.ips) == 0 || slices.ContainsFunc(n.ips, func(ip netip.Addr) bool { return !ip.IsValid() }):
+		case len(n.ips) == 0:
 			d.err = fmt.Errorf("host %q without an address", n.host)
 		default:
 			d.err = s.addName(n)
 		}
 	}
+}
+
+func (d *decoder) address() (ip netip.Addr) {
+	b := d.bytes()
+	if d.err == nil {
+		d.err = ip.UnmarshalBinary(b)
+	}
+	if d.err == nil && !ip.IsValid() {
+		d.err = errors.New("an address is empty")
+	}
+	return ip
 }
 
 var errShort = errors.New("cut short")

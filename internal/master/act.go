@@ -256,12 +256,16 @@ func (m *Master) retire(a retire) {
 		files = linkEnd(control.FileGive, giver)
 	}
 	if err := ch.tell(control.KindRetire, control.Retire{Successor: a.heirs != toNobody}, files...); err != nil {
-		if !errors.Is(err, syscall.EPIPE) && !errors.Is(err, net.ErrClosed) { // it has gone by itself
+		if !hasGone(err) {
 			m.report(fmt.Sprintf("retire worker process %d", a.pid), err)
 		}
 		ch.conn.Close()
 	}
 }
+
+// hasGone reports whether a worker could not be told because it has gone by itself, or was
+// hung up on.
+func hasGone(err error) bool { return errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed) }
 
 // tell never waits for the worker. One that reads nothing any more is hung up on: it
 // would not hear either that it is to go.

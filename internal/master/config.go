@@ -317,7 +317,7 @@ func (m *Master) reopen() {
 		if err == nil {
 			err = ch.tell(control.KindReopen, nil, files...)
 		}
-		if err != nil {
+		if err != nil && !hasGone(err) {
 			m.logf(errorlog.Alert, "pass log files to worker process %d: %v", pid, err)
 		}
 	}

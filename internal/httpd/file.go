@@ -143,10 +143,12 @@ func (o *Response) sendStretch() error {
 		return errMoved
 	}
 	switch {
-	case o.chunked, o.encoder != nil, o.rate > 0 && !o.r.core().sendfile:
+	case o.chunked, o.encoder != nil:
 		return o.writeStretch()
 	case o.r.core().sendfile && (b.left > smallFile || o.rate > 0):
 		return o.sendfileStretch()
+	case o.rate > 0:
+		return o.pacedStretch()
 	}
 	return o.copyStretch()
 }
@@ -191,6 +193,56 @@ func (o *Response) sendfileStretch() error {
 		c.broken = err
 	}
 	return err
+}
+
+// pacedStretch is copyStretch for as much as the limit allows by now. It waits where
+// it can be interrupted, for the limit and for the client.
+func (o *Response) pacedStretch() error {
+	b, c, timeout := &o.body, o.r.c, o.r.core().sendTimeout
+	c.more = true
+	err := c.flush(timeout)
+	c.more = false
+	if err != nil {
+		return err
+	}
+	n, err := o.allowanceInWindow(min(b.left, bufferLarge))
+	if err != nil || n == 0 {
+		return err
+	}
+	out, err := c.outRoom(int(n), timeout)
+	if err != nil {
+		return err
+	}
+	before := o.bodyLen
+	k, err := o.readStretch(out[len(out):][:n])
+	if err != nil {
+		return err
+	}
+	c.out = out[:len(out)+k]
+	o.bodyLen += int64(k)
+	o.wireLen += int64(k)
+	b.copied = int64(k)
+	err = o.sendCopied(timeout)
+	o.paced += o.bodyLen - before // without what was taken back
+	return err
+}
+
+// allowanceInWindow is allowance where a retiring server may interrupt it: 0 then.
+func (o *Response) allowanceInWindow(n int64) (int64, error) {
+	c := o.r.c
+	c.openWindow()
+	defer c.closeWindow()
+	if o.fileMovable() {
+		return 0, nil // the next stretch begins elsewhere
+	}
+	n, err := o.allowance(n)
+	if err == ErrInterrupted {
+		return 0, nil
+	}
+	if err != nil {
+		c.broken = err
+	}
+	return n, err
 }
 
 // copyStretch reads what fits behind the pending output.

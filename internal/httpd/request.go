@@ -36,16 +36,14 @@ type Request struct {
 	version    int      // 9, 10 or 11 for HTTP/0.9 to HTTP/1.1; 0: not known
 	headSize   int64    // bytes of the head
 	sentBefore int64    // what had been sent on the connection before
-	id         [16]byte // $request_id
-	hasID      bool
-	pipelined  bool // it came before the answer to the one before
-	headless   bool // HTTP/0.9: the response has no head
-	finishing  bool // an error is being answered: the body is not wanted any more
-	keepalive  bool // as wanted by the client so far, then as answered
-	internal   bool // an internal redirect brought it here
-	uriChanged bool // URI or Args is no longer what the client asked for
-	rewritten  bool // a rewrite changed URI: a location is to be chosen again
-	strayed    bool // a rewrite changed URI and the location stayed
+	pipelined  bool     // it came before the answer to the one before
+	headless   bool     // HTTP/0.9: the response has no head
+	finishing  bool     // an error is being answered: the body is not wanted any more
+	keepalive  bool     // as wanted by the client so far, then as answered
+	internal   bool     // an internal redirect brought it here
+	uriChanged bool     // URI or Args is no longer what the client asked for
+	rewritten  bool     // a rewrite changed URI: a location is to be chosen again
+	strayed    bool     // a rewrite changed URI and the location stayed
 	// aliasWithURI: an alias is followed by the URI although the location is a pattern.
 	aliasWithURI bool
 	redirects    int
@@ -92,7 +90,7 @@ func (r *Request) reset() {
 	r.line, r.clean, r.target, r.targetHost = r.line[:0], r.clean[:0], r.target[:0], r.targetHost[:0]
 	r.rawPath = nil
 	r.version, r.headSize, r.has = 0, 0, 0
-	r.hasID, r.pipelined, r.headless, r.finishing = false, false, false, false
+	r.pipelined, r.headless, r.finishing = false, false, false
 	r.keepalive, r.internal, r.uriChanged, r.errorPage = false, false, false, false
 	r.rewritten, r.strayed, r.aliasWithURI, r.redirects = false, false, false, 0
 	r.captures, r.names, r.askedMethod = r.captures[:0], r.names[:0], nil

@@ -176,7 +176,7 @@ func (r *Request) goOnTunnel(tk *ticket, fd int) error {
 		Client: &client, Server: server,
 		ReadTimeout: tk.timeout, SendTimeout: tk.sendTimeout, ClientTimeout: tk.clientTimeout, passed: tk.waited,
 	}
-	r.Out.Upgraded = true
+	r.Out.Upgraded, r.Out.ContentLength = true, -1
 	settled := time.Now()
 	var from, to int64
 	settle := func() {

@@ -129,13 +129,16 @@ func bodyVariables() map[string]Variable {
 const bodyVariable = "request_body"
 
 // requestIDVariable is $request_id: 16 random bytes, the same for the whole of a
-// request.
-func requestIDVariable(r *Request, _ string, dst []byte) ([]byte, bool) {
-	if !r.hasID {
-		_, _ = rand.Read(r.id[:]) // it never fails
-		r.hasID = true
+// request. It is kept with the variables that have a value of their own, which move
+// with a connection: what the client was told is what the log says.
+func requestIDVariable(r *Request, name string, dst []byte) ([]byte, bool) {
+	if with, ok := capturedVariable(r, name, dst); ok {
+		return with, true
 	}
-	return hex.AppendEncode(dst, r.id[:]), true
+	var id [16]byte
+	_, _ = rand.Read(id[:]) // it never fails
+	r.setNamed(name, hex.AppendEncode(nil, id[:]))
+	return capturedVariable(r, name, dst)
 }
 
 // remoteUserVariable is $remote_user: the name given with HTTP's basic

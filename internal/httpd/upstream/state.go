@@ -80,10 +80,20 @@ func (s *State) End() {
 	states.Put(s)
 }
 
-// carried is the form in which the tries of a request move to another process. A
+// carried is the form in which the state of a request moves to another process. A
 // release that knows more fields or fewer reads the ones it knows.
 type carried struct {
 	Tries []Try `json:"tries"`
+	Head  head  `json:"head,omitempty"`
+}
+
+// head is the fields of a response head, each its name and its value.
+type head [][2][]byte
+
+func (h head) EachField(f func(name, value []byte)) {
+	for _, field := range h {
+		f(field[0], field[1])
+	}
 }
 
 // Carry returns what the log will say about the upstream.
@@ -92,19 +102,25 @@ func (u *Upstreams) Carry(r *httpd.Request) []byte {
 	if !ok || len(s.Tries) == 0 {
 		return nil
 	}
-	b, err := json.Marshal(carried{s.Tries})
+	c := carried{Tries: s.Tries}
+	if s.Head != nil {
+		s.Head.EachField(func(name, value []byte) { c.Head = append(c.Head, [2][]byte{name, value}) })
+	}
+	b, err := json.Marshal(c)
 	if err != nil {
 		return nil // numbers and text: it does not
 	}
 	return b
 }
 
-// Restore brings the tries back.
+// Restore brings the tries and the head back.
 func (u *Upstreams) Restore(r *httpd.Request, state []byte) {
 	var c carried
-	if json.Unmarshal(state, &c) == nil {
-		u.State(r).Tries = c.Tries
+	if json.Unmarshal(state, &c) != nil {
+		return
 	}
+	s := u.State(r)
+	s.Tries, s.Head = c.Tries, c.Head
 }
 
 // Passed accounts what a tunnel passed on here to the last try.

@@ -207,6 +207,7 @@ func TestWireForm(t *testing.T) {
 	}{
 		{KindHello, Hello{"1.2.3", 7, 1, 2}, `{"kind":"hello","body":{"version":"1.2.3","pid":7,"min":1,"max":2}}`},
 		{KindReady, nil, `{"kind":"ready"}`},
+		{KindRetired, Retired{2, 1, 0, 34}, `{"kind":"retired","body":{"moved":2,"drained":1,"closed":0,"ms":34}}`},
 		{KindFailed, Failed{"config", "x"}, `{"kind":"failed","body":{"stage":"config","reason":"x"}}`},
 	} {
 		a, b := pair(t)

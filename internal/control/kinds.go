@@ -103,9 +103,11 @@ type Retire struct {
 }
 
 // Retired is what became of a retired worker's connections: how many went to the
-// successor, came to their natural end, and were cut.
+// successor, came to their natural end, and were cut, and how long it took until none
+// was left.
 type Retired struct {
-	Moved   int `json:"moved"`
-	Drained int `json:"drained"`
-	Closed  int `json:"closed"`
+	Moved   int   `json:"moved"`
+	Drained int   `json:"drained"`
+	Closed  int   `json:"closed"`
+	Millis  int64 `json:"ms"`
 }

@@ -26,7 +26,7 @@ type worker struct {
 
 	messages chan control.Message // closed at the end of the control socket
 	signals  chan os.Signal
-	retired  chan Result // gets one Result when Retire returned
+	retired  chan control.Retired // gets one when Retire returned
 	retiring bool
 	inbound  inbound // what predecessors give us
 	givers   givers  // links to successors
@@ -39,7 +39,7 @@ func Run(fd int, o Options) int {
 		o:        o,
 		messages: make(chan control.Message),
 		signals:  make(chan os.Signal, 8),
-		retired:  make(chan Result, 1),
+		retired:  make(chan control.Retired, 1),
 	}
 	// First of all: the default of these signals is to die.
 	signal.Ignore(syscall.SIGHUP, syscall.SIGWINCH, syscall.SIGUSR2, syscall.SIGPIPE)
@@ -135,7 +135,7 @@ func (w *worker) serve() {
 		case r := <-w.retired:
 			w.log.Log(ctx, errorlog.Notice, "exiting")
 			// The master may be gone; then nobody wants to know.
-			_ = w.conn.Send(control.KindRetired, control.Retired(r))
+			_ = w.conn.Send(control.KindRetired, r)
 			w.service.Close()
 			w.log.Log(ctx, errorlog.Notice, "exit")
 			return
@@ -176,7 +176,7 @@ func (w *worker) retire(ctx context.Context, link *os.File) {
 }
 
 // leave is the whole retirement.
-func (w *worker) leave(ctx context.Context, link *os.File) Result {
+func (w *worker) leave(ctx context.Context, link *os.File) control.Retired {
 	began := time.Now()
 	if timeout := w.config.Process.ShutdownTimeout; timeout > 0 {
 		var cancel context.CancelFunc
@@ -187,9 +187,10 @@ func (w *worker) leave(ctx context.Context, link *os.File) Result {
 	give := w.outbound(ctx, link)
 	defer w.givers.close(w.log)
 	r := w.service.Retire(ctx, give)
+	took := time.Since(began).Round(time.Millisecond)
 	w.log.Log(ctx, errorlog.Notice, fmt.Sprintf("retired: %d connections moved, %d drained, %d closed in %v",
-		r.Moved, r.Drained, r.Closed, time.Since(began).Round(time.Millisecond)))
-	return r
+		r.Moved, r.Drained, r.Closed, took))
+	return control.Retired{Moved: r.Moved, Drained: r.Drained, Closed: r.Closed, Millis: took.Milliseconds()}
 }
 
 // A failure is why a worker does not come to serve.

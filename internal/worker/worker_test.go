@@ -354,12 +354,14 @@ func TestRetires(t *testing.T) {
 				t.Fatal(err)
 			}
 			var r control.Retired
-			if err := w.hear(control.KindRetired).Into(&r); err != nil || r != (control.Retired{Drained: 2}) {
+			if err := w.hear(control.KindRetired).Into(&r); err != nil || r != (control.Retired{Drained: 2, Millis: r.Millis}) {
 				t.Errorf("%+v, %v", r, err)
 			}
 			w.exits(0)
 			log := w.file("error.log")
-			for _, line := range []string{"gracefully shutting down", "exiting", "exit\n"} {
+			// The log says what the master hears.
+			told := fmt.Sprintf("retired: 0 connections moved, 2 drained, 0 closed in %v\n", time.Duration(r.Millis)*time.Millisecond)
+			for _, line := range []string{"[notice]", "gracefully shutting down", told, "exiting", "exit\n"} {
 				if !strings.Contains(log, line) {
 					t.Errorf("the log lacks %q:\n%s", line, log)
 				}
@@ -377,7 +379,7 @@ func TestRetires(t *testing.T) {
 		w.hear(control.KindReady)
 		w.signal(syscall.SIGQUIT)
 		var r control.Retired
-		if err := w.hear(control.KindRetired).Into(&r); err != nil || r.Closed != 1 {
+		if err := w.hear(control.KindRetired).Into(&r); err != nil || r.Closed != 1 || r.Millis < 50 {
 			t.Errorf("%+v, %v", r, err)
 		}
 		w.exits(0)

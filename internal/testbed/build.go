@@ -30,14 +30,30 @@ const keepBuilds = 24 * time.Hour
 // all programs that test the same source: nobody may write to them. With the
 // race detector in this program the binary has it too.
 func Build(ctx context.Context, version string) (path string, err error) {
-	path, err = build(ctx, version)
+	return build(ctx, version, raceEnabled)
+}
+
+// BuildPlain is Build without the race detector in any case: for tests of how long
+// something takes, or how much memory.
+func BuildPlain(ctx context.Context, version string) (path string, err error) {
+	return build(ctx, version, false)
+}
+
+func build(ctx context.Context, version string, race bool) (path string, err error) {
+	path, err = cached(ctx, version, race)
 	if err != nil {
 		return "", fmt.Errorf("build version %s: %w", version, err)
 	}
 	return path, nil
 }
 
-func build(ctx context.Context, version string) (path string, err error) {
+// cached returns the binary that this process got before, or that is in the cache, or
+// else builds it.
+func cached(ctx context.Context, version string, race bool) (path string, err error) {
+	kind := version
+	if race {
+		kind += "-race"
+	}
 	dir, err := cacheDir("builds")
 	if err != nil {
 		return "", err
@@ -47,7 +63,7 @@ func build(ctx context.Context, version string) (path string, err error) {
 		return "", err
 	}
 	// A link for each process and version remembers what the process got.
-	mine := filepath.Join(dir, fmt.Sprintf("run-%d-%d-%s", self.PID, self.Start, version))
+	mine := filepath.Join(dir, fmt.Sprintf("run-%d-%d-%s", self.PID, self.Start, kind))
 	if path, err := os.Readlink(mine); err == nil {
 		return path, nil
 	}
@@ -64,14 +80,10 @@ func build(ctx context.Context, version string) (path string, err error) {
 	if err != nil {
 		return "", err
 	}
-	name := fmt.Sprintf("baton-%s-%.12x", version, sum)
-	if raceEnabled {
-		name += "-race"
-	}
-	path = filepath.Join(dir, name)
+	path = filepath.Join(dir, fmt.Sprintf("baton-%.12x-%s", sum, kind))
 	if _, err := os.Stat(path); err != nil {
 		dropOld(dir)
-		if err := goBuild(ctx, root, version, path); err != nil {
+		if err := goBuild(ctx, root, version, path, race); err != nil {
 			return "", err
 		}
 	}
@@ -85,9 +97,9 @@ func build(ctx context.Context, version string) (path string, err error) {
 	return path, nil
 }
 
-func goBuild(ctx context.Context, root, version, path string) error {
+func goBuild(ctx context.Context, root, version, path string, race bool) error {
 	args := []string{"build", "-o", path + ".new", "-ldflags", "-X main.version=" + version}
-	if raceEnabled {
+	if race {
 		args = append(args, "-race")
 	}
 	cmd := exec.CommandContext(ctx, "go", append(args, "./cmd/baton")...)

@@ -33,6 +33,16 @@ func BuildFor(t testing.TB, version string) (path string) {
 	return path
 }
 
+// PlainFor is BuildFor for [BuildPlain].
+func PlainFor(t testing.TB, version string) (path string) {
+	t.Helper()
+	path, err := BuildPlain(t.Context(), version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 // A Site is a prefix, a process tree and an address, for the length of a test.
 type Site struct {
 	*Prefix

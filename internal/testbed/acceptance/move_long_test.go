@@ -45,13 +45,13 @@ func (m *mover) wantSocketsUnharmed(l *load.SocketLoad, n int) {
 	}
 }
 
-// WebSockets live through an upgrade, a roll-back and an upgrade, and the old
-// workers do not stay for them.
+// WebSockets live through an upgrade, a roll-back, an upgrade and a reload, and the
+// old workers do not stay for them.
 func TestWebSocketsMove(t *testing.T) {
 	const clients = 2000
-	m := newMover(t, moverConf)
+	m := newPlainMover(t, moverConf)
 	l := m.sockets(clients, 2*time.Second, 4*time.Second)
-	for _, hop := range []func(){m.upgrade, m.rollBack, m.upgrade} {
+	for _, hop := range []func(){m.upgrade, m.rollBack, m.upgrade, m.reload} {
 		m.waitEchoes(l, clients)
 		hop()
 	}
@@ -80,7 +80,7 @@ func TestBusyWebSocketsMove(t *testing.T) {
 // and their connections serve on.
 func TestDownloadsMove(t *testing.T) {
 	const clients, size, hops = 10, 4 << 20, 3
-	inEachDirection(t, func(m *mover, hop func()) {
+	inEachDirectionOf(t, newPlainMover, func(m *mover, hop func()) {
 		m.t.Parallel() // mostly waits
 		sum := m.document("limited/big.bin", size)
 		m.document("idle", 10)
@@ -175,14 +175,17 @@ func TestServerSentEventsMove(t *testing.T) {
 // retiredLine is what a worker says when it leaves.
 var retiredLine = regexp.MustCompile(`retired: (\d+) connections moved, (\d+) drained, (\d+) closed in (\S+)`)
 
-// Idle connections of every kind move at once, all of them.
+// Idle connections of every kind move at once, all of them, and take little memory
+// where they come to.
 func TestManyIdleConnectionsMove(t *testing.T) {
 	const (
 		perKind, perKindUnix = 1400, 500 // of five kinds each
 		webSockets           = 500
 		all                  = 5*(perKind+perKindUnix) + webSockets
+		most                 = 12 // kilobytes for each
 	)
-	inEachDirection(t, func(m *mover, hop func()) {
+	inEachDirectionOf(t, newPlainMover, func(m *mover, hop func()) {
+		empty := m.usage().kilobytes
 		l := m.sockets(webSockets, time.Hour, time.Hour) // each speaks when it is stopped
 		kinds := append(load.Idlers(m.Addr, perKind), load.Idlers(m.socket(), perKindUnix)...)
 		w := load.Gather(context.Background(), kinds...)
@@ -195,6 +198,11 @@ func TestManyIdleConnectionsMove(t *testing.T) {
 			return open >= all+webSockets // which have two each
 		})
 		hop()
+		each := float64(m.usage().kilobytes-empty) / all
+		m.t.Logf("%.1f KB resident for each connection", each)
+		if each > most {
+			m.t.Errorf("the new processes have %.1f KB resident for each connection, want at most %d", each, most)
+		}
 		w.Speak(context.Background())
 		got := w.Report()
 		m.t.Logf("idle connections: %v", got)
@@ -202,7 +210,7 @@ func TestManyIdleConnectionsMove(t *testing.T) {
 			m.t.Errorf("idle connections were harmed:\n%v", got.Failures)
 		}
 		m.wantSocketsUnharmed(l, webSockets)
-		m.wantAllMoved(all)
+		m.wantAllMoved(all * len(m.took))
 		w.Close()
 	})
 }
@@ -219,8 +227,8 @@ func (m *mover) wantAllMoved(n int) {
 		if line[2] != "0" || line[3] != "0" {
 			m.t.Errorf("not every connection moved: %s", line[0])
 		}
-		if took, err := time.ParseDuration(line[4]); err != nil || took > soon {
-			m.t.Errorf("it took longer than %v: %s", soon, line[0])
+		if took, err := time.ParseDuration(line[4]); err != nil || took > m.soon {
+			m.t.Errorf("it took longer than %v: %s", m.soon, line[0])
 		}
 	}
 	if moved < n {

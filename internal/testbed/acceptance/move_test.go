@@ -24,6 +24,7 @@ type mover struct {
 	master  int // the one that serves
 	backend string
 	took    []time.Duration // how long each retired generation stayed
+	soon    time.Duration   // how long it may
 }
 
 // directions are the ways in which connections move. Each hop leaves one master
@@ -41,21 +42,48 @@ var directions = []struct {
 // configuration of moverConf. What test leaves is ended.
 func inEachDirection(t *testing.T, test func(m *mover, hop func())) {
 	t.Helper()
+	inEachDirectionOf(t, newMover, test)
+}
+
+// inEachDirectionOf is inEachDirection with servers that start makes.
+func inEachDirectionOf(t *testing.T, start starter, test func(m *mover, hop func())) {
+	t.Helper()
 	for _, d := range directions {
 		t.Run(d.name, func(t *testing.T) {
-			m := newMover(t, moverConf)
+			m := start(t, moverConf)
 			test(m, func() { m.t.Helper(); d.hop(m) })
 			m.end()
 		})
 	}
 }
 
-// newMover starts the old Baton with a configuration made for a backend's address
+// A starter starts the old Baton with a configuration made for a backend's address
 // and one to listen on.
+type starter func(t *testing.T, conf func(m *mover) testbed.Conf) *mover
+
+// newMover is a starter.
 func newMover(t *testing.T, conf func(m *mover) testbed.Conf) *mover {
 	t.Helper()
-	pr := pair{name: "baton to baton", old: baton(oldVersion), new: baton(newVersion), gentle: true}
-	m := &mover{play: newPlay(t, pr), backend: serveBackend(t)}
+	return startMover(t, baton(oldVersion), baton(newVersion), soon, conf)
+}
+
+// newPlainMover is a starter of servers without the race detector, which are as quick
+// and as small as those that users have. See [testbed.BuildPlain].
+func newPlainMover(t *testing.T, conf func(m *mover) testbed.Conf) *mover {
+	t.Helper()
+	plain := func(version string) func(t *testing.T) build {
+		return func(t *testing.T) build { return build{path: testbed.PlainFor(t, version), server: "baton/" + version} }
+	}
+	return startMover(t, plain(oldVersion), plain(newVersion), atOnce, conf)
+}
+
+// atOnce is what a generation may take to go whose connections all move.
+const atOnce = 2 * time.Second
+
+func startMover(t *testing.T, old, next func(t *testing.T) build, soon time.Duration, conf func(m *mover) testbed.Conf) *mover {
+	t.Helper()
+	pr := pair{name: "baton to baton", old: old, new: next, gentle: true}
+	m := &mover{play: newPlay(t, pr), backend: serveBackend(t), soon: soon}
 	text := conf(m).String()
 	text = strings.Replace(text, "worker_connections 1024", "worker_connections 16000", 1)
 	writeFile(t, m.ConfFile(), text)
@@ -194,8 +222,8 @@ func (m *mover) wantSoonGone() {
 	m.t.Helper()
 	for i, took := range m.took {
 		m.t.Logf("retired generation %d was gone after %v", i+1, took.Round(time.Millisecond))
-		if took > soon {
-			m.t.Errorf("retired generation %d was gone only after %v, want %v", i+1, took, soon)
+		if took > m.soon {
+			m.t.Errorf("retired generation %d was gone only after %v, want %v", i+1, took, m.soon)
 		}
 	}
 }

@@ -2,7 +2,9 @@ package worker_test
 
 import (
 	"context"
+	"net"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,4 +60,40 @@ func TestRetiresToAnotherSuccessor(t *testing.T) {
 		}
 	}
 	w.exits(0)
+}
+
+// Invariant 6: beside a successor of another release, with no version in common,
+// nothing is offered and everything drains.
+func TestDrainsBesideAnUnknownRelease(t *testing.T) {
+	w := startWorker(t, plan{})
+	w.hear(control.KindReady)
+	f := w.retireOver()
+	nc, err := net.FileConn(f)
+	f.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	_ = nc.SetDeadline(time.Now().Add(10 * time.Second))
+	// Versions 2 to 9, as docs/handoff.md has it.
+	if _, err := nc.Write([]byte("BTN\x01\x00\x00\x00\x02\x00\x00\x00\x09\x00\x00\x00\x00\x00\x00")); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"BTN\x01", ""} {
+		b := make([]byte, 64)
+		if n, err := nc.Read(b); err != nil && i == 0 || string(b[:min(n, 4)]) != want {
+			t.Errorf("word %d of the worker is %q, %v", i+1, b[:n], err)
+		}
+	}
+	var r control.Retired
+	if err := w.hear(control.KindRetired).Into(&r); err != nil || r.Moved != 0 || r.Drained != 2 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	w.exits(0)
+	if log := w.file("error.log"); !strings.Contains(log, "we speak 1 to 1, the peer 2 to 9") {
+		t.Errorf("the error log does not say why nothing moved:\n%s", log)
+	}
+	if log := w.file("access.log"); !strings.Contains(log, "retires, gives false") {
+		t.Errorf("the service retired otherwise: %q", log)
+	}
 }

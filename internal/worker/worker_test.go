@@ -111,7 +111,8 @@ func (g *greeter) Wants(byte, []byte, int) bool { return false }
 
 func (g *greeter) Take(byte, []byte, []int) error { return errors.New("not wanted") }
 
-func (g *greeter) Retire(ctx context.Context, _ worker.Give) worker.Result {
+func (g *greeter) Retire(ctx context.Context, give worker.Give) worker.Result {
+	fmt.Fprintf(g.env.Logs["access.log"], "retires, gives %v\n", give != nil)
 	for _, ln := range g.lns {
 		ln.Close()
 	}

@@ -73,7 +73,7 @@ const (
 
 // Invariant 6: to a release that speaks none of our versions, earlier or later, no
 // descriptor is sent.
-func TestNothingMovesToAReleaseWithoutACommonVersion(t *testing.T) {
+func TestNothingMovesToAReleaseThatSpeaksNoneOfOurVersions(t *testing.T) {
 	for _, tc := range []struct {
 		name         string
 		lo, hi       uint32 // what we speak

@@ -1,7 +1,10 @@
 package acceptance
 
 import (
+	"context"
 	"fmt"
+	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,7 +21,6 @@ func TestConnectionsDrainBesideNginx(t *testing.T) {
 		leave    func(p *play, old, new int)
 	}{
 		{"upgrade to nginx", baton(oldVersion), nginx, func(p *play, old, _ int) {
-			p.startKept()
 			p.Sh(fmt.Sprintf(`kill -QUIT %d`, old))
 		}},
 		{"roll-back to nginx", nginx, baton(newVersion), func(p *play, old, new int) {
@@ -35,6 +37,9 @@ func TestConnectionsDrainBesideNginx(t *testing.T) {
 			p.Sh(`$P/sbin/nginx $OPTIONS`)
 			p.WaitShape(oneMaster)
 			old := p.Pid()
+			if p.old.server == "baton/"+oldVersion {
+				p.startKept() // all with Baton
+			}
 			p.Sh(fmt.Sprintf(`cp -f $NEW $P/sbin/nginx && kill -USR2 %d`, old))
 			p.WaitShape(twoMasters)
 			tc.leave(p, old, p.newMaster(old))
@@ -49,7 +54,7 @@ func TestConnectionsDrainBesideNginx(t *testing.T) {
 				// A client that connects again may come to another worker that is about
 				// to retire, and is told once more; one whose connection went to nginx
 				// notices nothing.
-				if g.Announced > 2*keptClients || g.Reconnects != g.Announced {
+				if g.Announced < keptClients || g.Announced > 2*keptClients || g.Reconnects != g.Announced {
 					t.Errorf("%s: %d clients were told %d times and opened %d connections again", g.Name, keptClients, g.Announced, g.Reconnects)
 				}
 			}
@@ -58,6 +63,83 @@ func TestConnectionsDrainBesideNginx(t *testing.T) {
 			}
 			p.Sh(`kill -QUIT $(cat $P/logs/nginx.pid)`)
 			p.WaitShape("")
+		})
+	}
+}
+
+// The same between two Batons: connections to an address that the successor's
+// configuration does not have. The others move meanwhile.
+func TestConnectionsWithoutAPlaceDrain(t *testing.T) {
+	const each = 20 // of five kinds
+	for _, tc := range []struct {
+		name  string
+		first bool // the first configuration has the address
+		// begin brings connections to where they are about to lose their place, leave does that.
+		begin, leave func(m *mover)
+	}{
+		{"upgrade", true, func(*mover) {}, func(m *mover) {
+			old := m.master
+			m.master = m.start()
+			m.kill(old, syscall.SIGQUIT)
+		}},
+		{"roll-back", false, func(m *mover) {
+			m.start()
+			m.kill(m.master, syscall.SIGWINCH)
+			m.WaitShape(newWorkersOnly)
+		}, func(m *mover) {
+			m.kill(m.master, syscall.SIGHUP)
+			m.WaitShape(twoMasters)
+			m.kill(m.newMaster(m.master), syscall.SIGQUIT)
+		}},
+		{"reload", true, func(*mover) {}, func(m *mover) { m.kill(m.master, syscall.SIGHUP) }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			configure := func(m *mover, place bool) testbed.Conf {
+				c := moverConf(m)
+				if !place {
+					c.Listen = c.Listen[:1]
+				}
+				return c
+			}
+			m := newMover(t, func(m *mover) testbed.Conf { return configure(m, tc.first) })
+			writeFile(t, m.ConfFile(), configure(m, !tc.first).String())
+			tc.begin(m)
+			l := m.Load(load.Group{Name: "POST", Clients: 20, MaxPause: 4 * time.Millisecond, KeepAlive: true, Post: true, Blind: true,
+				Path: "/post", Timeout: patience})
+			m.WaitAnswers(l, 100)
+			w := load.Gather(context.Background(), load.Idlers(m.socket(), each)...)
+			t.Cleanup(w.Close)
+			tc.leave(m)
+			m.WaitFor("retiring workers, and the others", func() bool {
+				retiring := 0
+				for _, p := range m.Processes() {
+					if testbed.IsRetiring(p) {
+						retiring++
+					}
+				}
+				return retiring == 2 && len(m.Workers(m.master)) >= 2
+			})
+			m.WaitAnswers(l, 100)
+			w.Speak(context.Background())
+			got := w.Report()
+			if got.Announced != 5*each || got.Failed() != got.Announced {
+				t.Errorf("idle connections: %v\n%v", got, got.Failures)
+			}
+			m.WaitShape(oneMaster)
+			m.WaitAnswers(l, 100)
+			wantNothingNoticed(t, l.Stop())
+			drained := 0
+			for _, line := range retiredLine.FindAllStringSubmatch(m.Log(), -1) {
+				n, _ := strconv.Atoi(line[2])
+				drained += n
+				if line[3] != "0" {
+					t.Errorf("connections were cut: %s", line[0])
+				}
+			}
+			if drained != 5*each {
+				t.Errorf("%d connections drained, want %d", drained, 5*each)
+			}
+			m.end()
 		})
 	}
 }

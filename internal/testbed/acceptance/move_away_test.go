@@ -157,42 +157,46 @@ func (p *play) startKept() {
 	p.letLoadRun()
 }
 
-// After many upgrades under load nothing has piled up in the workers either:
+// After many hops under load nothing has piled up in the workers either:
 // descriptors, threads, goroutines, memory.
 func TestManyUpgradesUnderLoadLeaveNothingBehind(t *testing.T) {
-	const rounds, settled, clients = 50, 10, 40
-	m := newMover(t, moverConf)
-	fresh := m.descriptors(m.Workers(m.master)[0].PID)
-	freshWorker := m.goroutines(m.Workers(m.master)[0].PID)
-	m.WaitShape(oneMaster) // that worker has a successor
-	sockets := m.sockets(clients, 0, 50*time.Millisecond)
-	l := m.Load(load.Group{Name: "POST", Clients: clients, MaxPause: 8 * time.Millisecond, KeepAlive: true, Post: true, Echo: true,
-		Blind: true, Path: "/backend/echo", Timeout: patience})
-	var most, now usage
-	for round := 1; round <= rounds; round++ {
-		m.WaitAnswers(l, clients)
-		m.upgrade()
-		if round <= settled {
-			most = most.max(m.usage())
+	const clients = 40
+	inEachDirection(t, func(m *mover, hop func()) {
+		moves, settled := 50, 10
+		if m.t.Name() == t.Name()+"/roll-back" { // there and back
+			moves, settled = moves/2, settled/2
 		}
-	}
-	m.WaitAnswers(l, clients)
-	m.waitEchoes(sockets, clients)
-	m.WaitFor(fmt.Sprintf("at most %v, the most of the first %d rounds", most, settled), func() bool {
-		now = m.usage()
-		return now.within(most)
+		fresh := m.descriptors(m.Workers(m.master)[0].PID)
+		freshWorker := m.goroutines(m.Workers(m.master)[0].PID)
+		m.WaitShape(oneMaster) // that worker has a successor
+		sockets := m.sockets(clients, 0, 50*time.Millisecond)
+		l := m.Load(load.Group{Name: "POST", Clients: clients, MaxPause: 8 * time.Millisecond, KeepAlive: true, Post: true, Echo: true,
+			Blind: true, Path: "/backend/echo", Timeout: patience})
+		var most, now usage
+		for round := 1; round <= moves; round++ {
+			m.WaitAnswers(l, clients)
+			hop()
+			if round <= settled {
+				most = most.max(m.usage())
+			}
+		}
+		m.WaitAnswers(l, clients)
+		m.waitEchoes(sockets, clients)
+		m.WaitFor(fmt.Sprintf("at most %v, the most of the first %d rounds", most, settled), func() bool {
+			now = m.usage()
+			return now.within(most)
+		})
+		m.t.Logf("the most of the first %d rounds: %v; after %d: %v", settled, most, moves, now)
+		wantNothingNoticed(m.t, l.Stop())
+		m.wantSocketsUnharmed(sockets, clients)
+		worker := m.Workers(m.master)[0].PID
+		m.WaitFor("end of all connections", func() bool { return m.descriptors(worker) <= fresh })
+		// The runtime has some that come late. One left behind by each move is more.
+		if got := m.goroutines(worker); got > freshWorker+3 {
+			m.t.Errorf("%d goroutines in an idle worker after %d rounds, %d in a fresh one", got, moves, freshWorker)
+		}
+		m.WaitShape(oneMaster)
 	})
-	t.Logf("the most of the first %d rounds: %v; after %d: %v", settled, most, rounds, now)
-	wantNothingNoticed(t, l.Stop())
-	m.wantSocketsUnharmed(sockets, clients)
-	worker := m.Workers(m.master)[0].PID
-	m.WaitFor("end of all connections", func() bool { return m.descriptors(worker) <= fresh })
-	// The runtime has some that come late. One left behind by each upgrade is more.
-	if got := m.goroutines(worker); got > freshWorker+3 {
-		t.Errorf("%d goroutines in an idle worker after %d upgrades, %d in a fresh one", got, rounds, freshWorker)
-	}
-	m.WaitShape(oneMaster)
-	m.end()
 }
 
 // usage is what the processes of a master have, all together.

@@ -235,7 +235,8 @@ func masterConfig(load func() (*conf.Config, error)) (*master.Config, error) {
 		return nil, err
 	}
 	c := &master.Config{
-		Process: cfg.Process, Listens: cfg.Listens, Logs: cfg.Logs, Warnings: cfg.Warnings, Snapshot: snapshot,
+		Process: cfg.Process, Listens: cfg.Listens, Logs: cfg.Logs, Temps: cfg.Temps,
+		Warnings: cfg.Warnings, Snapshot: snapshot,
 	}
 	if !c.Process.Master {
 		// master_process off: one worker, still a process of its own. There is no

@@ -53,9 +53,10 @@ type Config struct {
 	Root     *Scope
 	File     string // the main file's full name
 	Process  Process
-	Listens  []Listen // the sockets to open, one for each [Listen.Key]
-	Logs     []string // full names of all log files, of every level, each once
-	Warnings []string // with their place, without "[warn]"
+	Listens  []Listen     // the sockets to open, one for each [Listen.Key]
+	Logs     []string     // full names of all log files, of every level, each once
+	Temps    []TempFolder // each once
+	Warnings []string     // with their place, without "[warn]"
 	Snapshot *Snapshot
 	// AccessLog is the full name of the log of servers that have no access_log at
 	// any level.
@@ -157,7 +158,7 @@ func load(t *Table, r *reader) (*Config, error) {
 	if err := ch.run(); err != nil {
 		return nil, err
 	}
-	for _, step := range []func(*Config) error{readProcess, readListens, readLogs} {
+	for _, step := range []func(*Config) error{readProcess, readListens, readLogs, readTemps} {
 		if err := step(c); err != nil {
 			return nil, err
 		}

@@ -27,6 +27,16 @@ func CheckEnum(values ...string) func(d *Directive) error {
 	}
 }
 
+// CheckTempPath wants a folder and up to three numbers of digits.
+func CheckTempPath(d *Directive) error {
+	for _, level := range d.Args[min(1, len(d.Args)):] {
+		if n, err := ParseNumber(level); err != nil || n == 0 {
+			return Errorf(d, `"%s" directive %s`, d.Name, errValue)
+		}
+	}
+	return nil
+}
+
 // CheckListen wants what [ParseListen] reads.
 func CheckListen(d *Directive) error {
 	_, err := ParseListen(d)

@@ -8,12 +8,16 @@ const (
 	bufferSmall = 1 << 10
 	bufferPage  = 4 << 10
 	bufferLarge = 32 << 10
+	// bufferStall holds what a client has no room for of a large buffer and of what
+	// was pending before it.
+	bufferStall = 64 << 10
 )
 
 var (
 	poolSmall = sync.Pool{New: func() any { return new([bufferSmall]byte) }}
 	poolPage  = sync.Pool{New: func() any { return new([bufferPage]byte) }}
 	poolLarge = sync.Pool{New: func() any { return new([bufferLarge]byte) }}
+	poolStall = sync.Pool{New: func() any { return new([bufferStall]byte) }}
 )
 
 // getBuffer returns a buffer of at least n bytes, len == cap.
@@ -25,6 +29,8 @@ func getBuffer(n int) []byte {
 		return poolPage.Get().(*[bufferPage]byte)[:]
 	case n <= bufferLarge:
 		return poolLarge.Get().(*[bufferLarge]byte)[:]
+	case n <= bufferStall:
+		return poolStall.Get().(*[bufferStall]byte)[:]
 	}
 	return make([]byte, n)
 }
@@ -38,6 +44,8 @@ func putBuffer(b []byte) {
 		poolPage.Put((*[bufferPage]byte)(b))
 	case bufferLarge:
 		poolLarge.Put((*[bufferLarge]byte)(b))
+	case bufferStall:
+		poolStall.Put((*[bufferStall]byte)(b))
 	}
 }
 

@@ -28,7 +28,10 @@ type conn struct {
 	// waited for since; zero: not known. See Request.now.
 	clock  time.Time
 	broken error // set once: the client cannot be reached any more
-	state  atomic.Uint32
+	// patient: writes do not wait; what the socket does not take stays in out, and
+	// stalled is set until all of that is written. See Request.Relay.
+	patient, stalled bool
+	state            atomic.Uint32
 
 	// headWaited is how long the bytes in in have waited for the rest of their
 	// request head in the process that the connection came from.
@@ -152,6 +155,9 @@ func (c *conn) send(p []byte, timeout time.Duration) error {
 	if len(c.out)+len(p) == 0 {
 		return nil
 	}
+	if c.patient {
+		return c.sendNow(p)
+	}
 	err := c.writeAll(c.out, p, timeout)
 	c.out = c.out[:0]
 	if err != nil {
@@ -163,22 +169,65 @@ func (c *conn) send(p []byte, timeout time.Duration) error {
 	return err
 }
 
-// push is flush in a window: when it is interrupted, what was not sent stays
-// pending.
-func (c *conn) push(timeout time.Duration) error {
+// sendNow is send that does not wait. While the connection is stalled it does not
+// even try: what came first is to be written first.
+func (c *conn) sendNow(p []byte) error {
+	if c.stalled {
+		c.hold(p)
+		return nil
+	}
+	n, err := c.writeNow(c.out, p)
+	if err != nil {
+		c.out = c.out[:0]
+		c.broken = err
+		return err
+	}
+	if n < len(c.out) {
+		c.out = append(c.out[:0], c.out[n:]...)
+	} else {
+		p = p[n-len(c.out):]
+		c.out = c.out[:0]
+	}
+	if c.stalled = len(c.out)+len(p) > 0; c.stalled {
+		c.hold(p)
+	}
+	return nil
+}
+
+// unsent is how much a stalled connection could not write.
+func (c *conn) unsent() int64 {
+	if !c.stalled {
+		return 0
+	}
+	return int64(len(c.out))
+}
+
+// hold makes p pending, however much that is.
+func (c *conn) hold(p []byte) {
+	if need := len(c.out) + len(p); need > cap(c.out) {
+		grown := append(getBuffer(need)[:0], c.out...)
+		if c.out != nil {
+			putBuffer(c.out)
+		}
+		c.out = grown
+	}
+	c.out = append(c.out, p...)
+}
+
+// push writes the first n bytes of what is pending, in a window: when it is
+// interrupted, what was not sent stays pending.
+func (c *conn) push(n int, timeout time.Duration) error {
 	if c.broken != nil {
 		return c.broken
 	}
 	before := c.sent
-	err := c.writeAll(c.out, nil, timeout)
-	if err == ErrInterrupted {
-		c.out = append(c.out[:0], c.out[c.sent-before:]...)
+	err := c.writeAll(c.out[:n], nil, timeout)
+	if err != nil && err != ErrInterrupted {
+		c.out = c.out[:0]
+		c.broken = err
 		return err
 	}
-	c.out = c.out[:0]
-	if err != nil {
-		c.broken = err
-	}
+	c.out = append(c.out[:0], c.out[c.sent-before:]...)
 	return err
 }
 

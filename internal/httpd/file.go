@@ -158,7 +158,7 @@ func (o *Response) sendStretch() error {
 const maxSendfile = 2 << 20
 
 func (o *Response) sendfileStretch() error {
-	b, c, timeout := &o.body, o.r.c, o.r.core().sendTimeout
+	c, timeout := o.r.c, o.r.core().sendTimeout
 	c.more = true
 	err := c.flush(timeout)
 	c.more = false
@@ -170,6 +170,12 @@ func (o *Response) sendfileStretch() error {
 	if o.fileMovable() {
 		return nil // the next stretch begins elsewhere
 	}
+	return o.sendfileOnce()
+}
+
+// sendfileOnce is one call of sendfile, in a window.
+func (o *Response) sendfileOnce() error {
+	b, c, timeout := &o.body, o.r.c, o.r.core().sendTimeout
 	n, err := o.allowance(min(b.left, maxSendfile))
 	if err == ErrInterrupted {
 		return nil

@@ -19,6 +19,10 @@ func CoreGroup() conf.Group {
 		s.Min, s.Max = lo, hi
 		return s
 	}
+	checked := func(s conf.Spec, check func(*conf.Directive) error) conf.Spec {
+		s.Check = check
+		return s
+	}
 	repeat := func(s conf.Spec) conf.Spec {
 		s.Repeat = true
 		return s
@@ -92,7 +96,7 @@ func CoreGroup() conf.Group {
 		none(args(one("aio", hsl), 1, 1), "A read from disk delays its own request only."),
 		none(flag("aio_write", hsl), "A write to disk delays its own request only."),
 		none(flag("log_subrequest", hsl), "There are no subrequests yet."),
-		none(args(one("client_body_temp_path", hsl), 1, 4), "See proxy_temp_path."),
+		checked(args(one("client_body_temp_path", hsl), 1, 4), conf.CheckTempPath),
 		none(flag("client_body_in_single_buffer", hsl), "A body is passed on as a stream."),
 		none(one("client_body_in_file_only", hsl), "A body is passed on as a stream."),
 	}}

@@ -89,7 +89,7 @@ func (c *conn) drains() bool { return c.srv.retiring.Load() && !c.movable() }
 func (c *conn) giveAway(t *ticket, more ...int) bool {
 	defer c.settleTurn()
 	give := c.srv.give.Load()
-	if give == nil || len(c.out) > 0 || c.broken != nil {
+	if give == nil || len(c.out) > len(t.owed) || c.broken != nil {
 		c.stays = give // or whoever asks would ask for ever
 		return false
 	}
@@ -207,12 +207,8 @@ func (s *Server) full() bool { return s.maxConns > 0 && int64(s.Conns()) >= s.ma
 
 // takes says why a ticket cannot be taken.
 func (s *Server) takes(t *ticket, fds int) error {
-	want := 2
-	if t.kind == ticketWaiting {
-		want = 1
-	}
 	switch {
-	case fds != want:
+	case fds != 1+t.sockets()+t.files():
 		return fmt.Errorf("%w: %d descriptors", ErrTicket, fds)
 	case s.site.hosts[t.listen] == nil:
 		return fmt.Errorf("nobody listens on %s here", t.listen)
@@ -262,10 +258,7 @@ func (s *Server) adopt(t *ticket, fds []int) error {
 // checkSockets makes sure of what a ticket says of its descriptors: stream sockets,
 // but for a file. They do not block, or a wait on one could not be interrupted.
 func checkSockets(t *ticket, fds []int) error {
-	if t.kind == ticketFile {
-		fds = fds[:1]
-	}
-	for _, fd := range fds {
+	for _, fd := range fds[:1+t.sockets()] {
 		kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 		if err != nil || kind != unix.SOCK_STREAM {
 			return fmt.Errorf("%w: descriptor that is no stream socket", ErrTicket)

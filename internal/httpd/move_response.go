@@ -27,7 +27,7 @@ func (o *Response) sendCopied(timeout time.Duration) error {
 	defer c.closeWindow()
 	err := ErrInterrupted
 	if !c.movable() {
-		err = c.push(timeout)
+		err = c.push(len(c.out), timeout)
 	}
 	if err == ErrInterrupted {
 		o.takeBack()
@@ -105,7 +105,7 @@ func (s *Server) takesResponse(t *ticket) error {
 		return ErrTicket
 	case t.kind == ticketFile && t.left == 0:
 		return ErrTicket
-	case t.kind == ticketStream:
+	case t.kind == ticketStream, t.kind == ticketSpool:
 		_, err := t.stream(nil)
 		return err
 	}
@@ -136,9 +136,10 @@ func (r *Request) restore(t *ticket) {
 	}
 	o.Status, o.head = int(t.status), true
 	o.headLen, o.wireLen, o.bodyLen = int64(t.headBytes), int64(t.wire), int64(t.body)
-	o.paced = o.bodyLen
-	r.sentBefore = r.c.sent - o.headLen - o.wireLen
-	o.ContentLength = o.bodyLen + int64(t.left)
+	owed := int64(len(t.owed))
+	o.paced = o.bodyLen - owed
+	r.sentBefore = r.c.sent - o.headLen - o.wireLen + owed
+	o.ContentLength = o.bodyLen + int64(t.left+t.spooled)
 	for _, f := range t.fields {
 		o.setField(f)
 	}
@@ -196,8 +197,8 @@ func (c *conn) oneMoved(t *ticket, fds []int) (keep bool, timeout time.Duration)
 	switch t.kind {
 	case ticketTunnel:
 		err = r.goOnTunnel(t, fds[0]) // which owns it
-	case ticketStream:
-		err = r.goOnStream(t, fds[0]) // likewise
+	case ticketStream, ticketSpool:
+		err = r.goOnStream(t, fds) // likewise
 	default:
 		err = r.goOn(t, fds)
 		closeFDs(fds)

@@ -52,18 +52,24 @@ func (o *Response) allowance(n int64) (int64, error) {
 	if o.rate <= 0 {
 		return n, nil
 	}
-	quantum := min(n, max(o.rate/pacePieces, 1))
 	for {
-		allowed := o.rateAfter - o.paced + o.earned(time.Since(o.r.start)+time.Second)
-		if allowed >= quantum {
-			return min(n, allowed), nil
+		allowed, missing := o.allowed(n)
+		if missing <= 0 {
+			return allowed, nil
 		}
-		missing := quantum - allowed
 		wait := time.Duration(float64(missing) / float64(o.rate) * float64(time.Second))
 		if err := o.r.c.pause(min(max(wait, time.Millisecond), maxPause)); err != nil {
 			return 0, err
 		}
 	}
+}
+
+// allowed returns how many of n bytes may be sent now, and how many bytes must be
+// earned before anything may.
+func (o *Response) allowed(n int64) (now, missing int64) {
+	quantum := min(n, max(o.rate/pacePieces, 1))
+	now = o.rateAfter - o.paced + o.earned(time.Since(o.r.start)+time.Second)
+	return min(n, now), quantum - now
 }
 
 // earned is what the rate allows in d.
@@ -79,16 +85,24 @@ const (
 
 // putPaced is put at the response's rate.
 func (o *Response) putPaced(p []byte) error {
+	c := o.r.c
 	for len(p) > 0 {
+		if c.patient {
+			if _, missing := o.allowed(int64(len(p))); c.stalled || missing > 0 {
+				c.stalled = true
+				c.hold(p)
+				return nil
+			}
+		}
 		n, err := o.allowance(int64(len(p)))
 		if err != nil {
-			o.r.c.broken = err
+			c.broken = err
 			return err
 		}
-		if err := o.r.c.send(p[:n], o.r.core().sendTimeout); err != nil {
+		if err := c.send(p[:n], o.r.core().sendTimeout); err != nil {
 			return err
 		}
-		o.paced += n
+		o.paced += max(n-c.unsent(), 0)
 		p = p[n:]
 	}
 	return nil

@@ -44,6 +44,7 @@ type Server struct {
 	give     atomic.Pointer[Give] // how connections move while retiring, nil: they drain
 	counts   retired
 	numbers  atomic.Uint64 // connections so far
+	temps    atomic.Uint64 // temporary files so far
 	clock    atomic.Pointer[second]
 	requests sync.Pool
 	loggers  []*errorlog.Direct   // by Location.logger

@@ -3,6 +3,7 @@ package httpd
 import (
 	"errors"
 	"io"
+	"log/slog"
 	"time"
 )
 
@@ -16,11 +17,46 @@ type Stream struct {
 	// Left is how much of a body with a length is still to come; -1 when only the
 	// end of the connection tells, or Chunks.
 	Left int64
-	// Timeout bounds each wait for more; for the process that goes on with it.
+	// Timeout bounds each wait for more.
 	Timeout time.Duration
+	// Owner is told what becomes of the stream.
+	Owner StreamOwner
+	// Spool is how much is kept for a client that is slow. Nil: nothing is, and the
+	// server has to wait.
+	Spool *SpoolConf
+	// AtOnce sends each piece to the client when it comes; else small ones wait as
+	// long as the server has more at once.
+	AtOnce bool
+	// IgnoreAbort reads the answer to its end although the client has gone.
+	IgnoreAbort bool
+	// Pinned: somebody else uses the sockets too, so the stream neither moves nor
+	// is spooled.
+	Pinned bool
+
+	// Content counts the bytes of the body, Raw what was read from the server.
+	Content, Raw int64
+	// Whole: the body came to its end.
+	Whole bool
+
+	spool   *spool        // nil while the client keeps up
+	reading chan struct{} // closed when the goroutine that fills spool has ended; nil: there is none
+	over    bool          // the owner was told that the stream has ended
+	failed  error         // why it ended too soon
+	warned  bool          // the log knows of a temporary file
+}
+
+// A StreamOwner is told what becomes of a [Stream].
+type StreamOwner interface {
 	// Settle is called before the stream moves: what the log will need must be in
 	// the modules' states then.
-	Settle func()
+	Settle()
+	// Ended is called when the answer has come to its end, or failed with err,
+	// before the client has got all of it: the server's socket is the owner's again,
+	// who should let go of it. It may be called by another goroutine than the
+	// request's, which waits for it before it does anything with the stream.
+	Ended(err error)
+	// Report writes to the log of the request, on the same terms as Ended.
+	Report(level slog.Level, msg string)
 }
 
 // next takes the next piece of content from b: used is how many bytes of b are done
@@ -30,7 +66,7 @@ func (s *Stream) next(b []byte) (p []byte, used int, end bool, err error) {
 	case s.Chunks != nil:
 		p, used, ok := s.Chunks.Next(b)
 		if !ok {
-			return nil, used, false, errChunks
+			return nil, used, false, ErrChunks
 		}
 		return p, used, s.Chunks.Done(), nil
 	case s.Left < 0:
@@ -41,197 +77,160 @@ func (s *Stream) next(b []byte) (p []byte, used int, end bool, err error) {
 	return b[:n], int(n), s.Left == 0, nil
 }
 
-var errChunks = errors.New("upstream sent invalid chunked response")
+// took follows what next returned.
+func (s *Stream) took(p []byte, used int) {
+	s.Content += int64(len(p))
+	s.Server.Consume(used)
+}
 
-// FillStream is s.Server.Fill for a stream that is passed on to the client. When
-// the server retires the stream moves to the successor in such a wait, and
-// FillStream returns [ErrMoved]: the request is another process's then.
-func (r *Request) FillStream(s *Stream, timeout time.Duration) error {
+// endsWith reports whether err, of reading more, is the body's end.
+func (s *Stream) endsWith(err error) bool { return err == io.EOF && s.Chunks == nil && s.Left < 0 }
+
+// ErrChunks is returned for a body whose chunks are none.
+var ErrChunks = errors.New("upstream sent invalid chunked response")
+
+// Relay passes the rest of s on to the client, whose response's head was sent. It
+// returns when the answer is complete, which s.Whole tells, or the client is lost
+// for a reason, or the server failed with err, which is [ErrMoved] when the request
+// is another process's by now and [ErrGone] when the client left while the server
+// was waited for.
+//
+// As long as the client takes what comes this is all that happens. When its socket
+// has no room the answer is spooled: see [Request.outlast].
+func (r *Request) Relay(s *Stream) (lost, err error) {
 	c := r.c
+	c.patient = !s.Pinned
+	defer func() {
+		c.patient, c.stalled = false, false
+		s.unspool()
+	}()
+	released := false
 	for {
-		if !c.movable() || !r.Out.streamMovable() {
-			return r.fillStream(s, timeout)
+		if c.stalled {
+			if lost, err = r.outlast(s); err != nil || lost != nil && !s.IgnoreAbort {
+				return lost, err
+			}
 		}
-		s.Settle()
-		if r.moveStream(s) {
-			return ErrMoved
+		if s.Whole {
+			return lost, nil
+		}
+		p, used, end, err := s.next(s.Server.Buffered())
+		if err != nil {
+			return lost, err
+		}
+		if len(p) > 0 && lost == nil {
+			if lost = r.pass(p, s.AtOnce); lost != nil && !s.IgnoreAbort {
+				return lost, nil
+			}
+		}
+		s.took(p, used)
+		s.Whole = end
+		if end || c.stalled || used > 0 && len(s.Server.Buffered()) > 0 {
+			continue
+		}
+		if !released {
+			s.Server.Release() // the small buffer of the head
+			released = true
+		}
+		if err := r.more(s, lost == nil); s.endsWith(err) {
+			s.Whole = true
+		} else if err != nil {
+			return lost, err
 		}
 	}
 }
 
-// fillStream waits once, and again from the start when it was interrupted in order
-// to move.
-func (r *Request) fillStream(s *Stream, timeout time.Duration) error {
-	c := r.c
-	if !r.Out.streamMovable() {
-		return s.Server.Fill(timeout)
+// pass sends p to the client.
+func (r *Request) pass(p []byte, flush bool) error {
+	if _, err := r.Out.Write(p); err != nil || !flush {
+		return err
 	}
-	c.openWindowOn(s.Server)
-	if c.movable() {
-		c.closeWindow()
-		return r.FillStream(s, timeout)
+	return r.Out.Flush()
+}
+
+// more waits for more of the body. What the client is owed goes out first.
+func (r *Request) more(s *Stream, flush bool) error {
+	before := len(s.Server.Buffered())
+	err := s.Server.FillNow()
+	if errors.Is(err, ErrWouldBlock) {
+		if flush {
+			if err := r.Out.Flush(); err != nil && !s.IgnoreAbort {
+				return ErrGone
+			}
+			if r.c.stalled {
+				return nil
+			}
+		}
+		err = r.waitStream(s)
 	}
-	err := s.Server.Fill(timeout)
-	c.closeWindow()
-	if errors.Is(err, ErrInterrupted) {
-		return r.FillStream(s, timeout)
+	if err == nil {
+		s.Raw += int64(len(s.Server.Buffered()) - before)
 	}
 	return err
+}
+
+// ErrGone: the client closed its connection.
+var ErrGone = errors.New("client closed the connection")
+
+// How often a wait for the server looks whether the client is still there: soon at
+// first, seldom when it takes long.
+const (
+	firstLook = 100 * time.Millisecond
+	lastLook  = 2 * time.Second
+)
+
+// waitStream waits for input as long as the client is there.
+func (r *Request) waitStream(s *Stream) error {
+	client := r.Client()
+	look := firstLook
+	for waited := time.Duration(0); ; look = min(2*look, lastLook) {
+		wait := look
+		if s.Timeout > 0 {
+			wait = min(wait, s.Timeout-waited)
+		}
+		err := r.fillStream(s, wait)
+		if !errors.Is(err, ErrTimeout) {
+			return err
+		}
+		if waited += wait; s.Timeout > 0 && waited >= s.Timeout {
+			return err
+		}
+		if client.HungUp() && (!s.IgnoreAbort || client.Closed()) {
+			return ErrGone
+		}
+	}
+}
+
+// fillStream is s.Server.Fill. When the server retires the stream moves to the
+// successor in such a wait, and fillStream returns [ErrMoved].
+func (r *Request) fillStream(s *Stream, timeout time.Duration) error {
+	c := r.c
+	for {
+		if s.Pinned || !r.Out.streamMovable() {
+			return s.Server.Fill(timeout)
+		}
+		if c.movable() && r.moveStream(s) {
+			return ErrMoved
+		}
+		c.openWindowOn(s.Server)
+		if c.movable() {
+			c.closeWindow()
+			continue
+		}
+		err := s.Server.Fill(timeout)
+		c.closeWindow()
+		if !errors.Is(err, ErrInterrupted) {
+			return err
+		}
+	}
 }
 
 // streamMovable reports whether the response can go on in another process: nothing
 // of it waits here, in a buffer or in an encoder's memory, and nothing of the request
 // is left that a successor would take for the next one.
-func (o *Response) streamMovable() bool {
-	return o.head && !o.bodiless && o.encoder == nil && len(o.r.c.out) == 0 && o.r.c.broken == nil && !o.r.bodyUnread()
-}
+func (o *Response) streamMovable() bool { return len(o.r.c.out) == 0 && o.movable() }
 
-// moveStream moves the client's socket and the server's, with what was read from
-// either, and reports whether they are gone.
-func (r *Request) moveStream(s *Stream) bool {
-	t := r.ticket(ticketStream)
-	t.toClient, t.timeout = s.Server.Buffered(), s.Timeout
-	t.chunked = r.Out.chunked
-	switch {
-	case s.Chunks != nil:
-		t.framing = framedChunks
-		t.chunkState, t.left = uint64(s.Chunks.c.state), uint64(s.Chunks.c.size)
-	case s.Left < 0:
-		t.framing = framedClose
-	default:
-		t.framing, t.left = framedLength, uint64(s.Left)
-	}
-	gone := false
-	_ = s.Server.Control(func(fd uintptr) { gone = r.c.giveAway(t, int(fd)) })
-	return gone
-}
-
-// How the body of a moved answer is framed by its server.
-const (
-	framedLength = 1
-	framedChunks = 2
-	framedClose  = 3
-)
-
-// stream is the Stream of a ticket, on a server's socket.
-func (t *ticket) stream(server *Socket) (*Stream, error) {
-	s := &Stream{Server: server, Left: -1}
-	switch {
-	case t.framing == framedLength:
-		s.Left = int64(t.left)
-	case t.framing == framedChunks && t.chunkState < uint64(chunkDone):
-		s.Chunks = &Chunks{chunks{state: chunkState(t.chunkState), size: int64(t.left)}}
-	case t.framing != framedClose:
-		return nil, ErrTicket
-	}
-	return s, nil
-}
-
-// goOnStream passes the rest of a moved answer on until it ends, or moves again.
-func (r *Request) goOnStream(t *ticket, fd int) error {
-	server, err := NewSocket(fd, "upstream")
-	if err != nil {
-		return err
-	}
-	defer server.Drop()
-	s, err := t.stream(server)
-	if err != nil {
-		return err
-	}
-	server.SetBuffer(BufferLarge, BufferLarge)
-	server.in.fillWith(t.toClient)
-	o := &r.Out
-	o.chunked = t.chunked
-	if s.Left < 0 {
-		o.ContentLength = -1
-	}
-	o.startPace()
-	s.Timeout = t.timeout
-	account := r.accounts()
-	s.Settle = func() { account(o.bodyLen) }
-	err = r.passOn(s)
-	if errors.Is(err, ErrMoved) {
-		return nil
-	}
-	s.Settle()
-	switch {
-	case err == nil:
-	case errors.Is(err, errGone):
-		r.Lost(499)
-	default:
-		r.Log(levelError, "upstream failed while a moved answer was read", err)
-		o.Abort()
-	}
-	return nil
-}
-
-var errGone = errors.New("client closed the connection")
-
-// accounts returns a function that tells the modules what has passed, up to bodyLen
-// in all, since it was last called.
-func (r *Request) accounts() func(bodyLen int64) {
-	settled, from := time.Now(), r.Out.bodyLen
-	return func(bodyLen int64) {
-		for _, m := range r.c.srv.site.movers {
-			m.Passed(r, time.Since(settled), bodyLen-from, 0)
-		}
-		settled, from = time.Now(), bodyLen
-	}
-}
-
-// passOn sends what comes to the client.
-func (r *Request) passOn(s *Stream) error {
-	for {
-		p, used, end, err := s.next(s.Server.Buffered())
-		if err != nil {
-			return err
-		}
-		if len(p) > 0 {
-			if _, err := r.Out.Write(p); err != nil {
-				return errGone
-			}
-		}
-		s.Server.Consume(used)
-		if end {
-			return nil
-		}
-		if used > 0 && len(s.Server.Buffered()) > 0 {
-			continue
-		}
-		if r.Out.Flush() != nil {
-			return errGone
-		}
-		if err := r.waitStream(s); err != nil {
-			if err == io.EOF && s.Chunks == nil && s.Left < 0 {
-				return nil
-			}
-			return err
-		}
-	}
-}
-
-// lookAfterClient is how often a wait for the server looks whether the client is
-// still there.
-const lookAfterClient = 2 * time.Second
-
-// waitStream waits for input as long as the client is there.
-func (r *Request) waitStream(s *Stream) error {
-	timeout := s.Timeout
-	client := r.Client()
-	for waited := time.Duration(0); ; {
-		wait := lookAfterClient
-		if timeout > 0 {
-			wait = min(wait, timeout-waited)
-		}
-		err := r.FillStream(s, wait)
-		if !errors.Is(err, ErrTimeout) {
-			return err
-		}
-		if waited += wait; timeout > 0 && waited >= timeout {
-			return err
-		}
-		if client.HungUp() {
-			return errGone
-		}
-	}
+// movable is streamMovable but for what is pending.
+func (o *Response) movable() bool {
+	return o.head && !o.bodiless && o.encoder == nil && o.r.c.broken == nil && !o.r.bodyUnread()
 }

@@ -20,6 +20,10 @@ const (
 	// ticketStream: in the middle of a server's answer that is passed on; the
 	// server's socket is the second descriptor.
 	ticketStream = 4
+	// ticketSpool: in the middle of a server's answer which the client takes more
+	// slowly than it comes. The server's socket follows unless the answer is
+	// complete, then the file with a part of it unless there is none.
+	ticketSpool = 5
 )
 
 // Tags of a ticket's fields. A reader skips what it does not know below
@@ -40,6 +44,10 @@ const (
 	tagClientTime = 13 // and of writes to the client
 	tagRate       = 14 // bytes a second that the response may use
 	tagSet        = 15 // a variable with a value of its own: name, NUL, value; repeated
+	tagMemory     = 16 // how much of the answer is kept in memory for a slow client
+	tagFileSize   = 17 // and in a temporary file
+	tagFileWrite  = 18 // the most that is written to it at once
+	tagTempPath   = 19 // where it is created: the folder, NUL, a byte for each level
 
 	tagCritical   = 128
 	tagListen     = 128 // conf.Listen.Key of the socket that it was accepted on
@@ -55,8 +63,10 @@ const (
 	tagKeep       = 139 // 1: the connection serves on after the response
 	tagNamed      = 140 // the named location that serves
 	tagChunked    = 141 // 1: the response goes to the client in chunks
-	tagFraming    = 142 // of the server's answer: 1 length, 2 chunks, 3 until it closes
+	tagFraming    = 142 // of the server's answer: 1 length, 2 chunks, 3 until it closes, 4 it is complete
 	tagChunkState = 143 // where in the chunked coding the next byte belongs; tagLeft is what is left of the chunk
+	tagOwed       = 144 // bytes that the client gets first, as they are; they count as sent
+	tagSpooled    = 145 // bytes of the answer in the file, from tagOffset on
 )
 
 // ErrTicket is wrapped by every error about a ticket's state that is not well
@@ -88,6 +98,11 @@ type ticket struct {
 	sets                       []Field // variables
 	rate                       uint64
 	sendTimeout, clientTimeout time.Duration
+
+	owed                        []byte
+	spooled                     uint64
+	memory, fileSize, fileWrite uint64
+	tempPath                    []byte
 }
 
 // append appends t's wire form: fields, each a tag of one byte, the length of the
@@ -151,14 +166,36 @@ func (t *ticket) append(b []byte) []byte {
 	num(tagFraming, t.framing)
 	num(tagChunkState, t.chunkState)
 	text(tagToClient, t.toClient)
+	num(tagMemory, t.memory)
+	num(tagFileSize, t.fileSize)
+	num(tagFileWrite, t.fileWrite)
+	text(tagTempPath, t.tempPath)
+	text(tagOwed, t.owed)
+	num(tagSpooled, t.spooled)
 	return b
+}
+
+// sockets is how many sockets come with the client's, files how many files behind
+// them.
+func (t *ticket) sockets() int {
+	if t.kind == ticketTunnel || t.kind == ticketStream || t.kind == ticketSpool && t.framing != framedWhole {
+		return 1
+	}
+	return 0
+}
+
+func (t *ticket) files() int {
+	if t.kind == ticketFile || t.kind == ticketSpool && t.spooled > 0 {
+		return 1
+	}
+	return 0
 }
 
 func micros(d time.Duration) uint64 { return uint64(max(d, 0) / time.Microsecond) }
 
 // parseTicket reads the state of a ticket. The result has its own memory.
 func parseTicket(kind byte, b []byte) (*ticket, error) {
-	if kind < ticketWaiting || kind > ticketStream {
+	if kind < ticketWaiting || kind > ticketSpool {
 		return nil, fmt.Errorf("%w: kind %d", ErrTicket, kind)
 	}
 	t := &ticket{kind: kind}
@@ -197,6 +234,10 @@ func (t *ticket) set(tag byte, v []byte) error {
 		t.args = append([]byte(nil), v...)
 	case tagToClient:
 		t.toClient = append([]byte(nil), v...)
+	case tagTempPath:
+		t.tempPath = append([]byte(nil), v...)
+	case tagOwed:
+		t.owed = append([]byte(nil), v...)
 	case tagModule:
 		return addNamed(&t.modules, v)
 	case tagField:
@@ -268,6 +309,14 @@ func (t *ticket) setNumber(tag byte, v []byte) error {
 		t.framing = n
 	case tagChunkState:
 		t.chunkState = n
+	case tagMemory:
+		t.memory = n
+	case tagFileSize:
+		t.fileSize = n
+	case tagFileWrite:
+		t.fileWrite = n
+	case tagSpooled:
+		t.spooled = n
 	default:
 		known = false
 	}

@@ -40,6 +40,7 @@ type transport struct {
 	sendN   int
 	sent    int64 // bytes written so far
 	delays  bool  // TCP_NODELAY is not set yet
+	atOnce  bool  // what is written now must not wait
 
 	onFill, onFillNow, onAsk, onRead, onWrite, onSendfile func(fd uintptr) bool
 }
@@ -118,6 +119,21 @@ func (t *transport) writeAll(a, b []byte, timeout time.Duration) error {
 	}
 	t.src, t.src2 = nil, nil
 	return err
+}
+
+// writeNow writes of a and then b what goes without waiting, and returns how much.
+func (t *transport) writeNow(a, b []byte) (int, error) {
+	t.src, t.src2, t.atOnce = a, b, true
+	var err error
+	for err == nil && len(t.src)+len(t.src2) > 0 {
+		err = t.wait(&t.write, t.raw.Write, t.onWrite, t.file.SetWriteDeadline)
+	}
+	n := len(a) + len(b) - len(t.src) - len(t.src2)
+	t.src, t.src2, t.atOnce = nil, nil, false
+	if err == ErrWouldBlock {
+		err = nil
+	}
+	return n, err
 }
 
 // sendfile sends at most n bytes of the open file fd from off on, and returns how
@@ -307,6 +323,10 @@ func (t *transport) tryWrite(fd uintptr) bool {
 		n, err = writeSocket(int(fd), t.src2, 0)
 	default:
 		n, err = writeSocket2(int(fd), t.src, t.src2)
+	}
+	if err == unix.EAGAIN && t.atOnce {
+		t.write.err = ErrWouldBlock
+		return true
 	}
 	if err == unix.EAGAIN {
 		t.write.arm(t, t.file.SetWriteDeadline)

@@ -155,6 +155,9 @@ func (m *Master) prepare() (_ *config, err error) {
 			return nil, &stageError{"config", err}
 		}
 	}
+	if err := m.makeTemps(c); err != nil {
+		return nil, &stageError{"config", err}
+	}
 	for _, path := range c.Logs {
 		// Not given to the user: nginx does that only when it opens them again.
 		if c.logs[path], err = proc.OpenLog(path, nil); err != nil {
@@ -173,6 +176,22 @@ func (m *Master) prepare() (_ *config, err error) {
 	c.Snapshot = nil
 	debug.FreeOSMemory()
 	return c, nil
+}
+
+// makeTemps makes sure of the folders for temporary files. One that nobody asked for
+// may be missing: it may never be used, and what needs it tells.
+func (m *Master) makeTemps(c *config) error {
+	for _, t := range c.Temps {
+		err := proc.MakeTemp(t.Path, c.identity)
+		switch {
+		case err == nil:
+		case t.Named:
+			return err
+		default:
+			c.Warnings = append(c.Warnings, err.Error())
+		}
+	}
+	return nil
 }
 
 // workers resolves worker_processes auto.

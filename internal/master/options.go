@@ -50,6 +50,7 @@ type Config struct {
 	Process  conf.Process
 	Listens  []conf.Listen // one for each key
 	Logs     []string
+	Temps    []conf.TempFolder
 	Warnings []string
 	Snapshot []byte // what workers get
 }

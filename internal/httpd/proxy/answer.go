@@ -214,13 +214,18 @@ func (x *exchange) copyField(f *field) {
 // finish ends an exchange whose answer was begun. client and server are what went
 // wrong on either side; whole says that the answer came to its end.
 func (x *exchange) finish(client, server error, whole bool) int {
-	now := x.done(whole && server == nil)
-	if whole {
-		x.r.Answered(now)
+	ended := x.ended
+	if !ended {
+		now := x.done(whole && server == nil)
+		if whole {
+			x.r.Answered(now)
+		}
 	}
 	switch {
-	case server != nil && !errors.Is(server, errGone):
-		x.logRead(server)
+	case server != nil && !errors.Is(server, httpd.ErrGone):
+		if !ended {
+			x.logRead(server)
+		}
 		x.r.Out.Abort()
 	case server != nil || client != nil:
 		return x.r.Lost(lostClient)

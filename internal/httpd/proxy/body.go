@@ -1,11 +1,8 @@
 package proxy
 
 import (
-	"fmt"
 	"io"
 	"os"
-
-	"golang.org/x/sys/unix"
 )
 
 // A body is the client's, read whole before a server is asked, or streamed.
@@ -113,11 +110,12 @@ func (e tempError) Error() string { return e.err.Error() }
 // spill moves the body to a file and reads the rest into it.
 func (x *exchange) spill() error {
 	out := x.body
-	f, err := tempFile(x.loc.tempDir)
+	fd, name, err := x.r.CreateTemp(&x.loc.bodyTemp)
 	if err != nil {
 		return tempError{err}
 	}
-	x.log(levelWarn, "a client request body is buffered to a temporary file")
+	f := os.NewFile(uintptr(fd), name)
+	x.log(levelWarn, "a client request body is buffered to a temporary file "+name)
 	out.file = f
 	if _, err := f.Write(out.mem); err != nil {
 		return tempError{err}
@@ -147,22 +145,3 @@ func (x *exchange) spill() error {
 
 // copyBytes is how much of a body is moved at once.
 const copyBytes = 32 << 10
-
-// tempFile opens a file without a name below dir, or, when workers may not write
-// there, below the system's folder for temporary files.
-func tempFile(dir string) (*os.File, error) {
-	var err error
-	for _, at := range []string{dir, os.TempDir()} {
-		var fd int
-		if fd, err = unix.Open(at, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600); err == nil {
-			return os.NewFile(uintptr(fd), at), nil
-		}
-		// A file system without O_TMPFILE: a name for a moment.
-		var f *os.File
-		if f, err = os.CreateTemp(at, "body-*"); err == nil {
-			_ = os.Remove(f.Name())
-			return f, nil
-		}
-	}
-	return nil, fmt.Errorf("open temporary file for a request's body: %w", err)
-}

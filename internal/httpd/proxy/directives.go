@@ -10,7 +10,6 @@ func directives() []conf.Spec {
 		s.Min, s.Max = lo, hi
 		return s
 	}
-	const streams = "Answers are passed on as they come; nothing is gathered in files."
 	return []conf.Spec{
 		{Name: "proxy_pass", In: conf.Location | conf.LocationIf | conf.LimitExcept, Min: 1, Max: 1,
 			Note: "https:// is not supported."},
@@ -32,14 +31,14 @@ func directives() []conf.Spec {
 		checked(many(one("proxy_next_upstream"), 1, conf.AnyArgs), checkNext),
 		checked(one("proxy_next_upstream_tries"), conf.CheckNumber),
 		checked(one("proxy_next_upstream_timeout"), conf.CheckTime),
-		noted(flag("proxy_buffering"), "An answer is passed on as it comes, with a large buffer; off sends each piece at once."),
+		noted(flag("proxy_buffering"), "An answer is passed on as it comes, and kept when its client is slow; off sends each piece at once and keeps nothing."),
 		flag("proxy_request_buffering"),
 		checked(one("proxy_buffer_size"), conf.CheckSize),
-		none(many(one("proxy_buffers"), 2, 2), streams),
-		none(one("proxy_busy_buffers_size"), streams),
-		none(one("proxy_max_temp_file_size"), streams),
-		none(one("proxy_temp_file_write_size"), streams),
-		none(many(one("proxy_temp_path"), 1, 4), streams),
+		noted(checked(many(one("proxy_buffers"), 2, 2), checkBuffers), "As much is kept in memory for a slow client, in buffers of our own size."),
+		checked(none(one("proxy_busy_buffers_size"), "What is kept and what is sent do not share buffers."), conf.CheckSize),
+		checked(one("proxy_max_temp_file_size"), conf.CheckSize),
+		checked(one("proxy_temp_file_write_size"), conf.CheckSize),
+		checked(many(one("proxy_temp_path"), 1, 4), conf.CheckTempPath),
 		flag("proxy_intercept_errors"),
 		flag("proxy_ignore_client_abort"),
 		flag("proxy_socket_keepalive"),

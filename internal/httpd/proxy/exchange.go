@@ -114,9 +114,10 @@ type exchange struct {
 	isHead bool   // no body follows the answer's head
 	ans    answer
 	chunks httpd.Chunks
-	relays bool  // the answer's body is being passed on
-	raw    int64 // bytes received in this try
-	count  int64 // bytes of the answer's body in this try
+	rest   httpd.Stream // the answer's body, while it is passed on
+	ended  bool         // the try has ended, ahead of the client
+	raw    int64        // bytes received in this try, but for those of rest
+	count  int64        // bytes of a tunnel
 }
 
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
@@ -189,6 +190,7 @@ func (x *exchange) now() *upstream.Try { return &x.st.Tries[len(x.st.Tries)-1] }
 // try asks one server: 0 when its answer's head has come.
 func (x *exchange) try(peer *upstream.Peer) failure {
 	x.sent, x.whole, x.raw, x.count = false, false, 0, 0
+	x.rest = httpd.Stream{}
 	x.doing = "connecting to upstream"
 	if x.conn = x.group.Take(peer, x.repeatable()); x.conn == nil {
 		c, err := upstream.Dial(peer, &x.loc.dial)
@@ -335,11 +337,8 @@ func (x *exchange) next(f failure) int {
 func (x *exchange) finishTry(now time.Time) {
 	t := x.now()
 	t.Response = now.Sub(x.tried)
-	t.Length, t.Received = x.count, x.raw
+	t.Length, t.Received = x.count+x.rest.Content, x.raw+x.rest.Raw
 }
-
-// settle writes down what the try has come to so far.
-func (x *exchange) settle() { x.finishTry(time.Now()) }
 
 func (x *exchange) dropConn() {
 	if x.conn != nil {

@@ -103,10 +103,8 @@ const (
 	lastTick  = 2 * time.Second
 )
 
-// fill waits for input from the server, as long as the client is there.
-func (x *exchange) fill() error { return x.fillAfter(0) }
-
-// fillAfter is fill when some of the time is over.
+// fillAfter waits for input from the server, as long as the client is there. Some of
+// the time is over already.
 func (x *exchange) fillAfter(waited time.Duration) error {
 	timeout := x.loc.readTimeout
 	for tick := firstTick; ; tick = min(2*tick, lastTick) {
@@ -118,27 +116,11 @@ func (x *exchange) fillAfter(waited time.Duration) error {
 			return errGone
 		}
 		wait := min(tick, timeout-waited)
-		if err := x.fillOnce(wait); !errors.Is(err, httpd.ErrTimeout) {
+		if err := x.conn.Fill(wait); !errors.Is(err, httpd.ErrTimeout) {
 			return err
 		}
 		waited += wait
 	}
-}
-
-// fillOnce waits once. An answer that is passed on may move meanwhile, unless the
-// request is still being sent.
-func (x *exchange) fillOnce(wait time.Duration) error {
-	if !x.relays || x.sender != nil {
-		return x.conn.Fill(wait)
-	}
-	s := httpd.Stream{Server: x.conn.Socket, Left: -1, Timeout: x.loc.readTimeout, Settle: x.settle}
-	switch {
-	case x.ans.chunks:
-		s.Chunks = &x.chunks
-	case x.ans.length >= 0:
-		s.Left = x.ans.length - x.count
-	}
-	return x.r.FillStream(&s, wait)
 }
 
 // gone reports whether the client closed its connection and this ends the

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/baton-deploy/baton/internal/httpd"
 )
 
 func TestHeadsThatAreRefused(t *testing.T) {
@@ -102,20 +104,19 @@ func FuzzChunkedAnswer(f *testing.F) {
 	})
 }
 
-// dechunk feeds b to an exchange in reads of step bytes.
+// dechunk feeds b to a decoder in reads of step bytes.
 func dechunk(b []byte, step int) (content string, used int, ok bool) {
-	var x exchange
-	x.ans.chunks = true
+	var c httpd.Chunks
 	var out strings.Builder
 	for have := min(step, len(b)); ; have = min(have+step, len(b)) {
 		for {
-			p, n, end, err := x.piece(b[used:have])
-			if err != nil {
+			p, n, ok := c.Next(b[used:have])
+			if !ok {
 				return out.String(), used, false
 			}
 			out.Write(p)
 			used += n
-			if end {
+			if c.Done() {
 				return out.String(), used, true
 			}
 			if n == 0 || used == have {

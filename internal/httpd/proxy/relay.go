@@ -2,65 +2,47 @@ package proxy
 
 import (
 	"errors"
-	"io"
+	"log/slog"
+	"time"
 
 	"github.com/baton-deploy/baton/internal/httpd"
 )
 
-var errChunked = errors.New("upstream sent invalid chunked response")
-
 // relay passes the answer's body on.
 func (x *exchange) relay() int {
-	a := &x.ans
-	gather, grown := x.gathers(), false
+	a, s := &x.ans, &x.rest
 	if a.chunks || a.length < 0 || a.length > httpd.BufferPage {
 		x.conn.SetBuffer(httpd.BufferLarge, httpd.BufferLarge)
 	}
-	x.chunks = httpd.Chunks{}
-	x.relays = true
-	defer func() { x.relays = false }()
-	var lost error // the client is gone, and the answer is read to its end
-	for {
-		p, used, end, err := x.piece(x.conn.Buffered())
-		if err != nil {
-			return x.finish(lost, err, false)
-		}
-		if len(p) > 0 && lost == nil {
-			if lost = x.pass(p, gather); lost != nil && !x.loc.ignoreAbort {
-				return x.finish(lost, nil, false)
-			}
-		}
-		x.count += int64(len(p))
-		x.conn.Consume(used)
-		switch {
-		case end:
-			if len(x.conn.Buffered()) > 0 {
-				x.log(levelWarn, "upstream sent more data than specified in its header while "+x.doing)
-			}
-			return x.finish(lost, nil, true)
-		case used > 0 && len(x.conn.Buffered()) > 0:
-			continue
-		}
-		if !grown {
-			x.conn.Release() // the small buffer of the head
-			grown = true
-		}
-		if err := x.more(lost == nil); err != nil {
-			if err == httpd.ErrMoved {
-				x.done(false)
-				return httpd.Done
-			}
-			if err == io.EOF && !a.chunks && a.length < 0 {
-				a.close = true
-				return x.finish(lost, nil, true)
-			}
-			return x.finish(lost, err, false)
-		}
+	buffers := x.buffers()
+	*s = httpd.Stream{
+		Server: x.conn.Socket, Left: a.length, Timeout: x.loc.readTimeout, Owner: x,
+		AtOnce: !buffers, IgnoreAbort: x.loc.ignoreAbort, Pinned: x.sender != nil,
 	}
+	if a.chunks {
+		x.chunks = httpd.Chunks{}
+		s.Chunks = &x.chunks
+	}
+	if buffers {
+		s.Spool = &x.loc.spool
+	}
+	a.close = a.close || !a.chunks && a.length < 0
+	lost, err := x.r.Relay(s)
+	if errors.Is(err, httpd.ErrMoved) {
+		if !x.ended {
+			x.done(false)
+		}
+		return httpd.Done
+	}
+	if s.Whole && !x.ended {
+		x.warnExcess()
+	}
+	return x.finish(lost, err, s.Whole)
 }
 
-// gathers reports whether small pieces may wait for more.
-func (x *exchange) gathers() bool {
+// buffers reports whether small pieces may wait for more, and the server must not
+// wait for the client.
+func (x *exchange) buffers() bool {
 	switch v := x.control("x-accel-buffering"); {
 	case isName(v, "no"):
 		return false
@@ -70,64 +52,36 @@ func (x *exchange) gathers() bool {
 	return x.loc.buffering
 }
 
-// pass sends p to the client.
-func (x *exchange) pass(p []byte, gather bool) error {
-	if _, err := x.r.Out.Write(p); err != nil {
-		return err
+// warnExcess tells the log that the server sent more than it said it would.
+func (x *exchange) warnExcess() {
+	if len(x.conn.Buffered()) > 0 {
+		x.log(levelWarn, "upstream sent more data than specified in its header while "+x.doing)
 	}
-	if gather {
-		return nil
-	}
-	return x.r.Out.Flush()
 }
 
-// piece takes the next piece of the body from b: p is the content, used how many
-// bytes of b are done with, end that the body ends here.
-func (x *exchange) piece(b []byte) (p []byte, used int, end bool, err error) {
-	switch {
-	case x.ans.chunks:
-		return x.chunk(b)
-	case x.ans.length < 0:
-		return b, len(b), false, nil
-	}
-	left := x.ans.length - x.count
-	if int64(len(b)) >= left {
-		return b[:left], int(left), true, nil
-	}
-	return b, len(b), false, nil
-}
+// Settle implements [httpd.StreamOwner].
+func (x *exchange) Settle() { x.finishTry(time.Now()) }
 
-// chunk is piece of a body in chunks.
-func (x *exchange) chunk(b []byte) (p []byte, used int, end bool, err error) {
-	p, used, ok := x.chunks.Next(b)
-	if !ok {
-		return nil, used, false, errChunked
-	}
-	return p, used, x.chunks.Done(), nil
-}
-
-// more waits for more of the body. What the client is owed goes out first.
-func (x *exchange) more(flush bool) error {
-	before := len(x.conn.Buffered())
-	err := x.conn.FillNow()
-	if errors.Is(err, httpd.ErrWouldBlock) {
-		if flush {
-			if err := x.r.Out.Flush(); err != nil && !x.loc.ignoreAbort {
-				return errGone
-			}
-		}
-		err = x.fill()
-	}
+// Ended implements [httpd.StreamOwner]: the server is free before the client has
+// everything.
+func (x *exchange) Ended(err error) {
 	if err == nil {
-		x.raw += int64(len(x.conn.Buffered()) - before)
+		x.warnExcess()
 	}
-	return err
+	x.done(err == nil)
+	x.ended = true
+	if err != nil {
+		x.logRead(err)
+	}
 }
+
+// Report implements [httpd.StreamOwner].
+func (x *exchange) Report(level slog.Level, msg string) { x.log(level, msg) }
 
 // logRead logs what went wrong while the body was read.
 func (x *exchange) logRead(err error) {
-	if errors.Is(err, errChunked) {
-		x.log(levelError, errChunked.Error()+" while "+x.doing)
+	if errors.Is(err, httpd.ErrChunks) {
+		x.log(levelError, httpd.ErrChunks.Error()+" while "+x.doing)
 		return
 	}
 	if x.readFailed(err) == failTimeout {

@@ -24,9 +24,10 @@ type location struct {
 	passBody    bool
 	setBody     *httpd.Template
 	requestBuf  bool
-	tempDir     string
+	bodyTemp    httpd.TempPath
 	bufferSize  int
 	buffering   bool
+	spool       httpd.SpoolConf
 	intercept   bool
 	ignoreAbort bool
 
@@ -137,11 +138,12 @@ func (rd *reader) sizes(l *location) {
 	l.bufferSize = max(int(size), 256)
 	l.nextTries, err = rd.s.Int("proxy_next_upstream_tries", 0)
 	rd.keep(err)
-	dir := "client_body_temp"
-	if d := rd.s.One("client_body_temp_path"); d != nil {
-		dir = d.Arg(0)
-	}
-	l.tempDir = rd.b.Config.Abs(dir)
+	l.bodyTemp, err = rd.b.TempPath(rd.s, "client_body_temp_path", "client_body_temp")
+	rd.keep(err)
+	l.spool, err = spoolSizes(rd.s)
+	rd.keep(err)
+	l.spool.Temp, err = rd.b.TempPath(rd.s, "proxy_temp_path", "proxy_temp")
+	rd.keep(err)
 }
 
 // nextUpstreamWords are the arguments of proxy_next_upstream.

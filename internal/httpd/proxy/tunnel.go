@@ -34,7 +34,7 @@ func (x *exchange) tunnel() int {
 		x.now().Sent = sent + t.FromClient
 		r.Out.CountTunnel(t.FromServer - counted)
 		counted = t.FromServer
-		x.settle()
+		x.Settle()
 	}
 	err := r.ServeTunnel(t, settle)
 	if errors.Is(err, httpd.ErrMoved) {

@@ -110,7 +110,7 @@ func (p *Pair) config(http, addr, extra string) string {
 func (p *Pair) prefix(name, config string) string {
 	p.t.Helper()
 	dir := filepath.Join(filepath.Dir(p.Dir), name)
-	for _, sub := range []string{"conf", "logs", "tmp"} {
+	for _, sub := range []string{"conf", "logs", "tmp", "client_body_temp", "proxy_temp"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			p.t.Fatal(err)
 		}

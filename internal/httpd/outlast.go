@@ -54,11 +54,16 @@ func (r *Request) spoolFor(s *Stream) {
 	}
 	s.spool = newSpool(conf)
 	s.spool.create = r.CreateTemp
+	s.spool.noFile = s.noFile
 	s.spool.report = func(level slog.Level, msg string) {
-		if level != levelWarn || !s.warned {
+		told := &s.warned
+		if level != levelWarn {
+			told = &s.noFile
+		}
+		if !*told {
 			s.Owner.Report(level, msg+" while reading upstream")
 		}
-		s.warned = s.warned || level == levelWarn
+		*told = true
 	}
 	_ = r.RemoteAddr() // found out here once: the log may be written to by two goroutines
 }

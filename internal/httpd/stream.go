@@ -43,6 +43,7 @@ type Stream struct {
 	over    bool          // the owner was told that the stream has ended
 	failed  error         // why it ended too soon
 	warned  bool          // the log knows of a temporary file
+	noFile  bool          // and that there can be none
 }
 
 // A StreamOwner is told what becomes of a [Stream].

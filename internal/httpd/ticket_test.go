@@ -37,6 +37,40 @@ func tickets() []*ticket {
 			kind: ticketFile, listen: "*:80", head: []byte("GET / HTTP/1.0\r\n\r\n"), status: 200, left: 9,
 			rate: 65536, sets: []Field{{"colour", []byte("blue")}},
 		},
+		{
+			kind: ticketSpool, listen: "*:80", head: []byte("GET /big HTTP/1.1\r\n\r\n"), status: 200, keep: true, chunked: true,
+			framing: framedLength, left: 1 << 30, timeout: time.Minute, toClient: []byte("read"), owed: []byte("4\r\nsent\r"),
+			offset: 4096, spooled: 1 << 20, memory: 32 << 10, fileSize: 1 << 30, fileWrite: 8192,
+			tempPath: []byte("/var/tmp/proxy\x00\x01\x02\x00"),
+		},
+		{
+			kind: ticketSpool, listen: "*:80", head: []byte("GET /big HTTP/1.0\r\n\r\n"), status: 200,
+			framing: framedWhole, owed: []byte("the end"),
+		},
+	}
+}
+
+// How many descriptors come with a ticket is told by its kind and its fields.
+func TestTicketsTellTheirDescriptors(t *testing.T) {
+	var got [][2]int
+	for _, tk := range tickets() {
+		got = append(got, [2]int{tk.sockets(), tk.files()})
+	}
+	if diff := cmp.Diff([][2]int{{0, 0}, {0, 1}, {1, 0}, {1, 0}, {0, 1}, {1, 1}, {0, 0}}, got); diff != "" {
+		t.Errorf("sockets and files besides the client's (-want +got):\n%s", diff)
+	}
+}
+
+// What a ticket says of keeping an answer is what the server keeps by.
+func TestSpoolConfTravels(t *testing.T) {
+	want := &SpoolConf{Memory: 1, File: 2, Write: bufferPage, Temp: TempPath{Dir: "/t", Levels: [3]uint8{1, 2, 0}}}
+	var tk ticket
+	tk.setSpoolConf(want)
+	if diff := cmp.Diff(want, tk.spoolConf()); diff != "" {
+		t.Error(diff)
+	}
+	if got := new(ticket).spoolConf(); got != nil {
+		t.Errorf("without any: %+v", got)
 	}
 }
 
@@ -87,8 +121,8 @@ func TestTicketOfALaterVersion(t *testing.T) {
 			t.Errorf("%s: error %v, want ErrTicket", name, err)
 		}
 	}
-	if _, err := parseTicket(5, base); !errors.Is(err, ErrTicket) {
-		t.Errorf("kind 5: error %v, want ErrTicket", err)
+	if _, err := parseTicket(6, base); !errors.Is(err, ErrTicket) {
+		t.Errorf("kind 6: error %v, want ErrTicket", err)
 	}
 }
 

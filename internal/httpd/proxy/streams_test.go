@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -78,11 +79,21 @@ func rss(t *testing.T) int64 {
 }
 
 // A pattern is a body of n bytes; the byte at each place is always the same.
-type pattern struct{ at, n int64 }
+type pattern struct {
+	at, n int64
+	noise bool // does not compress
+}
 
 // patternBlock repeats in a pattern; its length is a prime, so that no buffer's
 // beginning looks like another's.
 var patternBlock = bytes.Repeat([]byte("0123456789 the quick brown fox jumps over the lazy dog\n"), 1200)[:65521]
+
+// noiseBlock repeats in a pattern with noise, farther apart than a compressor looks.
+var noiseBlock = func() []byte {
+	b := make([]byte, 65521)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(b)
+	return b
+}()
 
 func (p *pattern) Read(b []byte) (int, error) {
 	if p.at == p.n {
@@ -91,7 +102,11 @@ func (p *pattern) Read(b []byte) (int, error) {
 	if int64(len(b)) > p.n-p.at {
 		b = b[:p.n-p.at]
 	}
-	k := copy(b, patternBlock[p.at%int64(len(patternBlock)):])
+	block := patternBlock
+	if p.noise {
+		block = noiseBlock
+	}
+	k := copy(b, block[p.at%int64(len(block)):])
 	p.at += int64(k)
 	return k, nil
 }

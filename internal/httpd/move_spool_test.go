@@ -1,0 +1,280 @@
+package httpd_test
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/baton-deploy/baton/internal/httpd"
+)
+
+// floodBytes is more than the sockets between a backend and a client hold.
+const floodBytes = 24 << 20
+
+// floodBody is what a flood sends, the same each time; no compressor makes it smaller.
+func floodBody() io.Reader {
+	return io.LimitReader(rand.NewChaCha8([32]byte{}), floodBytes)
+}
+
+// A flood is a backend that sends floodBytes: the last tenth when it is told to. The
+// path says how they are framed.
+type flood struct {
+	addr string
+	more chan struct{} // one for each answer
+	sent atomic.Int64
+	done atomic.Int32 // answers that were sent whole
+}
+
+func newFlood(t *testing.T) *flood {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	f := &flood{addr: ln.Addr().String(), more: make(chan struct{}, 10)}
+	go func() {
+		for {
+			nc, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() { // ends with the connection, or the deadline
+				defer nc.Close()
+				_ = nc.SetDeadline(time.Now().Add(20 * time.Second))
+				if req, err := http.ReadRequest(bufio.NewReader(nc)); err == nil {
+					f.answer(nc, req.URL.Path)
+				}
+			}()
+		}
+	}()
+	return f
+}
+
+func (f *flood) answer(nc net.Conn, path string) {
+	head := map[string]string{
+		"/length": fmt.Sprintf("Content-Length: %d\r\n", floodBytes), "/chunks": "Transfer-Encoding: chunked\r\n", "/close": "",
+	}[path]
+	if _, err := io.WriteString(nc, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"+head+"\r\n"); err != nil {
+		return
+	}
+	body, buf := floodBody(), make([]byte, 30_011)
+	for told := false; ; {
+		n, err := io.ReadFull(body, buf)
+		if n == 0 {
+			break
+		}
+		if !told && f.sent.Load() > floodBytes*9/10 {
+			<-f.more
+			told = true
+		}
+		p := buf[:n]
+		if path == "/chunks" {
+			p = []byte(fmt.Sprintf("%x\r\n%s\r\n", n, p))
+		}
+		if _, werr := nc.Write(p); werr != nil || err != nil && n == 0 {
+			return
+		}
+		f.sent.Add(int64(n))
+	}
+	if path == "/chunks" {
+		_, _ = io.WriteString(nc, "0\r\n\r\n")
+	}
+	f.done.Add(1)
+}
+
+// settled waits until the backend sends nothing more, for whatever reason.
+func (f *flood) settled() {
+	last, since := int64(-1), time.Now()
+	for ; time.Since(since) < 200*time.Millisecond; time.Sleep(5 * time.Millisecond) {
+		if n := f.sent.Load(); n != last {
+			last, since = n, time.Now()
+		}
+	}
+}
+
+// slowClient asks for path and reads nothing.
+func slowClient(t *testing.T, addr, path, version, fields string) *client {
+	t.Helper()
+	d := net.Dialer{Control: func(_, _ string, rc syscall.RawConn) error {
+		return rc.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 16<<10) })
+	}}
+	nc, err := d.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { nc.Close() })
+	_ = nc.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := io.WriteString(nc, "GET "+path+" HTTP/"+version+"\r\nHost: a\r\n"+fields+"\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	return &client{t, nc, bufio.NewReaderSize(nc, 64<<10)}
+}
+
+// wantFlood reads the answer of a flood.
+func (c *client) wantFlood() {
+	c.t.Helper()
+	resp, err := http.ReadResponse(c.br, nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	got, want := sha256.New(), sha256.New()
+	n, err := io.Copy(got, resp.Body)
+	if err != nil {
+		c.t.Errorf("%d bytes, then %v", n, err)
+	}
+	_, _ = io.Copy(want, floodBody())
+	if n != floodBytes || string(got.Sum(nil)) != string(want.Sum(nil)) {
+		c.t.Errorf("%d bytes came, or other ones", n)
+	}
+}
+
+// makeTemps makes the folder for temporary files of the servers of a pair.
+func makeTemps(t *testing.T) (setting string) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "spooled")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return "proxy_temp_path " + dir + ";"
+}
+
+// retired is Retire that must not wait for the client.
+func retired(t *testing.T, s *httpd.Server, give httpd.Give) {
+	t.Helper()
+	done := make(chan httpd.Retired, 1)
+	go func() { done <- s.Retire(t.Context(), give) }()
+	select {
+	case got := <-done:
+		if got != (httpd.Retired{Moved: 1}) {
+			t.Fatalf("Retire = %+v", got)
+		}
+	case <-time.After(5 * time.Second):
+		t.Fatal("the connection did not move")
+	}
+}
+
+// An answer that is kept for a slow client moves at once, whatever of it is still to
+// come from its server, and moves again.
+func TestKeptAnswerMoves(t *testing.T) {
+	for name, settings := range map[string]string{
+		"file":             "",
+		"full file":        "proxy_max_temp_file_size 1m;",
+		"little memory":    "proxy_max_temp_file_size 0; proxy_buffers 4 4k;",
+		"much memory":      "proxy_max_temp_file_size 0; proxy_buffers 64 32k;",
+		"nothing kept":     "proxy_buffering off;",
+		"without sendfile": "sendfile off;",
+		"at a rate":        "limit_rate 12m; proxy_max_temp_file_size 8m;",
+	} {
+		for _, path := range []string{"/length", "/chunks", "/close", "/close 1.0"} {
+			t.Run(name+path, func(t *testing.T) {
+				t.Parallel()
+				moveFlood(t, settings, path)
+			})
+		}
+	}
+}
+
+func moveFlood(t *testing.T, settings, path string) {
+	path, version, old10 := strings.Cut(path, " ")
+	if !old10 {
+		version = "1.1"
+	}
+	f := newFlood(t)
+	text := `sendfile on; server { LISTEN location = /who { echo WHO; }
+		location / { proxy_pass http://` + f.addr + `; proxy_http_version 1.1; ` + makeTemps(t) + settings + ` } }`
+	if strings.Contains(settings, "sendfile") {
+		text = strings.Replace(text, "sendfile on;", "", 1)
+	}
+	addr, old, next := pair(t, text)
+	c := slowClient(t, addr, path, version, "")
+	f.settled()
+	if f.done.Load() > 0 {
+		t.Fatal("the backend has sent everything")
+	}
+	retired(t, old, giveTo(next))
+	f.more <- struct{}{}
+	f.settled()
+	again := serverFor(t, t.TempDir(), addr, strings.ReplaceAll(text, "WHO", "again"))
+	retired(t, next, giveTo(again))
+	last := serverFor(t, t.TempDir(), addr, strings.ReplaceAll(text, "WHO", "last"))
+	go again.Retire(t.Context(), giveTo(last)) // while the client reads
+	c.wantFlood()
+	if f.done.Load() != 1 {
+		t.Error("the backend could not send everything")
+	}
+	if old10 {
+		return
+	}
+	if _, body := c.do("GET /who HTTP/1.1\r\nHost: a\r\n\r\n"); body != "last" {
+		t.Errorf("the next request: %q", body)
+	}
+}
+
+// What the successor refuses goes on as if nothing had been asked.
+func TestRefusedKeptAnswerGoesOn(t *testing.T) {
+	for _, settings := range []string{"", "proxy_max_temp_file_size 0; proxy_buffers 64 32k;", "proxy_max_temp_file_size 0;"} {
+		for _, path := range []string{"/length", "/chunks"} {
+			f := newFlood(t)
+			addr, old, _ := pair(t, `server { LISTEN location / { proxy_pass http://`+f.addr+`; proxy_http_version 1.1; `+makeTemps(t)+settings+` } }`)
+			c := slowClient(t, addr, path, "1.1", "")
+			f.settled()
+			asked := make(chan struct{}, 100)
+			done := make(chan httpd.Retired)
+			go func() {
+				done <- old.Retire(t.Context(), func(byte, []byte, ...int) error {
+					asked <- struct{}{}
+					return errors.New("refused")
+				})
+			}()
+			<-asked
+			f.more <- struct{}{}
+			c.wantFlood()
+			c.nc.Close()
+			if got := <-done; got.Moved != 0 || got.Drained != 1 {
+				t.Errorf("Retire = %+v", got)
+			}
+		}
+	}
+}
+
+// What an encoder holds cannot move; neither can an answer whose server has failed.
+func TestKeptAnswerThatCannotMoveDrains(t *testing.T) {
+	f := newFlood(t)
+	addr, old, next := pair(t, `gzip on; gzip_types *; gzip_proxied any; server { LISTEN
+		location / { proxy_pass http://`+f.addr+`; proxy_http_version 1.1; `+makeTemps(t)+` } }`)
+	c := slowClient(t, addr, "/length", "1.1", "Accept-Encoding: gzip\r\n")
+	f.more <- struct{}{}
+	for f.done.Load() == 0 {
+		time.Sleep(5 * time.Millisecond)
+	}
+	done := make(chan httpd.Retired)
+	go func() { done <- old.Retire(t.Context(), giveTo(next)) }()
+	awaitClosed(t, addr)
+	select {
+	case got := <-done:
+		t.Fatalf("Retire = %+v before the answer was complete", got)
+	default:
+	}
+	for line := ""; line != "0\r\n"; {
+		var err error
+		if line, err = c.br.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := <-done; got.Moved != 1 {
+		t.Errorf("Retire = %+v", got)
+	}
+}

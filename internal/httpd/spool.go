@@ -15,7 +15,7 @@ type SpoolConf struct {
 	// File bounds the temporary file that holds what is more; 0 means that there is
 	// none. When both are full the server waits for the client.
 	File int64
-	// Write is the most that one write to the file takes.
+	// Write is the most that one write to the file takes; 0 sets no bound.
 	Write int
 	// Temp is where the file is created.
 	Temp TempPath
@@ -122,7 +122,11 @@ func (sp *spool) write(blocks [][]byte) (fd int, n int64, err error) {
 	}
 	for _, b := range blocks {
 		for len(b) > 0 {
-			k, err := unix.Pwrite(fd, b[:min(len(b), sp.conf.Write)], sp.end+n)
+			most := len(b)
+			if sp.conf.Write > 0 {
+				most = min(most, sp.conf.Write)
+			}
+			k, err := unix.Pwrite(fd, b[:most], sp.end+n)
 			switch {
 			case err == unix.EINTR:
 				continue

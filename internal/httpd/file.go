@@ -277,7 +277,7 @@ func (o *Response) copyStretch() error {
 	o.bodyLen += int64(n)
 	o.wireLen += int64(n)
 	b.copied += int64(n)
-	if b.left == 0 && b.copied > smallFile {
+	if b.left == 0 && o.bodyLen > smallFile {
 		return o.sendCopied(timeout) // here, where it can be interrupted
 	}
 	return nil

@@ -113,6 +113,13 @@ func (r *Request) Relay(s *Stream) (lost, err error) {
 			}
 		}
 		if s.Whole {
+			if lost == nil && s.Content > bufferStall {
+				// Not left to the end of the request: here the connection can still move.
+				lost = r.Out.flush()
+			}
+			if c.stalled {
+				continue
+			}
 			return lost, nil
 		}
 		p, used, end, err := s.next(s.Server.Buffered())

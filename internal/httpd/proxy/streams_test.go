@@ -162,6 +162,8 @@ server {
 	if n != size || err != nil {
 		t.Errorf("/big: %d bytes, %v", n, err)
 	}
+	slowly(t, p.Baton, "/big/"+strconv.Itoa(size))
+	waitFor(t, "the answer lies in a file", func() bool { n, _ := tempBytes(t, "proxy_temp"); return n > size/2 })
 	if grown := rss(t) - before; grown > 32<<20 {
 		t.Errorf("resident memory grew by %d MB for bodies of %d MB", grown>>20, size>>20)
 	}

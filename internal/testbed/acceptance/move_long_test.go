@@ -2,7 +2,9 @@ package acceptance
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
+	"io"
 	"os"
 	"regexp"
 	"strconv"
@@ -10,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/baton-deploy/baton/internal/testbed/backend"
 	"github.com/baton-deploy/baton/internal/testbed/load"
 )
 
@@ -77,7 +80,8 @@ func TestBusyWebSocketsMove(t *testing.T) {
 }
 
 // Downloads go on in the next process, whether the client or the server is slow,
-// and their connections serve on.
+// those too of which a proxy keeps what a backend has sent long ago, and their
+// connections serve on.
 func TestDownloadsMove(t *testing.T) {
 	const clients, size, hops = 10, 4 << 20, 3
 	inEachDirectionOf(t, newPlainMover, func(m *mover, hop func()) {
@@ -85,12 +89,14 @@ func TestDownloadsMove(t *testing.T) {
 		sum := m.document("limited/big.bin", size)
 		m.document("idle", 10)
 		fast := load.Downloads{Addr: m.Addr, Path: "/limited/big.bin", Clients: clients, Bytes: size, Sum: sum, Timeout: patience}
+		kept := fast
+		kept.Path, kept.Sum = fmt.Sprintf("/kept/big/%d", size), m.sumOfBig(size)
 		slow := fast
 		slow.Path, slow.Sum, slow.Rate = "/big.bin", m.document("big.bin", size), 200<<10
 		copied := slow
 		copied.Path, copied.Sum = "/copied/big.bin", m.document("copied/big.bin", size)
 		var loads []*load.DownloadLoad
-		for _, o := range []load.Downloads{fast, slow, copied} {
+		for _, o := range []load.Downloads{fast, kept, slow, copied} {
 			l, err := load.StartDownloads(context.Background(), o)
 			if err != nil {
 				m.t.Fatal(err)
@@ -105,7 +111,7 @@ func TestDownloadsMove(t *testing.T) {
 			}
 			hop()
 		}
-		for _, l := range loads[1:] {
+		for _, l := range loads[2:] {
 			if got := l.Report(); got.Whole > 0 {
 				m.t.Errorf("some slow downloads had ended before the last move: %v", got)
 			}
@@ -123,11 +129,21 @@ func TestDownloadsMove(t *testing.T) {
 				m.t.Errorf("downloads were harmed: %v\n%v", got.Check(), got.Failures)
 			}
 		}
-		for _, path := range []string{fast.Path, slow.Path, copied.Path} {
+		for _, path := range []string{fast.Path, kept.Path, slow.Path, copied.Path} {
 			m.wantLogged(fmt.Sprintf(`"GET %s HTTP/1.1" `, path), fmt.Sprintf("200 %d ", size), clients)
 		}
 		m.wantSoonGone()
 	})
+}
+
+// sumOfBig is the sum of what the backend sends as /big/n.
+func (m *mover) sumOfBig(n int64) [32]byte {
+	m.t.Helper()
+	b, err := io.ReadAll(backend.Big(n))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return sha256.Sum256(b)
 }
 
 // wantLogged checks that the access log has n lines of a request, all of which

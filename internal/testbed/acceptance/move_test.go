@@ -122,6 +122,10 @@ func moverConf(m *mover) testbed.Conf {
         }
         location /copied/ {
             sendfile off;
+        }
+        location /kept/ {
+            proxy_pass http://` + m.backend + `/;
+            limit_rate 500k;
         }`,
 	}
 }

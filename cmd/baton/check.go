@@ -56,6 +56,14 @@ func checkSystem(cfg *conf.Config) error {
 			return callFailed(errorlog.Emerg, "open()", path, err)
 		}
 	}
+	for _, f := range cfg.Temps {
+		if _, err := os.Lstat(f.Path); err == nil || !f.Named {
+			continue
+		}
+		if err := checkFolder(f.Path); err != nil {
+			return callFailed(errorlog.Emerg, "mkdir()", f.Path, err)
+		}
+	}
 	for _, l := range cfg.Listens {
 		err := checkListen(l)
 		if err != nil && !errors.Is(err, unix.EADDRINUSE) { // by us, most likely

@@ -38,6 +38,9 @@ type module struct {
 
 // Location builds the part of a location in which proxy_pass stands.
 func (m *module) Location(s *conf.Scope) (httpd.Part, error) {
+	if _, err := spoolSizes(s); err != nil {
+		return httpd.Part{}, err // as nginx, also where nothing is passed on
+	}
 	ds := s.Own("proxy_pass")
 	if len(ds) == 0 && (s.Context == conf.LocationIf || s.Context == conf.LimitExcept) && s.Up != nil {
 		return m.Location(s.Up)

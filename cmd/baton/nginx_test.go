@@ -138,6 +138,7 @@ func TestCommandLineAnswersAsNginx(t *testing.T) {
 		{here + "-t", files("foo;")}, {here + "-tq", files("foo;")}, {here + "-T", files("foo;")},
 		{here + "-s stop", files("foo;")},
 		{here + "-t", files("events {}\nerror_log nodir/e.log;")},
+		{here + "-t", files("events {}\nhttp { proxy_temp_path nodir/t; }")},
 		{here + "-s stop", files("events {}\nerror_log nodir/e.log;")},
 		{here + "-t", map[string]string{"conf/nginx.conf": "events {}\npid nodir/nginx.pid;"}},
 		{here + "-t", files("events {}\nuser nobody-of-this-name;")},

@@ -13,6 +13,12 @@
 // nginx's time-outs of one server block apply, and where a response is known to be
 // complete. A head is scanned once, by nginx's rules.
 //
+// # Slow clients
+//
+// A response blocks its goroutine while the client's socket has no room. Only the
+// answer of a server behind us is read on meanwhile, by a second goroutine, into a
+// queue: [Request.Relay].
+//
 // # Ownership
 //
 // A [Request] and everything reached through it belongs to its connection's

@@ -23,7 +23,9 @@ func spoolIn(t *testing.T, conf SpoolConf) (sp *spool, log *strings.Builder) {
 		fd, err := createTemp(name, nil)
 		return fd, name, err
 	}
-	sp.report = func(level slog.Level, msg string) { log.WriteString(level.String() + " " + strings.ReplaceAll(msg, dir, "") + "\n") }
+	sp.report = func(level slog.Level, msg string) {
+		log.WriteString(level.String() + " " + strings.ReplaceAll(msg, dir, "") + "\n")
+	}
 	t.Cleanup(sp.drop)
 	return sp, log
 }

@@ -21,6 +21,7 @@
 //
 // An answer is passed on as it comes; what is small waits only as long as the
 // server has more at once. So events arrive at the client at once with
-// proxy_buffering on as well. A slow client slows its server down: answers are
-// not gathered in memory or temporary files.
+// proxy_buffering on as well. When a client is slower than its server the answer is
+// read on and kept, in memory and in a temporary file, and the server is free when
+// it is complete: see httpd.Request.Relay and docs/decisions/slow-clients.md.
 package proxy

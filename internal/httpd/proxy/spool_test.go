@@ -182,7 +182,7 @@ func TestSlowClientDoesNotHoldTheServer(t *testing.T) {
 		t.Run(test.path[1:]+test.fields, func(t *testing.T) {
 			s := startSource(t)
 			p := sidebyside.Start(t, `gzip_types *; gzip_proxied any; gzip_comp_level 1; gzip on;
-log_format t '$status $upstream_response_length $upstream_response_time $request_time';
+log_format t '$status $upstream_response_length $upstream_response_time $request_time $upstream_bytes_received $body_bytes_sent';
 access_log logs/t.log t;
 upstream u { server `+s.addr+`; keepalive 4; }
 server { listen ADDR; location / { proxy_pass http://u; proxy_http_version 1.1; proxy_set_header Connection ""; } }`, nil)
@@ -209,19 +209,35 @@ server { listen ADDR; location / { proxy_pass http://u; proxy_http_version 1.1; 
 				_, log := p.Logs("logs/t.log")
 				return strings.Contains(log, fmt.Sprintf("200 %d ", sourceBytes))
 			})
-			_, log := p.Logs("logs/t.log")
-			for line := range strings.Lines(log) {
-				var status, length int
-				var upstream, request float64
-				if _, err := fmt.Sscan(line, &status, &length, &upstream, &request); err != nil {
-					t.Fatalf("%q: %v", line, err)
-				}
-				if length == sourceBytes && upstream > request*2/3 {
-					t.Errorf("the server took %v of %v s: the slowness is the client's", upstream, request)
+			nginx, log := p.Logs("logs/t.log")
+			upstream, request, counts := logged(t, log)
+			if upstream > request*2/3 {
+				t.Errorf("the server took %v of %v s: the slowness is the client's", upstream, request)
+			}
+			if test.path == "/length" { // else the two make chunks of other sizes
+				if _, _, want := logged(t, nginx); want != counts {
+					t.Errorf("bytes received and sent: %q, nginx has %q", counts, want)
 				}
 			}
 		})
 	}
+}
+
+// logged finds the slow request's line in a log.
+func logged(t *testing.T, log string) (upstream, request float64, counts string) {
+	t.Helper()
+	for line := range strings.Lines(log) {
+		var status, length int
+		var received, sent string
+		if _, err := fmt.Sscan(line, &status, &length, &upstream, &request, &received, &sent); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		if length == sourceBytes {
+			return upstream, request, received + " " + sent
+		}
+	}
+	t.Fatalf("the slow request is not in the log:\n%s", log)
+	return 0, 0, ""
 }
 
 // get is one request of its own connection.

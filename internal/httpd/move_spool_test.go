@@ -105,8 +105,8 @@ func (f *flood) settled() {
 	}
 }
 
-// slowClient asks for path and reads nothing.
-func slowClient(t *testing.T, addr, path, version, fields string) *client {
+// slowClient asks for path and reads nothing. What it reads later is counted.
+func slowClient(t *testing.T, addr, path, version, fields string) (*client, *counted) {
 	t.Helper()
 	d := net.Dialer{Control: func(_, _ string, rc syscall.RawConn) error {
 		return rc.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 16<<10) })
@@ -120,7 +120,20 @@ func slowClient(t *testing.T, addr, path, version, fields string) *client {
 	if _, err := io.WriteString(nc, "GET "+path+" HTTP/"+version+"\r\nHost: a\r\n"+fields+"\r\n"); err != nil {
 		t.Fatal(err)
 	}
-	return &client{t, nc, bufio.NewReaderSize(nc, 64<<10)}
+	count := &counted{r: nc}
+	return &client{t, nc, bufio.NewReaderSize(count, 64<<10)}, count
+}
+
+// counted counts what is read.
+type counted struct {
+	r io.Reader
+	n int
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += n
+	return n, err
 }
 
 // wantFlood reads the answer of a flood.
@@ -167,59 +180,87 @@ func retired(t *testing.T, s *httpd.Server, give httpd.Give) {
 }
 
 // An answer that is kept for a slow client moves at once, whatever of it is still to
-// come from its server, and moves again.
+// come from its server, and moves again. It is logged once, with all bytes.
 func TestKeptAnswerMoves(t *testing.T) {
-	for name, settings := range map[string]string{
-		"file":             "",
-		"full file":        "proxy_max_temp_file_size 1m;",
-		"little memory":    "proxy_max_temp_file_size 0; proxy_buffers 4 4k;",
-		"much memory":      "proxy_max_temp_file_size 0; proxy_buffers 64 32k;",
-		"nothing kept":     "proxy_buffering off;",
-		"without sendfile": "sendfile off;",
-		"at a rate":        "limit_rate 12m; proxy_max_temp_file_size 8m;",
+	for _, test := range []struct {
+		name, settings string
+		paths          []string
+		bounded        bool // the backend cannot send more than the sockets hold
+	}{
+		{"file", "", []string{"/length", "/chunks", "/close", "/close 1.0"}, false},
+		{"full file", "proxy_max_temp_file_size 1m;", []string{"/length", "/chunks"}, true},
+		{"little memory", "proxy_max_temp_file_size 0; proxy_buffers 4 4k;", []string{"/length", "/chunks", "/close 1.0"}, true},
+		{"much memory", "proxy_max_temp_file_size 0; proxy_buffers 64 32k;", []string{"/length", "/close"}, true},
+		{"nothing kept", "proxy_buffering off;", []string{"/length", "/chunks"}, true},
+		{"without sendfile", "sendfile off;", []string{"/length", "/chunks"}, false},
+		{"without a folder", "proxy_temp_path /nonexistent/for/sure; proxy_buffers 64 32k;", []string{"/length", "/chunks"}, true},
+		{"at a rate", "limit_rate 12m; proxy_max_temp_file_size 8m;", []string{"/length", "/chunks"}, true},
 	} {
-		for _, path := range []string{"/length", "/chunks", "/close", "/close 1.0"} {
-			t.Run(name+path, func(t *testing.T) {
+		for _, path := range test.paths {
+			t.Run(test.name+path, func(t *testing.T) {
 				t.Parallel()
-				moveFlood(t, settings, path)
+				moveFlood(t, test.settings, path, test.bounded)
 			})
 		}
 	}
 }
 
-func moveFlood(t *testing.T, settings, path string) {
+func moveFlood(t *testing.T, settings, path string, bounded bool) {
 	path, version, old10 := strings.Cut(path, " ")
 	if !old10 {
 		version = "1.1"
 	}
+	if !strings.Contains(settings, "proxy_temp_path") {
+		settings += makeTemps(t)
+	}
+	if !strings.Contains(settings, "sendfile") {
+		settings += "sendfile on;"
+	}
 	f := newFlood(t)
-	text := `sendfile on; server { LISTEN location = /who { echo WHO; }
-		location / { proxy_pass http://` + f.addr + `; proxy_http_version 1.1; ` + makeTemps(t) + settings + ` } }`
-	if strings.Contains(settings, "sendfile") {
-		text = strings.Replace(text, "sendfile on;", "", 1)
+	log, err := os.OpenFile(filepath.Join(t.TempDir(), "access.log"), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(func() { log.Close() })
+	text := `log_format sent '$status $bytes_sent $upstream_response_length'; server { LISTEN location = /who { echo WHO; }
+		location / { access_log ` + log.Name() + ` sent; proxy_pass http://` + f.addr + `; proxy_http_version 1.1; ` + settings + ` } }`
 	addr, old, next := pair(t, text)
-	c := slowClient(t, addr, path, version, "")
-	f.settled()
-	if f.done.Load() > 0 {
-		t.Fatal("the backend has sent everything")
+	again := serverFor(t, t.TempDir(), addr, strings.ReplaceAll(text, "WHO", "again"))
+	last := serverFor(t, t.TempDir(), addr, strings.ReplaceAll(text, "WHO", "last"))
+	for _, s := range []*httpd.Server{old, next, again, last} {
+		s.Reopen(map[string]*os.File{log.Name(): log})
 	}
+	c, count := slowClient(t, addr, path, version, "")
+	f.settled()
 	retired(t, old, giveTo(next))
+	f.settled()
+	if n := f.sent.Load(); bounded && n > floodBytes*9/10 {
+		t.Errorf("the backend could send %d bytes to a client that reads nothing", n)
+	}
 	f.more <- struct{}{}
 	f.settled()
-	again := serverFor(t, t.TempDir(), addr, strings.ReplaceAll(text, "WHO", "again"))
 	retired(t, next, giveTo(again))
-	last := serverFor(t, t.TempDir(), addr, strings.ReplaceAll(text, "WHO", "last"))
 	go again.Retire(t.Context(), giveTo(last)) // while the client reads
 	c.wantFlood()
 	if f.done.Load() != 1 {
 		t.Error("the backend could not send everything")
 	}
-	if old10 {
-		return
+	want := fmt.Sprintf("200 %d %d\n", count.n-c.br.Buffered(), floodBytes)
+	if !old10 {
+		if _, body := c.do("GET /who HTTP/1.1\r\nHost: a\r\n\r\n"); body != "last" {
+			t.Errorf("the next request: %q", body)
+		}
 	}
-	if _, body := c.do("GET /who HTTP/1.1\r\nHost: a\r\n\r\n"); body != "last" {
-		t.Errorf("the next request: %q", body)
+	got := ""
+	for end := time.Now().Add(5 * time.Second); got == "" && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		b, err := os.ReadFile(log.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = string(b)
+	}
+	if got != want {
+		t.Errorf("logged %q, want %q", got, want)
 	}
 }
 
@@ -229,7 +270,7 @@ func TestRefusedKeptAnswerGoesOn(t *testing.T) {
 		for _, path := range []string{"/length", "/chunks"} {
 			f := newFlood(t)
 			addr, old, _ := pair(t, `server { LISTEN location / { proxy_pass http://`+f.addr+`; proxy_http_version 1.1; `+makeTemps(t)+settings+` } }`)
-			c := slowClient(t, addr, path, "1.1", "")
+			c, _ := slowClient(t, addr, path, "1.1", "")
 			f.settled()
 			asked := make(chan struct{}, 100)
 			done := make(chan httpd.Retired)
@@ -255,7 +296,7 @@ func TestKeptAnswerThatCannotMoveDrains(t *testing.T) {
 	f := newFlood(t)
 	addr, old, next := pair(t, `gzip on; gzip_types *; gzip_proxied any; server { LISTEN
 		location / { proxy_pass http://`+f.addr+`; proxy_http_version 1.1; `+makeTemps(t)+` } }`)
-	c := slowClient(t, addr, "/length", "1.1", "Accept-Encoding: gzip\r\n")
+	c, _ := slowClient(t, addr, "/length", "1.1", "Accept-Encoding: gzip\r\n")
 	f.more <- struct{}{}
 	for f.done.Load() == 0 {
 		time.Sleep(5 * time.Millisecond)

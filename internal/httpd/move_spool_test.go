@@ -282,6 +282,14 @@ func TestRefusedKeptAnswerGoesOn(t *testing.T) {
 			}()
 			<-asked
 			f.more <- struct{}{}
+			if settings == "" {
+				for end := time.Now().Add(5 * time.Second); f.done.Load() == 0 && time.Now().Before(end); {
+					time.Sleep(5 * time.Millisecond)
+				}
+				if f.done.Load() == 0 {
+					t.Error("the backend waits for the client")
+				}
+			}
 			c.wantFlood()
 			c.nc.Close()
 			if got := <-done; got.Moved != 0 || got.Drained != 1 {

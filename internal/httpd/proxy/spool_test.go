@@ -431,3 +431,32 @@ func TestFastClientGetsTheSame(t *testing.T) {
 		t.Error(b.Len(), err)
 	}
 }
+
+// An answer that was read whole at once holds no server either, although its client
+// gets it slowly.
+func TestSmallAnswerToASlowClientHoldsNoServer(t *testing.T) {
+	const size = 30_000
+	var ended atomic.Int32
+	addr := script(t, func(c net.Conn, br *bufio.Reader) {
+		if _, _, err := readRequest(br); err != nil {
+			return
+		}
+		fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", size, strings.Repeat("x", size))
+		_, _ = br.ReadByte() // until it is let go of
+		ended.Add(1)
+	})
+	p := sidebyside.Start(t, `log_format s '$uri $status $body_bytes_sent'; access_log logs/s.log s;
+server { listen ADDR; limit_rate 10k; location / { proxy_pass http://`+addr+`; } }`, nil)
+	c := slowly(t, p.Baton, "/slow")
+	waitFor(t, "the server is let go of", func() bool { return ended.Load() == 1 })
+	if _, log := p.Logs("logs/s.log"); strings.Contains(log, "/slow") {
+		t.Error("the server was free only when the client had everything")
+	}
+	if _, n, err := sumOf(t, c); n != size || err != nil {
+		t.Errorf("%d bytes came, %v", n, err)
+	}
+	waitFor(t, "the answer is logged", func() bool {
+		_, log := p.Logs("logs/s.log")
+		return strings.Contains(log, fmt.Sprintf("/slow 200 %d\n", size))
+	})
+}

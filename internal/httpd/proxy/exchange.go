@@ -190,7 +190,6 @@ func (x *exchange) now() *upstream.Try { return &x.st.Tries[len(x.st.Tries)-1] }
 // try asks one server: 0 when its answer's head has come.
 func (x *exchange) try(peer *upstream.Peer) failure {
 	x.sent, x.whole, x.raw, x.count = false, false, 0, 0
-	x.rest = httpd.Stream{}
 	x.doing = "connecting to upstream"
 	if x.conn = x.group.Take(peer, x.repeatable()); x.conn == nil {
 		c, err := upstream.Dial(peer, &x.loc.dial)

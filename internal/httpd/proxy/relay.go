@@ -11,6 +11,9 @@ import (
 // relay passes the answer's body on.
 func (x *exchange) relay() int {
 	a, s := &x.ans, &x.rest
+	if b := x.conn.Buffered(); a.length >= 0 && a.length <= min(httpd.BufferPage, int64(len(b))) && x.r.Out.Rate() == 0 {
+		return x.passWhole(b[:a.length])
+	}
 	if a.chunks || a.length < 0 || a.length > httpd.BufferPage {
 		x.conn.SetBuffer(httpd.BufferLarge, httpd.BufferLarge)
 	}
@@ -38,6 +41,17 @@ func (x *exchange) relay() int {
 		x.warnExcess()
 	}
 	return x.finish(lost, err, s.Whole)
+}
+
+// passWhole passes on a small body that is here already: it is not worth a stream.
+func (x *exchange) passWhole(p []byte) int {
+	_, err := x.r.Out.Write(p)
+	x.rest.Content = int64(len(p))
+	x.conn.Consume(len(p))
+	if err == nil {
+		x.warnExcess()
+	}
+	return x.finish(err, nil, true)
 }
 
 // buffers reports whether small pieces may wait for more, and the server must not

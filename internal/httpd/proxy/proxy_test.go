@@ -20,6 +20,13 @@ func script(t *testing.T, serve func(c net.Conn, br *bufio.Reader)) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	scriptOn(t, ln, serve)
+	return ln.Addr().String()
+}
+
+// scriptOn is script on a listener, which it closes when the test ends.
+func scriptOn(t *testing.T, ln net.Listener, serve func(c net.Conn, br *bufio.Reader)) {
+	t.Helper()
 	done := make(chan struct{})
 	t.Cleanup(func() {
 		ln.Close()
@@ -39,7 +46,6 @@ func script(t *testing.T, serve func(c net.Conn, br *bufio.Reader)) string {
 			}()
 		}
 	}()
-	return ln.Addr().String()
 }
 
 // readRequest reads one request and returns its head as it came, and its body.

@@ -22,9 +22,10 @@ import (
 )
 
 // A source is a server whose answers are larger than all sockets on the way to a
-// client that does not read: what it could send tells where the answer is.
+// client that does not read: what it could send tells where the answer is. It listens
+// on a unix socket, which holds little; how much a TCP one may hold is the system's.
 type source struct {
-	addr  string
+	addr  string       // "unix:/path"
 	conns atomic.Int32 // so far; "/small" tells the number of its own
 	sent  atomic.Int64 // bytes of bodies that were written
 	whole atomic.Int32 // answers that were written whole
@@ -32,13 +33,23 @@ type source struct {
 }
 
 // sourceBytes is more than the sockets hold.
-const sourceBytes = 24 << 20
+const sourceBytes = 12 << 20
 
 // startSource answers "/length", "/chunks" and "/close", which say how the body is
 // framed, with sourceBytes of a pattern; "/cut" promises as much and ends half way.
 func startSource(t *testing.T) *source {
-	s := &source{}
-	s.addr = script(t, func(c net.Conn, br *bufio.Reader) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "source-") // t.TempDir's name may be too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	ln, err := net.Listen("unix", dir+"/s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &source{addr: "unix:" + dir + "/s"}
+	scriptOn(t, ln, func(c net.Conn, br *bufio.Reader) {
 		number := s.conns.Add(1)
 		defer s.ended.Add(1)
 		for {
@@ -299,7 +310,7 @@ func TestKeptAnswerIsBounded(t *testing.T) {
 func TestSlowClientGoesAway(t *testing.T) {
 	s := startSource(t)
 	p := sidebyside.Start(t, `server { listen ADDR; proxy_http_version 1.1; proxy_max_temp_file_size 1m;
-	location / { proxy_pass http://`+s.addr+`; } location /ignore/ { proxy_pass http://`+s.addr+`/; proxy_ignore_client_abort on; } }`, nil)
+	location / { proxy_pass http://`+s.addr+`; } location /ignore/ { proxy_pass http://`+s.addr+`:/; proxy_ignore_client_abort on; } }`, nil)
 	for _, path := range []string{"/length", "/chunks", "/ignore/length", "/ignore/chunks"} {
 		s.sent.Store(0)
 		s.ended.Store(0)
@@ -413,7 +424,7 @@ func TestTemporaryFileHasANameForTheLog(t *testing.T) {
 // A client as fast as its server gets the same through the same ways.
 func TestFastClientGetsTheSame(t *testing.T) {
 	s := startSource(t)
-	p := sidebyside.Start(t, `server { listen ADDR; location / { proxy_pass http://`+s.addr+`; proxy_http_version 1.1; } location /off/ { proxy_pass http://`+s.addr+`/; proxy_buffering off; } }`, nil)
+	p := sidebyside.Start(t, `server { listen ADDR; location / { proxy_pass http://`+s.addr+`; proxy_http_version 1.1; } location /off/ { proxy_pass http://`+s.addr+`:/; proxy_buffering off; } }`, nil)
 	want := sumOfPattern(t, sourceBytes)
 	for _, path := range []string{"/length", "/chunks", "/close", "/off/length", "/off/chunks"} {
 		c := slowly(t, p.Baton, path)

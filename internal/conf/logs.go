@@ -31,14 +31,19 @@ func errorLogLevel(d *Directive) (string, error) {
 			return "", Errorf(d, `"%s" in the "error_log" directive is not supported by baton`, scheme)
 		}
 	}
-	for _, arg := range d.Args[min(1, len(d.Args)):] {
-		if slices.Contains(debugLevels, arg) {
-			arg = "debug"
-		}
-		if !slices.Contains(logLevels, arg) {
+	levels := d.Args[min(1, len(d.Args)):]
+	for i, arg := range levels {
+		whole, part := slices.Contains(logLevels, arg), slices.Contains(debugLevels, arg)
+		switch {
+		case whole && i > 0:
+			return "", Errorf(d, `duplicate log level "%s"`, arg)
+		case whole:
+			level = arg
+		case part && slices.Contains(debugLevels, levels[0]):
+			level = "debug"
+		default:
 			return "", Errorf(d, `invalid log level "%s"`, arg)
 		}
-		level = arg
 	}
 	return level, nil
 }

@@ -43,3 +43,32 @@ func TestRefusalsAreLoggedInNginxsWords(t *testing.T) {
 		}
 	}
 }
+
+// What a location logs goes to the error_log nearest to it, as severe as that wants.
+func TestErrorLogOfEachLevel(t *testing.T) {
+	t.Parallel()
+	p := sidebyside.Start(t, `
+		error_log logs/http.log;
+		server { listen ADDR; server_name a; root ROOT; location /quiet { error_log logs/quiet.log crit; } }
+		server { listen ADDR; server_name b; root ROOT; error_log logs/server.log;
+			location /both { error_log logs/both1.log; error_log logs/both2.log info; }
+			location /in/ { location /in/in { } error_log logs/in.log; } }`, nil)
+	for _, x := range []struct{ host, target, in string }{
+		{"a", "/quiet", ""}, {"a", "/1", "http"}, {"b", "/2", "server"},
+		{"b", "/both", "both1 both2"}, {"b", "/in/3", "in"}, {"b", "/in/in4", "in"},
+	} {
+		nginx, baton := p.Do("GET " + x.target + " HTTP/1.1\r\nHost: " + x.host + "\r\nConnection: close\r\n\r\n")
+		if a, b := nginx.Status, baton.Status; a != b || !strings.Contains(a, "404") {
+			t.Fatalf("%s: nginx %s, baton %s", x.target, a, b)
+		}
+		for _, log := range []string{"error", "http", "server", "quiet", "both1", "both2", "in"} {
+			want := strings.Contains(" "+x.in+" ", " "+log+" ")
+			nginx, baton := p.Logs("logs/" + log + ".log")
+			request := `request: "GET ` + x.target + ` HTTP/1.1"`
+			if strings.Contains(nginx, request) != want || strings.Contains(baton, request) != want {
+				t.Errorf("%s in %s.log: nginx %v, baton %v, want %v", x.target, log,
+					strings.Contains(nginx, request), strings.Contains(baton, request), want)
+			}
+		}
+	}
+}

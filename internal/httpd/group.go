@@ -35,6 +35,10 @@ func CoreGroup() conf.Group {
 		repeat(args(one("listen", conf.Server), 1, conf.AnyArgs)),
 		repeat(args(one("server_name", conf.Server), 1, conf.AnyArgs)),
 		repeat(args(one("error_page", hsl|conf.LocationIf), 2, conf.AnyArgs)),
+		{
+			Name: "error_log", In: hsl, Min: 1, Max: conf.AnyArgs, Repeat: true, Check: conf.CheckErrorLog,
+			Note: "Files and stderr; not syslog: and memory:. The debug_ levels are debug.",
+		},
 		one("root", hsl|conf.LocationIf),
 		one("alias", conf.Location),
 		one("default_type", hsl),

@@ -24,9 +24,11 @@ func loadConfig(o conf.Options) (*conf.Config, error) {
 	if err := checkUser(cfg); err != nil {
 		return nil, err
 	}
-	if _, err := httpd.Compile(cfg, modules.All(), product()); err != nil {
+	site, err := httpd.Compile(cfg, modules.All(), product())
+	if err != nil {
 		return nil, err
 	}
+	cfg.Warnings = append(cfg.Warnings, site.Warnings()...)
 	return cfg, nil
 }
 

@@ -162,6 +162,8 @@ type hosts struct {
 	suffix   map[string]*VirtualServer // ".example.com" of *.example.com
 	prefix   map[string]*VirtualServer // "www.example." of www.example.*
 	patterns []hostPattern
+
+	servers []namedServer // while the site is compiled
 }
 
 type hostPattern struct {

@@ -23,6 +23,7 @@ type Site struct {
 	flushers  []Flusher
 	process   conf.Process
 	product   string
+	warnings  []string
 	// keepBodies: a template has $request_body in it.
 	keepBodies bool
 }
@@ -46,6 +47,7 @@ type Builder struct {
 	groups     map[string]bool     // variables that are named groups
 	named      map[string]Instance // by name of their module
 	states     int
+	addresses  []string // the keys of site.hosts in the order of the text
 }
 
 // Compile checks c against modules and builds the site. product is the name and
@@ -101,6 +103,11 @@ func Compile(c *conf.Config, modules []Module, product string) (*Site, error) {
 	}
 	for _, d := range b.HTTP.Own("server") {
 		if err := b.server(b.HTTP.In(conf.Server, d)); err != nil {
+			return nil, err
+		}
+	}
+	for _, address := range b.addresses {
+		if err := b.nameServers(address, site.hosts[address]); err != nil {
 			return nil, err
 		}
 	}
@@ -228,76 +235,23 @@ func (b *Builder) server(s *conf.Scope) error {
 	if err != nil {
 		return err
 	}
+	names, err := b.serverNames(vs, s)
+	if err != nil {
+		return err
+	}
 	for _, l := range listens {
 		h := b.site.hosts[l.Key()]
 		if h == nil {
 			h = &hosts{def: vs}
 			b.site.hosts[l.Key()] = h
+			b.addresses = append(b.addresses, l.Key())
 		}
 		if l.Default {
 			h.def = vs
 		}
-		if err := b.names(h, vs, s); err != nil {
-			return err
-		}
+		h.servers = append(h.servers, namedServer{vs, names})
 	}
 	return nil
-}
-
-// names registers the server's names at one address. The first server to bring a
-// name keeps it, as in nginx, which warns.
-func (b *Builder) names(h *hosts, vs *VirtualServer, s *conf.Scope) error {
-	put := func(m *map[string]*VirtualServer, name string) {
-		if *m == nil {
-			*m = map[string]*VirtualServer{}
-		}
-		if (*m)[name] == nil {
-			(*m)[name] = vs
-		}
-	}
-	for _, d := range s.Own("server_name") {
-		for _, name := range d.Args {
-			name = b.hostname(name)
-			if vs.Name == "" && strings.HasPrefix(name, "~") {
-				vs.Name = name
-			} else if vs.Name == "" {
-				vs.Name = strings.ToLower(strings.TrimPrefix(name, "."))
-			}
-			switch {
-			case strings.HasPrefix(name, "~"):
-				if len(name) == 1 {
-					return conf.Errorf(d, "empty regex in server name \"%s\"", name)
-				}
-				p, err := b.Pattern(d, name[1:], true)
-				if err != nil {
-					return err
-				}
-				h.patterns = append(h.patterns, hostPattern{p, vs})
-				continue
-			case strings.HasPrefix(name, "*."):
-				put(&h.suffix, strings.ToLower(name[1:]))
-			case strings.HasPrefix(name, ".") && len(name) > 1:
-				put(&h.exact, strings.ToLower(name[1:]))
-				put(&h.suffix, strings.ToLower(name))
-			case strings.HasSuffix(name, ".*"):
-				put(&h.prefix, strings.ToLower(name[:len(name)-1]))
-			default:
-				put(&h.exact, strings.ToLower(name))
-			}
-			if strings.Contains(strings.TrimSuffix(strings.TrimPrefix(name, "*."), ".*"), "*") {
-				return conf.Errorf(d, "invalid server name or wildcard \"%s\" on %s", name, "0.0.0.0:80")
-			}
-		}
-	}
-	return nil
-}
-
-// hostname resolves nginx's "$hostname" in a server_name.
-func (b *Builder) hostname(name string) string {
-	if name != "$hostname" || b.Config.Hostname == "" {
-		return name
-	}
-	return b.Config.Hostname
 }
 
 // locations builds the location blocks in s.

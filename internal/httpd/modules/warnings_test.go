@@ -1,0 +1,80 @@
+package modules
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/baton-deploy/baton/internal/conf"
+	"github.com/baton-deploy/baton/internal/httpd"
+)
+
+// What nginx warns of or refuses in http we warn of and refuse, in the same words.
+func TestRemarksAsNginx(t *testing.T) {
+	for _, http := range []string{
+		"server { listen 127.0.0.1:1; server_name *; }", "server { server_name *a; } server { }", "server { server_name .; }", "server { server_name *.; }",
+		"server { listen 127.0.0.1:1; server_name a*b; }", "server { listen 127.0.0.1:1; server_name a*b; } server { listen 127.0.0.1:1; server_name c; }",
+		"server { server_name a.*b; } server { server_name c; }", "server { server_name a..b; } server { }", "server { server_name *.a.*; } server { }",
+		"server { server_name a/b; }", "server { server_name ~^/a; }", "server { server_name ~; }", `server { server_name ""; } server { server_name a; }`,
+		"server { server_name a a; }", "server { server_name a a; } server { server_name b; }", "server { server_name *.a *.a; } server { server_name b; }",
+		"server { server_name a; } server { server_name b A; } server { server_name a; }", "server { server_name ~a; } server { server_name ~a; }",
+		"server { server_name *.a; } server { server_name .a; } server { server_name a; }", "server { server_name .a; } server { server_name *.a; } server { server_name a; }",
+		"server { server_name a; } server { server_name .a; } server { server_name *.a; }", "server { server_name a.*; } server { server_name a.*; }",
+		"server { } server { }", "server { listen 81; listen 80; server_name a; } server { listen 80; listen 81; server_name a; }",
+		"server { listen unix:/nowhere/a; } server { listen unix:/nowhere/a; }", "server { listen [::1]:81; server_name a; } server { listen [::1]:81; server_name a; }",
+	} {
+		dir := t.TempDir()
+		want := remarks(t, dir, http)
+		table, err := Table()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		c, err := conf.Load(table, conf.Options{Prefix: dir})
+		if err == nil {
+			var site *httpd.Site
+			if site, err = httpd.Compile(c, All(), "nginx/1.22.1"); err == nil {
+				got = site.Warnings()
+			}
+		}
+		if err != nil {
+			got = append(got, err.Error())
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%s (-nginx +us):\n%s", http, d)
+		}
+	}
+}
+
+// remarks lays out a prefix in dir and returns what nginx -t warns of, and the fault
+// that it finds if it finds one.
+func remarks(t *testing.T, dir, http string) (said []string) {
+	t.Helper()
+	for _, sub := range []string{"conf", "logs"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text := "pid logs/nginx.pid;\nerror_log logs/error.log;\nevents {}\nhttp {\naccess_log off;\n" + http + "\n}\n"
+	if err := os.WriteFile(filepath.Join(dir, "conf/nginx.conf"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	// What it says after "syntax is ok" is about this machine.
+	out, _ := exec.Command("nginx", "-t", "-p", dir, "-e", "logs/error.log", "-c", "conf/nginx.conf").CombinedOutput()
+	judged, _, _ := strings.Cut(string(out), "syntax is ok")
+	for line := range strings.Lines(judged) {
+		for _, level := range []string{"[warn] ", "[emerg] "} {
+			if _, remark, ok := strings.Cut(line, level); ok {
+				said = append(said, strings.TrimSuffix(remark, "\n"))
+			}
+		}
+	}
+	if !strings.Contains(string(out), "nginx: ") {
+		t.Fatalf("nginx -t says %q", out)
+	}
+	return said
+}

@@ -1,6 +1,8 @@
 package httpd
 
 import (
+	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -114,9 +116,13 @@ func newServerConf(s *conf.Scope) (serverConf, error) {
 	first := g.size("client_header_buffer_size", 1<<10)
 	if d := s.One("large_client_header_buffers"); d != nil {
 		n, err := strconv.Atoi(d.Arg(0))
+		pool := g.size("connection_pool_size", 512) // without effect but for this rule of nginx's
 		size, err2 := conf.ParseSize(d.Arg(1))
 		if err != nil || n <= 0 || err2 != nil || size <= 0 {
 			return c, conf.Errorf(d, "\"large_client_header_buffers\" directive invalid value")
+		}
+		if size < pool {
+			return c, conf.Errorf(d, "the \"large_client_header_buffers\" size must be equal to or greater than \"connection_pool_size\"")
 		}
 		c.largeBuffers, c.largeBufferSize = n, int(size)
 	}
@@ -188,7 +194,11 @@ func (b *Builder) setRoot(s *conf.Scope, c *coreConf) error {
 			continue
 		}
 		if len(roots) > 0 && len(aliases) > 0 {
-			return conf.Errorf(aliases[0], "\"alias\" directive is duplicate, \"root\" directive was specified earlier")
+			first, second := roots[0], aliases[0]
+			if slices.Index(at.Block, second) < slices.Index(at.Block, first) {
+				first, second = second, first
+			}
+			return conf.Errorf(second, "\"%s\" directive is duplicate, \"%s\" directive was specified earlier", second.Name, first.Name)
 		}
 		d := append(roots, aliases...)[0]
 		path := d.Arg(0)
@@ -275,7 +285,10 @@ func (b *Builder) errorPage(d *conf.Directive) (errorPage, error) {
 		if err != nil {
 			return p, conf.Errorf(d, "invalid value \"%s\"", a)
 		}
-		if code == 499 || code < 300 || code > 599 {
+		if code == 499 { // nginx's own, for the log
+			return p, conf.Errorf(d, "invalid value \"%s\"", a)
+		}
+		if code < 300 || code > 599 {
 			return p, conf.Errorf(d, "value \"%s\" must be between 300 and 599", a)
 		}
 		p.codes = append(p.codes, code)
@@ -300,7 +313,11 @@ func (b *Builder) setTypes(s *conf.Scope, c *coreConf) error {
 	for _, block := range blocks {
 		for _, entry := range block.Block {
 			for _, ext := range entry.Args {
-				c.types[strings.ToLower(ext)] = []byte(entry.Name)
+				ext = strings.ToLower(ext)
+				if was, ok := c.types[ext]; ok {
+					b.Warn(entry, fmt.Sprintf("duplicate extension \"%s\", content type: \"%s\", previous content type: \"%s\"", ext, entry.Name, was))
+				}
+				c.types[ext] = []byte(entry.Name)
 			}
 		}
 	}

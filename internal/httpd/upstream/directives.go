@@ -14,13 +14,18 @@ func directives() []conf.Spec {
 	zone.Effect, zone.Note = conf.NoEffect, "Each worker keeps its own state of the servers."
 	resolver := conf.Spec{Name: "resolver", In: hsl, Min: 1, Max: conf.AnyArgs,
 		Note: "Answers are kept for 5 seconds unless valid= says otherwise: the time that the answer itself names is not known."}
+	method := func(name string, lo, hi int) conf.Spec {
+		s := in(name, lo, hi)
+		s.Repeat = true // the last one counts, after a warning
+		return s
+	}
 	return []conf.Spec{
 		{Name: "upstream", In: conf.HTTP, Min: 1, Max: 1, Block: true, Inner: conf.Upstream, Repeat: true},
 		server,
-		in("least_conn", 0, 0),
-		in("ip_hash", 0, 0),
-		in("hash", 1, 2),
-		in("random", 0, 2),
+		method("least_conn", 0, 0),
+		method("ip_hash", 0, 0),
+		method("hash", 1, 2),
+		method("random", 0, 2),
 		in("keepalive", 1, 1),
 		in("keepalive_requests", 1, 1),
 		in("keepalive_timeout", 1, 1),

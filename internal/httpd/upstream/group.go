@@ -54,8 +54,18 @@ func (g *Group) close() {
 func blockGroup(b *httpd.Builder, d *conf.Directive) (*Group, error) {
 	s := b.HTTP.In(conf.Upstream, d)
 	g := &Group{Name: d.Arg(0)}
+	chosen := false
 	for _, in := range s.Block {
 		var err error
+		switch in.Name {
+		case "least_conn", "ip_hash", "random", "hash":
+			if chosen {
+				b.Warn(in, "load balancing method redefined")
+			}
+			chosen = true
+		case "keepalive":
+			chosen = true // nginx wants it to be the last
+		}
 		switch in.Name {
 		case "least_conn":
 			g.method = leastConn()

@@ -1,6 +1,10 @@
 package httpd
 
-import "github.com/baton-deploy/baton/internal/conf"
+import (
+	"strings"
+
+	"github.com/baton-deploy/baton/internal/conf"
+)
 
 // CoreGroup is the directives of the HTTP core module, which is part of this
 // package and always there.
@@ -25,6 +29,11 @@ func CoreGroup() conf.Group {
 	}
 	repeat := func(s conf.Spec) conf.Spec {
 		s.Repeat = true
+		return s
+	}
+	// checked is for what has no effect: a wrong value is an error all the same.
+	checked := func(check func(*conf.Directive) error, s conf.Spec) conf.Spec {
+		s.Check = check
 		return s
 	}
 	return conf.Group{Module: "ngx_http_core_module", Specs: []conf.Spec{
@@ -79,29 +88,56 @@ func CoreGroup() conf.Group {
 		args(one("internal", conf.Location), 0, 0),
 		none(flag("tcp_nopush", hsl), "A response's head and body are sent together where they fit."),
 		none(flag("tcp_nodelay", hsl), "Always on."),
-		none(one("sendfile_max_chunk", hsl), "A call sends 2 MB at most; a slow client delays no other."),
-		none(one("send_lowat", hsl), "FreeBSD only, in nginx too."),
-		none(one("postpone_output", hsl), "Small writes are gathered as the response is built."),
+		checked(conf.CheckSize, none(one("sendfile_max_chunk", hsl), "A call sends 2 MB at most; a slow client delays no other.")),
+		checked(conf.CheckSize, none(one("send_lowat", hsl), "FreeBSD only, in nginx too.")),
+		checked(conf.CheckSize, none(one("postpone_output", hsl), "Small writes are gathered as the response is built.")),
 		none(flag("reset_timedout_connection", hsl), "A connection that timed out is closed."),
-		none(one("keepalive_disable", hsl), "The browsers that it is about are gone."),
-		none(one("keepalive_time", hsl), "Use keepalive_requests."),
-		none(one("server_names_hash_max_size", conf.HTTP), "Tables grow by themselves."),
-		none(one("server_names_hash_bucket_size", conf.HTTP), "Tables grow by themselves."),
-		none(one("types_hash_max_size", hsl), "Tables grow by themselves."),
-		none(one("types_hash_bucket_size", hsl), "Tables grow by themselves."),
-		none(one("variables_hash_max_size", conf.HTTP), "Tables grow by themselves."),
-		none(one("variables_hash_bucket_size", conf.HTTP), "Tables grow by themselves."),
-		none(one("connection_pool_size", hs), "Memory is managed by the Go runtime."),
-		none(one("request_pool_size", hs), "Memory is managed by the Go runtime."),
+		checked(checkBrowsers, none(args(one("keepalive_disable", hsl), 1, 2), "The browsers that it is about are gone.")),
+		checked(conf.CheckTime, none(one("keepalive_time", hsl), "Use keepalive_requests.")),
+		checked(conf.CheckNumber, none(one("server_names_hash_max_size", conf.HTTP), "Tables grow by themselves.")),
+		checked(conf.CheckNumber, none(one("server_names_hash_bucket_size", conf.HTTP), "Tables grow by themselves.")),
+		checked(conf.CheckNumber, none(one("types_hash_max_size", hsl), "Tables grow by themselves.")),
+		checked(conf.CheckNumber, none(one("types_hash_bucket_size", hsl), "Tables grow by themselves.")),
+		checked(conf.CheckNumber, none(one("variables_hash_max_size", conf.HTTP), "Tables grow by themselves.")),
+		checked(conf.CheckNumber, none(one("variables_hash_bucket_size", conf.HTTP), "Tables grow by themselves.")),
+		checked(conf.CheckSize, none(one("connection_pool_size", hs), "Memory is managed by the Go runtime.")),
+		checked(conf.CheckSize, none(one("request_pool_size", hs), "Memory is managed by the Go runtime.")),
 		none(args(one("output_buffers", hsl), 2, 2), "Buffers are chosen by the size of the file."),
-		none(one("read_ahead", hsl), "Left to the kernel."),
-		none(one("directio", hsl), "Left to the kernel."),
-		none(one("directio_alignment", hsl), "Left to the kernel."),
-		none(args(one("aio", hsl), 1, 1), "A read from disk delays its own request only."),
+		checked(conf.CheckSize, none(one("read_ahead", hsl), "Left to the kernel.")),
+		checked(checkDirectio, none(one("directio", hsl), "Left to the kernel.")),
+		checked(conf.CheckOffset, none(one("directio_alignment", hsl), "Left to the kernel.")),
+		checked(checkAIO, none(one("aio", hsl), "A read from disk delays its own request only.")),
 		none(flag("aio_write", hsl), "A write to disk delays its own request only."),
 		none(flag("log_subrequest", hsl), "There are no subrequests yet."),
 		checked(args(one("client_body_temp_path", hsl), 1, 4), conf.CheckTempPath),
 		none(flag("client_body_in_single_buffer", hsl), "A body is passed on as a stream."),
-		none(one("client_body_in_file_only", hsl), "A body is passed on as a stream."),
+		checked(conf.CheckEnum("off", "on", "clean"), none(one("client_body_in_file_only", hsl), "A body is passed on as a stream.")),
 	}}
+}
+
+// checkDirectio wants "off" or a size.
+func checkDirectio(d *conf.Directive) error {
+	if d.Arg(0) == "off" {
+		return nil
+	}
+	return conf.CheckOffset(d)
+}
+
+// checkAIO wants what nginx takes that is built with threads.
+func checkAIO(d *conf.Directive) error {
+	switch v := d.Arg(0); {
+	case v == "on", v == "off", v == "threads", strings.HasPrefix(v, "threads=") && len(v) > len("threads="):
+		return nil
+	}
+	return conf.Errorf(d, "\"aio\" directive invalid value")
+}
+
+// checkBrowsers wants names of browsers, or "none".
+func checkBrowsers(d *conf.Directive) error {
+	for _, v := range d.Args {
+		if v != "none" && v != "msie6" && v != "safari" {
+			return conf.Errorf(d, "invalid value \"%s\"", v)
+		}
+	}
+	return nil
 }

@@ -19,6 +19,14 @@ func Module() httpd.Module {
 	none := func(name string, lo, hi int, note string) conf.Spec {
 		return conf.Spec{Name: name, In: hsl, Min: lo, Max: hi, Effect: conf.NoEffect, Note: note}
 	}
+	size := func(s conf.Spec) conf.Spec {
+		s.Check = conf.CheckSize
+		return s
+	}
+	flag := func(s conf.Spec) conf.Spec {
+		s.Flag = true
+		return s
+	}
 	const memory = "The memory for one response is fixed."
 	return httpd.Module{
 		Name: "ngx_http_gzip_module",
@@ -32,10 +40,10 @@ func Module() httpd.Module {
 			{Name: "gzip_proxied", In: hsl, Min: 1, Max: conf.AnyArgs},
 			{Name: "gzip_disable", In: hsl, Min: 1, Max: conf.AnyArgs},
 			none("gzip_buffers", 2, 2, memory),
-			none("gzip_window", 1, 1, memory),
-			none("gzip_hash", 1, 1, memory),
-			none("gzip_no_buffer", 1, 1, "Output waits for no more than 8 KB or the end."),
-			none("postpone_gzipping", 1, 1, "Output waits for no more than 8 KB or the end."),
+			size(none("gzip_window", 1, 1, memory)),
+			size(none("gzip_hash", 1, 1, memory)),
+			flag(none("gzip_no_buffer", 1, 1, "Output waits for no more than 8 KB or the end.")),
+			size(none("postpone_gzipping", 1, 1, "Output waits for no more than 8 KB or the end.")),
 		},
 		New: func(b *httpd.Builder) (httpd.Instance, error) { return &instance{b: b}, nil },
 	}

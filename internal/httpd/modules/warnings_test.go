@@ -33,6 +33,11 @@ func TestRemarksAsNginx(t *testing.T) {
 		"server { error_page 499 /a; }", "server { error_page 404 499 /a; }", "server { error_page 299 /a; }", "server { error_page 600 /a; }",
 		"server { listen 81; } large_client_header_buffers 4 512;", "connection_pool_size 256; server { large_client_header_buffers 4 256; }",
 		"server { listen 81; } large_client_header_buffers 4 511; # the place is the end of http", "server { listen 81; } connection_pool_size 1k; large_client_header_buffers 4 1000; # the place is the end of http",
+		// What has no effect is checked all the same.
+		"aio x;", "aio threads;", "client_body_in_file_only x;", "client_body_in_file_only clean;", "connection_pool_size x;", "directio x;", "directio off;", "directio 1g;",
+		"directio_alignment x;", "keepalive_disable x;", "keepalive_disable msie6 x;", "keepalive_disable msie6 safari;", "keepalive_time x;", "postpone_output x;", "read_ahead x;", "request_pool_size x;",
+		"sendfile_max_chunk x;", "sendfile_max_chunk 1g;", "server_names_hash_bucket_size x;", "server_names_hash_max_size x;", "types_hash_bucket_size x;", "types_hash_max_size 1k;",
+		"variables_hash_bucket_size x;", "variables_hash_max_size x;", "gzip_hash x;", "gzip_no_buffer x;", "gzip_window x;", "postpone_gzipping x;",
 	} {
 		dir := t.TempDir()
 		want := remarks(t, dir, http)

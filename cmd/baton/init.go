@@ -7,6 +7,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -58,8 +59,33 @@ func (p *program) initPrefix(dir, listen string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(p.stdout, "\nstart it: %s\n", filepath.Join(dir, "sbin/nginx"))
+	fmt.Fprintf(p.stdout, "\nstart it: %s\n", startCommand(dir))
 	return nil
+}
+
+// startCommand returns what starts the server in the prefix dir: its sbin/nginx, and
+// the options without which a build with other paths would use those.
+func startCommand(dir string) string {
+	words := []string{filepath.Join(dir, "sbin/nginx")}
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return words[0] // without a working directory only absolute names work anyway
+	}
+	built := builtinPaths(filepath.Join(abs, "sbin/nginx"))
+	if built.prefix != abs {
+		words = append(words, "-p "+dir)
+		built.prefix = abs
+	}
+	for _, o := range []struct{ built, here, option string }{
+		{built.conf, "conf/nginx.conf", "-c conf/nginx.conf"},
+		{built.errorLog, "logs/error.log", "-e logs/error.log"},
+		{built.pid, "logs/nginx.pid", "-g 'pid logs/nginx.pid;'"},
+	} {
+		if built.full(o.built) != filepath.Join(abs, o.here) {
+			words = append(words, o.option)
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 // isPlain reports whether s is one word in nginx.conf with no quotes needed.

@@ -37,6 +37,19 @@ func TestMakeBuildSetsVersionAndPaths(t *testing.T) {
 			t.Errorf("-V = %s\nwant it to have %q", out, want)
 		}
 	}
+	// What such a build is told to be started with must reach the prefix that it made.
+	dir := filepath.Join(t.TempDir(), "P")
+	if out, err = exec.CommandContext(t.Context(), exe, "init", dir, "--listen", "127.0.0.1:1").Output(); err != nil {
+		t.Fatal(err)
+	}
+	_, start, _ := strings.Cut(strings.TrimSpace(string(out)), "start it: ")
+	out, err = exec.CommandContext(t.Context(), "sh", "-c", start+" -t").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "file "+dir+"/conf/nginx.conf test is successful") {
+		t.Errorf("%s -t: %v\n%s", start, err, out)
+	}
+	if want := dir + "/sbin/nginx -p " + dir + " -c conf/nginx.conf -e logs/error.log -g 'pid logs/nginx.pid;'"; start != want {
+		t.Errorf("start it: %s, want %s", start, want)
+	}
 }
 
 func TestMakeInstall(t *testing.T) {

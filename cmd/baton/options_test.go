@@ -100,7 +100,7 @@ func TestConfigureArgumentsTellTheTruth(t *testing.T) {
 			t.Errorf("%s is told of a build that says otherwise", a)
 		}
 	}
-	for _, a := range []string{"--without-http_fastcgi_module", "--without-http_gzip_module"} {
+	for _, a := range []string{"--without-http_fastcgi_module", "--without-http_gzip_module", "--without-http-cache"} {
 		if !slices.Contains(got, a) {
 			t.Errorf("%s is not told: %q", a, got)
 		}

@@ -92,6 +92,9 @@ func (p *program) configureArguments(t *conf.Table) []string {
 			args = append(args, "--without-"+m.name)
 		}
 	}
+	if !works["proxy_cache"] {
+		args = append(args, "--without-http-cache") // no module, but nginx has it by default
+	}
 	return args
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/baton-deploy/baton/internal/testbed"
+	"github.com/baton-deploy/baton/internal/testbed/load"
 	"github.com/baton-deploy/baton/internal/testbed/tree"
 )
 
@@ -141,6 +143,33 @@ func TestDemoFailsWithABrokenBinary(t *testing.T) {
 		t.Errorf("status %d: %s", status, &stderr)
 	}
 	check()
+}
+
+// One request on a new connection that got no right answer is a failure, whoever
+// serves; on kept connections it is one unless a foreign server takes part.
+func TestVerdictOnWhatWasLost(t *testing.T) {
+	bad := map[string]load.Count{
+		"lost":     {Sent: 5, Answered: map[string]int{"a": 4}, Lost: 1, LostRST: 1, Connects: 5},
+		"refused":  {Sent: 4, Answered: map[string]int{"a": 4}, Refused: 1, Connects: 4},
+		"unopened": {Sent: 4, Answered: map[string]int{"a": 4}, Unopened: 1, Connects: 4},
+		"wrong":    {Sent: 5, Answered: map[string]int{"a": 5}, Wrong: 1, Connects: 5},
+	}
+	good := load.Count{Sent: 5, Answered: map[string]int{"a": 5}, Connects: 5}
+	for what, count := range bad {
+		for _, foreign := range []bool{false, true} {
+			onNew := &load.Report{Groups: []load.GroupReport{{Name: newConnections, Count: count}, {Name: "kept", Count: good}}}
+			if err := verdict(newScreen(io.Discard), onNew, foreign); err == nil || !strings.Contains(err.Error(), newConnections) {
+				t.Errorf("%s on a new connection, foreign %v: %v", what, foreign, err)
+			}
+		}
+		onKept := &load.Report{Groups: []load.GroupReport{{Name: newConnections, Count: good}, {Name: "kept", Count: count}}}
+		if err := verdict(newScreen(io.Discard), onKept, false); err == nil {
+			t.Errorf("%s on a kept connection: no error", what)
+		}
+	}
+	if err := verdict(newScreen(io.Discard), &load.Report{Groups: []load.GroupReport{{Name: newConnections, Count: good}}}, false); err != nil {
+		t.Errorf("nothing lost: %v", err)
+	}
 }
 
 func TestMisuseIsRefused(t *testing.T) {

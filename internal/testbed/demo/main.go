@@ -5,7 +5,7 @@
 // It builds two versions of Baton from the module around the working
 // directory, and needs nothing but Go, sh, cp, kill and ps. Everything lives
 // in a temporary folder and on free loopback ports, and is gone when it ends,
-// also by Ctrl-C.
+// also by Ctrl-C, or when the terminal closes.
 //
 //	demo [-old FILE] [-new FILE]
 //
@@ -38,7 +38,7 @@ func main() {
 	if status, wasRoot := tree.Main(); wasRoot {
 		os.Exit(status)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }

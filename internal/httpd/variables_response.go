@@ -47,20 +47,20 @@ func appendStatus(dst []byte, status int) []byte {
 // sentVariable is $sent_http_name: a field of the response.
 func sentVariable(r *Request, name string, dst []byte) ([]byte, bool) {
 	o := &r.Out
-	value := func(v []byte) ([]byte, bool) { return append(dst, v...), len(v) > 0 }
+	var own []byte // nil: a field of that name may have come from a server that we pass on
 	switch name = name[len("sent_http_"):]; name {
 	case "content_type":
-		return value(o.ContentType)
+		own = o.ContentType
 	case "last_modified":
-		return value(o.LastModified)
+		own = o.LastModified
 	case "location":
-		return value(o.Location)
+		own = o.Location
 	case "etag":
-		return value(o.ETag)
+		own = o.ETag
 	case "server":
-		return value(o.Server)
+		own = o.Server
 	case "date":
-		return value(o.Date)
+		own = o.Date
 	case "content_length":
 		if o.ContentLength < 0 {
 			return dst, false
@@ -79,6 +79,9 @@ func sentVariable(r *Request, name string, dst []byte) ([]byte, bool) {
 			return dst, false
 		}
 		return append(dst, line[len("Keep-Alive: "):len(line)-len("\r\n")]...), true
+	}
+	if len(own) > 0 {
+		return append(dst, own...), true
 	}
 	found := false
 	for i := range o.Fields {

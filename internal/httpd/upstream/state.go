@@ -162,6 +162,7 @@ func (u *Upstreams) addVariables(b *httpd.Builder) {
 	list("upstream_bytes_sent", func(t *Try, dst []byte) []byte { return strconv.AppendInt(dst, t.Sent, 10) })
 	none := func(_ *httpd.Request, _ string, dst []byte) ([]byte, bool) { return dst, false }
 	b.AddVariable("upstream_cache_status", none)
+	b.AddVariable("upstream_trailer_", none) // trailers are read and dropped
 	b.AddVariable("upstream_http_", u.headVariable)
 	b.AddVariable("upstream_cookie_", u.cookieVariable)
 }

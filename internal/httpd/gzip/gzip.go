@@ -45,13 +45,20 @@ func Module() httpd.Module {
 			flag(none("gzip_no_buffer", 1, 1, "Output waits for no more than 8 KB or the end.")),
 			size(none("postpone_gzipping", 1, 1, "Output waits for no more than 8 KB or the end.")),
 		},
-		New: func(b *httpd.Builder) (httpd.Instance, error) { return &instance{b: b}, nil },
+		New: func(b *httpd.Builder) (httpd.Instance, error) {
+			in := &instance{b: b}
+			var err error
+			in.key, err = b.StateKey()
+			b.AddVariable("gzip_ratio", in.ratioVariable)
+			return in, err
+		},
 	}
 }
 
 // An instance keeps compressors by level for all responses.
 type instance struct {
 	b     *httpd.Builder
+	key   httpd.StateKey // of *sizes
 	pools [10]sync.Pool
 }
 
@@ -64,7 +71,7 @@ func (in *instance) Location(s *conf.Scope) (httpd.Part, error) {
 	if err != nil {
 		return httpd.Part{}, err
 	}
-	r := &compression{rule: rule, pools: &in.pools}
+	r := &compression{rule: rule, key: in.key, pools: &in.pools}
 	if r.level, err = level(s); err != nil {
 		return httpd.Part{}, err
 	}
@@ -103,6 +110,7 @@ func types(s *conf.Scope) map[string]bool {
 // A compression is what one location compresses.
 type compression struct {
 	*rule
+	key       httpd.StateKey
 	level     int
 	minLength int64
 	types     map[string]bool
@@ -129,6 +137,7 @@ func (c *compression) apply(r *httpd.Request) {
 		e = newEncoder(c.level)
 	}
 	e.begin(o, &c.pools[c.level])
+	r.SetState(c.key, e.sizes)
 	o.Encode("gzip", e)
 }
 
@@ -152,6 +161,8 @@ type encoder struct {
 	pool *sync.Pool
 	zip  *gzip.Writer
 	buf  []byte
+
+	*sizes // of this response; they outlive the encoder's work for it
 }
 
 // bufferSize is how much output is gathered.
@@ -164,7 +175,7 @@ func newEncoder(level int) *encoder {
 }
 
 func (e *encoder) begin(o *httpd.Response, pool *sync.Pool) {
-	e.out, e.pool, e.buf = o, pool, e.buf[:0]
+	e.out, e.pool, e.buf, e.sizes = o, pool, e.buf[:0], &sizes{}
 	e.zip.Reset((*gathered)(e))
 }
 
@@ -172,6 +183,7 @@ func (e *encoder) begin(o *httpd.Response, pool *sync.Pool) {
 type gathered encoder
 
 func (g *gathered) Write(p []byte) (int, error) {
+	g.packed += int64(len(p))
 	if len(g.buf)+len(p) > cap(g.buf) {
 		if err := (*encoder)(g).send(); err != nil {
 			return 0, err
@@ -198,6 +210,7 @@ func (e *encoder) send() error {
 
 // Write compresses some of the content.
 func (e *encoder) Write(p []byte) error {
+	e.plain += int64(len(p))
 	_, err := e.zip.Write(p)
 	return err
 }
@@ -217,9 +230,10 @@ func (e *encoder) Close(cut bool) error {
 		if err = e.zip.Close(); err == nil {
 			err = e.send()
 		}
+		e.whole = true
 	}
 	pool := e.pool
-	e.out, e.pool = nil, nil
+	e.out, e.pool, e.sizes = nil, nil, nil
 	pool.Put(e)
 	return err
 }

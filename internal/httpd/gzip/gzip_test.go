@@ -2,9 +2,12 @@ package gzip_test
 
 import (
 	"compress/gzip"
+	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/baton-deploy/baton/internal/httpd/sidebyside"
 )
@@ -92,5 +95,33 @@ func TestSameAsNginx(t *testing.T) {
 		"xgzip", "gzipx", "GZIP", "br;q=1.0, gzip;q=0.8, *;q=0.1", "*", "identity", "gzip;x=1", "gzip;q=", "gzip;q=2", "x-gzip", "gzip,", "gzip;q=0.", "gzip;q=1.", "gzip;Q=0.5",
 	} {
 		same(sidebyside.Get("/a.txt", "Accept-Encoding: "+accept))
+	}
+}
+
+// $gzip_ratio has nginx's form, and says what the client can measure.
+func TestRatio(t *testing.T) {
+	t.Parallel()
+	p := sidebyside.Start(t, `log_format ratio "$uri $gzip_ratio $body_bytes_sent"; access_log logs/ratio.log ratio;`+site, files())
+	for _, x := range []struct {
+		target string
+		plain  int
+	}{{"/a.txt", 330}, {"/big.json", 480_000}, {"/a.png", -1}, {"/off/a.txt", -1}} {
+		_, baton := p.Do(sidebyside.Get(x.target, "Accept-Encoding: gzip"))
+		log := ""
+		for deadline := time.Now().Add(5 * time.Second); !strings.Contains(log, x.target+" ") && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+			_, log = p.Logs("logs/ratio.log")
+		}
+		want := "-"
+		if x.plain > 0 {
+			want = fmt.Sprintf("%.2f", float64(x.plain)/float64(len(baton.Body)))
+		}
+		if !strings.Contains(log, x.target+" "+want+" ") {
+			t.Errorf("%s: want %s in\n%s", x.target, want, log)
+		}
+	}
+	nginx, baton := p.Logs("logs/ratio.log")
+	form := regexp.MustCompile(`\d+\.\d\d `)
+	if n, b := form.FindAllString(nginx, -1), form.FindAllString(baton, -1); len(n) != 2 || len(b) != 2 {
+		t.Errorf("nginx logged %q, Baton %q", n, b)
 	}
 }

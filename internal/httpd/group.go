@@ -23,15 +23,11 @@ func CoreGroup() conf.Group {
 		s.Min, s.Max = lo, hi
 		return s
 	}
-	checked := func(s conf.Spec, check func(*conf.Directive) error) conf.Spec {
-		s.Check = check
-		return s
-	}
 	repeat := func(s conf.Spec) conf.Spec {
 		s.Repeat = true
 		return s
 	}
-	// checked is for what has no effect: a wrong value is an error all the same.
+	// checked is for what has no effect, too: a wrong value is an error all the same.
 	checked := func(check func(*conf.Directive) error, s conf.Spec) conf.Spec {
 		s.Check = check
 		return s
@@ -109,7 +105,7 @@ func CoreGroup() conf.Group {
 		checked(checkAIO, none(one("aio", hsl), "A read from disk delays its own request only.")),
 		none(flag("aio_write", hsl), "A write to disk delays its own request only."),
 		none(flag("log_subrequest", hsl), "There are no subrequests yet."),
-		checked(args(one("client_body_temp_path", hsl), 1, 4), conf.CheckTempPath),
+		checked(conf.CheckTempPath, args(one("client_body_temp_path", hsl), 1, 4)),
 		none(flag("client_body_in_single_buffer", hsl), "A body is passed on as a stream."),
 		checked(conf.CheckEnum("off", "on", "clean"), none(one("client_body_in_file_only", hsl), "A body is passed on as a stream.")),
 	}}

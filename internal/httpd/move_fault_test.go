@@ -281,7 +281,7 @@ func TestDownloadGoesOnUnderAnotherConfiguration(t *testing.T) {
 	for _, tc := range []struct{ name, next string }{
 		{"location leads elsewhere", `server { LISTEN location /big/ { proxy_pass http://127.0.0.1:1; } location /who { echo WHO; } }`},
 		{"location refuses", `server { LISTEN location / { return 403; } location /who { echo WHO; } }`},
-		{"heads must be shorter", `server { LISTEN large_client_header_buffers 1 256; client_header_buffer_size 256; echo WHO; }`},
+		{"heads must be shorter", `server { LISTEN connection_pool_size 256; large_client_header_buffers 1 256; client_header_buffer_size 256; echo WHO; }`},
 		{"pattern", `server { LISTEN location ~ ^/b(.)g { return 200 $1; } location /who { echo WHO; } }`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -194,6 +194,20 @@ func (c *conn) sendNow(p []byte) error {
 	return nil
 }
 
+// pushFor writes what is pending as far as the client makes room within d. Only an
+// error that ends the connection is one.
+func (c *conn) pushFor(d time.Duration) error {
+	before := c.sent
+	err := c.writeAll(c.out, nil, d)
+	if err != nil && err != errTimeout {
+		c.out = c.out[:0]
+		c.broken = err
+		return err
+	}
+	c.out = append(c.out[:0], c.out[c.sent-before:]...)
+	return nil
+}
+
 // unsent is how much a stalled connection could not write.
 func (c *conn) unsent() int64 {
 	if !c.stalled {

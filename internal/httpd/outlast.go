@@ -3,17 +3,21 @@ package httpd
 import (
 	"errors"
 	"log/slog"
+	"time"
 )
 
-// outlast serves a client that is slower than its server: a goroutine reads the
-// answer into a spool while the request's own sends to the client, which has no room
-// at the moment, first what is pending and then what is in the spool. It returns when
-// all of that is sent: with s.failed when the server failed behind it, with
-// [ErrMoved], or with lost when the client went away.
+// outlast serves a client that is slower than its server. When it does not help to
+// wait briefly, a goroutine reads the answer into a spool while the request's own
+// sends to the client, which has no room at the moment, first what is pending and then
+// what is in the spool. It returns when all of that is sent: with s.failed when the
+// server failed behind it, with [ErrMoved], or with lost when the client went away.
 //
 // When the answer is complete the server is free, however long its client takes.
 func (r *Request) outlast(s *Stream) (lost, err error) {
-	if s.spool == nil {
+	if s.spool == nil { // else it came from another process
+		if ok, err := r.waitBriefly(s); ok || err != nil {
+			return err, nil
+		}
 		r.spoolFor(s)
 	}
 	if s.Whole && !s.over {
@@ -43,14 +47,36 @@ func (r *Request) outlast(s *Stream) (lost, err error) {
 	return nil, s.failed
 }
 
-// noSpool keeps nothing.
-var noSpool SpoolConf
+// A client that is nearly as fast as its server is waited for: to begin and end a
+// goroutine for it, and to write a file, would take longer. It gets briefly once, and
+// for each byte what a client takes that reads 200 MB in a second.
+const (
+	briefly = 20 * time.Millisecond
+	perByte = 5 * time.Nanosecond
+)
+
+// waitBriefly waits for the client to take what is pending while the server is not
+// read, and reports whether it did.
+func (r *Request) waitBriefly(s *Stream) (bool, error) {
+	c := r.c
+	left := briefly + time.Duration(s.Content)*perByte - s.blocked
+	if s.Whole || s.Spool == nil || r.Out.rate > 0 || left <= 0 {
+		return false, nil
+	}
+	start := time.Now()
+	err := c.pushFor(min(left, briefly))
+	s.blocked += time.Since(start)
+	if c.stalled = err == nil && len(c.out) > 0; !c.stalled {
+		c.releaseOut()
+	}
+	return !c.stalled, err
+}
 
 // spoolFor gives s an empty spool.
 func (r *Request) spoolFor(s *Stream) {
 	conf := s.Spool
 	if conf == nil {
-		conf = &noSpool
+		conf = new(SpoolConf) // keeps nothing
 	}
 	s.spool = newSpool(conf)
 	s.spool.create = r.CreateTemp

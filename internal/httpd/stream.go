@@ -42,6 +42,7 @@ type Stream struct {
 	reading chan struct{} // closed when the goroutine that fills spool has ended; nil: there is none
 	over    bool          // the owner was told that the stream has ended
 	failed  error         // why it ended too soon
+	blocked time.Duration // how long the client was waited for without reading on
 	warned  bool          // the log knows of a temporary file
 	noFile  bool          // and that there can be none
 }

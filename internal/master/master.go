@@ -139,6 +139,9 @@ func (m *Master) signalled(s os.Signal) event {
 	case sig == syscall.SIGCHLD:
 		proc.ReapStrangers(m.knows)
 	case ok:
+		if m.state.parent && os.Getppid() != m.o.Parent {
+			m.apply(parentGone{}) // whoever waited for that may upgrade again at once
+		}
 		return signalled{sig}
 	}
 	return nil

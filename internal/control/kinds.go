@@ -10,7 +10,8 @@ const (
 	// KindStart, master to worker: the configuration and all descriptors, then
 	// serve. Body Start.
 	KindStart = "start"
-	// KindReady, from whoever was started: it serves now. No body.
+	// KindReady, from whoever was started: it serves now. From a new master again for
+	// each generation, to which the old one's workers then give what is left. No body.
 	KindReady = "ready"
 	// KindFailed, from whoever was started: it cannot serve and ends. Body Failed.
 	KindFailed = "failed"

@@ -69,8 +69,8 @@ type (
 	}
 	// dropTimer stops it; the event may be on its way all the same.
 	dropTimer struct{ timer timerID }
-	// tellReady tells whoever started us that we serve; from then on nothing goes
-	// to the terminal any more.
+	// tellReady tells whoever started us that we serve, and an old master that another
+	// generation does; from the first time on nothing goes to the terminal any more.
 	tellReady struct{}
 	// tellFailed tells whoever started us that we never will.
 	tellFailed struct{ stage, reason string }

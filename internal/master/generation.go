@@ -74,6 +74,9 @@ func (s *state) generationServes(g *generation) {
 	}
 	s.redirect(late, toOwnWorkers)
 	s.passWaiting()
+	if s.parent {
+		s.do(tellReady{}) // its workers may still be giving to those that retire now
+	}
 	// Nobody accepts any more on addresses that this configuration does not name:
 	// better refused than left to wait in the queue until the last old connection
 	// ends. Not before: until now the way back needed them.

@@ -93,7 +93,8 @@ func (s *state) successorSaid(ev successorSaid) {
 }
 
 func (s *state) successorReady() {
-	if s.succ.ready {
+	if s.succ.ready { // it has another generation
+		s.redirect(s.retiring(), s.others())
 		return
 	}
 	s.succ.ready = true

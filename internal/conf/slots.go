@@ -19,6 +19,16 @@ func CheckSeconds(d *Directive) error { return check(d, ParseSeconds) }
 // CheckNumber wants a number without sign.
 func CheckNumber(d *Directive) error { return check(d, ParseNumber) }
 
+// CheckBuffers wants a number of buffers and their size, neither of them 0.
+func CheckBuffers(d *Directive) error {
+	n, err := ParseNumber(d.Arg(0))
+	size, sizeErr := ParseSize(d.Arg(1))
+	if err != nil || sizeErr != nil || n == 0 || size == 0 {
+		return Errorf(d, `"%s" directive invalid value`, d.Name)
+	}
+	return nil
+}
+
 // CheckEnum returns a check that wants one of values, in any case of letters.
 func CheckEnum(values ...string) func(d *Directive) error {
 	return func(d *Directive) error {

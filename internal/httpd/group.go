@@ -28,7 +28,7 @@ func CoreGroup() conf.Group {
 		return s
 	}
 	// checked is for what has no effect, too: a wrong value is an error all the same.
-	checked := func(check func(*conf.Directive) error, s conf.Spec) conf.Spec {
+	checked := func(s conf.Spec, check func(*conf.Directive) error) conf.Spec {
 		s.Check = check
 		return s
 	}
@@ -84,30 +84,30 @@ func CoreGroup() conf.Group {
 		args(one("internal", conf.Location), 0, 0),
 		none(flag("tcp_nopush", hsl), "A response's head and body are sent together where they fit."),
 		none(flag("tcp_nodelay", hsl), "Always on."),
-		checked(conf.CheckSize, none(one("sendfile_max_chunk", hsl), "A call sends 2 MB at most; a slow client delays no other.")),
-		checked(conf.CheckSize, none(one("send_lowat", hsl), "FreeBSD only, in nginx too.")),
-		checked(conf.CheckSize, none(one("postpone_output", hsl), "Small writes are gathered as the response is built.")),
+		checked(none(one("sendfile_max_chunk", hsl), "A call sends 2 MB at most; a slow client delays no other."), conf.CheckSize),
+		checked(none(one("send_lowat", hsl), "FreeBSD only, in nginx too."), conf.CheckSize),
+		checked(none(one("postpone_output", hsl), "Small writes are gathered as the response is built."), conf.CheckSize),
 		none(flag("reset_timedout_connection", hsl), "A connection that timed out is closed."),
-		checked(checkBrowsers, none(args(one("keepalive_disable", hsl), 1, 2), "The browsers that it is about are gone.")),
-		checked(conf.CheckTime, none(one("keepalive_time", hsl), "Use keepalive_requests.")),
-		checked(conf.CheckNumber, none(one("server_names_hash_max_size", conf.HTTP), "Tables grow by themselves.")),
-		checked(conf.CheckNumber, none(one("server_names_hash_bucket_size", conf.HTTP), "Tables grow by themselves.")),
-		checked(conf.CheckNumber, none(one("types_hash_max_size", hsl), "Tables grow by themselves.")),
-		checked(conf.CheckNumber, none(one("types_hash_bucket_size", hsl), "Tables grow by themselves.")),
-		checked(conf.CheckNumber, none(one("variables_hash_max_size", conf.HTTP), "Tables grow by themselves.")),
-		checked(conf.CheckNumber, none(one("variables_hash_bucket_size", conf.HTTP), "Tables grow by themselves.")),
-		checked(conf.CheckSize, none(one("connection_pool_size", hs), "Memory is managed by the Go runtime.")),
-		checked(conf.CheckSize, none(one("request_pool_size", hs), "Memory is managed by the Go runtime.")),
-		none(args(one("output_buffers", hsl), 2, 2), "Buffers are chosen by the size of the file."),
-		checked(conf.CheckSize, none(one("read_ahead", hsl), "Left to the kernel.")),
-		checked(checkDirectio, none(one("directio", hsl), "Left to the kernel.")),
-		checked(conf.CheckOffset, none(one("directio_alignment", hsl), "Left to the kernel.")),
-		checked(checkAIO, none(one("aio", hsl), "A read from disk delays its own request only.")),
+		checked(none(args(one("keepalive_disable", hsl), 1, 2), "The browsers that it is about are gone."), checkBrowsers),
+		checked(none(one("keepalive_time", hsl), "Use keepalive_requests."), conf.CheckTime),
+		checked(none(one("server_names_hash_max_size", conf.HTTP), "Tables grow by themselves."), conf.CheckNumber),
+		checked(none(one("server_names_hash_bucket_size", conf.HTTP), "Tables grow by themselves."), conf.CheckNumber),
+		checked(none(one("types_hash_max_size", hsl), "Tables grow by themselves."), conf.CheckNumber),
+		checked(none(one("types_hash_bucket_size", hsl), "Tables grow by themselves."), conf.CheckNumber),
+		checked(none(one("variables_hash_max_size", conf.HTTP), "Tables grow by themselves."), conf.CheckNumber),
+		checked(none(one("variables_hash_bucket_size", conf.HTTP), "Tables grow by themselves."), conf.CheckNumber),
+		checked(none(one("connection_pool_size", hs), "Memory is managed by the Go runtime."), conf.CheckSize),
+		checked(none(one("request_pool_size", hs), "Memory is managed by the Go runtime."), conf.CheckSize),
+		checked(none(args(one("output_buffers", hsl), 2, 2), "Buffers are chosen by the size of the file."), conf.CheckBuffers),
+		checked(none(one("read_ahead", hsl), "Left to the kernel."), conf.CheckSize),
+		checked(none(one("directio", hsl), "Left to the kernel."), checkDirectio),
+		checked(none(one("directio_alignment", hsl), "Left to the kernel."), conf.CheckOffset),
+		checked(none(one("aio", hsl), "A read from disk delays its own request only."), checkAIO),
 		none(flag("aio_write", hsl), "A write to disk delays its own request only."),
 		none(flag("log_subrequest", hsl), "There are no subrequests yet."),
-		checked(conf.CheckTempPath, args(one("client_body_temp_path", hsl), 1, 4)),
+		checked(args(one("client_body_temp_path", hsl), 1, 4), conf.CheckTempPath),
 		none(flag("client_body_in_single_buffer", hsl), "A body is passed on as a stream."),
-		checked(conf.CheckEnum("off", "on", "clean"), none(one("client_body_in_file_only", hsl), "A body is passed on as a stream.")),
+		checked(none(one("client_body_in_file_only", hsl), "A body is passed on as a stream."), conf.CheckEnum("off", "on", "clean")),
 	}}
 }
 

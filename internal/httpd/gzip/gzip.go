@@ -19,6 +19,10 @@ func Module() httpd.Module {
 	none := func(name string, lo, hi int, note string) conf.Spec {
 		return conf.Spec{Name: name, In: hsl, Min: lo, Max: hi, Effect: conf.NoEffect, Note: note}
 	}
+	buffers := func(s conf.Spec) conf.Spec {
+		s.Check = conf.CheckBuffers
+		return s
+	}
 	size := func(s conf.Spec) conf.Spec {
 		s.Check = conf.CheckSize
 		return s
@@ -39,7 +43,7 @@ func Module() httpd.Module {
 			{Name: "gzip_http_version", In: hsl, Min: 1, Max: 1},
 			{Name: "gzip_proxied", In: hsl, Min: 1, Max: conf.AnyArgs},
 			{Name: "gzip_disable", In: hsl, Min: 1, Max: conf.AnyArgs},
-			none("gzip_buffers", 2, 2, memory),
+			buffers(none("gzip_buffers", 2, 2, memory)),
 			size(none("gzip_window", 1, 1, memory)),
 			size(none("gzip_hash", 1, 1, memory)),
 			flag(none("gzip_no_buffer", 1, 1, "Output waits for no more than 8 KB or the end.")),

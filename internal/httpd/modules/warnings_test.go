@@ -37,7 +37,8 @@ func TestRemarksAsNginx(t *testing.T) {
 		"aio x;", "aio threads;", "client_body_in_file_only x;", "client_body_in_file_only clean;", "connection_pool_size x;", "directio x;", "directio off;", "directio 1g;",
 		"directio_alignment x;", "keepalive_disable x;", "keepalive_disable msie6 x;", "keepalive_disable msie6 safari;", "keepalive_time x;", "postpone_output x;", "read_ahead x;", "request_pool_size x;",
 		"sendfile_max_chunk x;", "sendfile_max_chunk 1g;", "server_names_hash_bucket_size x;", "server_names_hash_max_size x;", "types_hash_bucket_size x;", "types_hash_max_size 1k;",
-		"variables_hash_bucket_size x;", "variables_hash_max_size x;", "gzip_hash x;", "gzip_no_buffer x;", "gzip_window x;", "postpone_gzipping x;",
+		"variables_hash_bucket_size x;", "variables_hash_max_size x;", "gzip_hash x;", "gzip_no_buffer x;", "gzip_window x;", "postpone_gzipping x;", "gzip_buffers x 4k;", "gzip_buffers 4 x;", "gzip_buffers 0 4k;", "gzip_buffers 4 0;", "gzip_buffers 4 4k;", "output_buffers 2 x;", "output_buffers 2 32k;",
+		"proxy_headers_hash_bucket_size x;", "proxy_headers_hash_max_size 1k;", "proxy_send_lowat x;",
 	} {
 		dir := t.TempDir()
 		want := remarks(t, dir, http)

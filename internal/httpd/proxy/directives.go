@@ -43,9 +43,9 @@ func directives() []conf.Spec {
 		flag("proxy_ignore_client_abort"),
 		flag("proxy_socket_keepalive"),
 		noted(many(one("proxy_bind"), 1, 2), "An address or off, without variables; \"transparent\" is not supported."),
-		none(one("proxy_headers_hash_max_size"), "Tables grow by themselves."),
-		none(one("proxy_headers_hash_bucket_size"), "Tables grow by themselves."),
-		none(one("proxy_send_lowat"), "FreeBSD only, in nginx too."),
+		checked(none(one("proxy_headers_hash_max_size"), "Tables grow by themselves."), conf.CheckNumber),
+		checked(none(one("proxy_headers_hash_bucket_size"), "Tables grow by themselves."), conf.CheckNumber),
+		checked(none(one("proxy_send_lowat"), "FreeBSD only, in nginx too."), conf.CheckSize),
 		none(flag("proxy_force_ranges"), "Ranges are left to the server behind."),
 	}
 }

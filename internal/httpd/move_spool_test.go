@@ -76,6 +76,7 @@ func newFlood(t *testing.T) *flood {
 func (f *flood) answer(nc net.Conn, path string) {
 	head := map[string]string{
 		"/length": fmt.Sprintf("Content-Length: %d\r\n", floodBytes), "/chunks": "Transfer-Encoding: chunked\r\n", "/close": "",
+		"/cut": fmt.Sprintf("Content-Length: %d\r\n", floodBytes),
 	}[path]
 	if _, err := io.WriteString(nc, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"+head+"\r\n"); err != nil {
 		return
@@ -87,6 +88,9 @@ func (f *flood) answer(nc net.Conn, path string) {
 			break
 		}
 		if !told && f.sent.Load() > floodPart {
+			if path == "/cut" {
+				return
+			}
 			<-f.more
 			told = true
 		}
@@ -309,7 +313,29 @@ func TestRefusedKeptAnswerGoesOn(t *testing.T) {
 	}
 }
 
-// What an encoder holds cannot move; neither can an answer whose server has failed.
+// An answer whose server has failed stays: its client gets what there is, and sees
+// that something is missing.
+func TestKeptAnswerOfAFailedServerDrains(t *testing.T) {
+	f := newFlood(t)
+	addr, old, next := pair(t, `server { LISTEN location / { proxy_pass http://`+f.addr+`; proxy_http_version 1.1; `+makeTemps(t)+` } }`)
+	c, _ := slowClient(t, addr, "/cut", "1.1", "")
+	f.settled()
+	done := make(chan httpd.Retired)
+	go func() { done <- old.Retire(t.Context(), giveTo(next)) }()
+	awaitClosed(t, addr)
+	resp, err := http.ReadResponse(c.br, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := io.Copy(io.Discard, resp.Body); n != f.sent.Load() || err == nil {
+		t.Errorf("%d of %d bytes came, %v", n, f.sent.Load(), err)
+	}
+	if got := <-done; got != (httpd.Retired{Drained: 1}) {
+		t.Errorf("Retire = %+v", got)
+	}
+}
+
+// What an encoder holds cannot move.
 func TestKeptAnswerThatCannotMoveDrains(t *testing.T) {
 	f := newFlood(t)
 	addr, old, next := pair(t, `gzip on; gzip_types *; gzip_proxied any; server { LISTEN

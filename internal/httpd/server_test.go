@@ -4,14 +4,15 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -220,13 +221,23 @@ func TestRetiringServerAnswersIdleConnectionOnceMore(t *testing.T) {
 // awaitClosed waits until nobody listens on addr.
 func awaitClosed(t *testing.T, addr string) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); ; {
-		nc, err := net.Dial("tcp", addr)
-		if errors.Is(err, syscall.ECONNREFUSED) {
-			return
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// To connect would make a connection that is counted with the others.
+	listening := fmt.Sprintf(" 0100007F:%04X 00000000:0000 0A ", n)
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		sockets, err := os.ReadFile("/proc/net/tcp")
+		if err != nil {
+			t.Fatal(err)
 		}
-		if err == nil {
-			nc.Close()
+		if !strings.Contains(string(sockets), listening) {
+			return
 		}
 		if time.Now().After(end) {
 			t.Fatal("the listener is still open")

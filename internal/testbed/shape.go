@@ -21,10 +21,9 @@ const (
 // IsMaster reports whether p calls itself a master.
 func IsMaster(p tree.Process) bool { return strings.Contains(p.Title, masterTitle+" ") }
 
-// IsWorker reports whether p calls itself a worker, retiring or not.
-func IsWorker(p tree.Process) bool {
-	return strings.HasSuffix(p.Title, workerTitle) || IsRetiring(p)
-}
+// IsWorker reports whether p calls itself a worker, retiring or not. What stands
+// behind that may be half written.
+func IsWorker(p tree.Process) bool { return strings.Contains(p.Title, workerTitle) }
 
 // IsRetiring reports whether p calls itself a worker that is shutting down.
 func IsRetiring(p tree.Process) bool { return strings.HasSuffix(p.Title, retiringTitle) }

@@ -187,9 +187,11 @@ var stages = []struct {
 	}},
 }
 
+// findNewMaster returns the child of old that is no worker, or 0. It may not call
+// itself a master yet; a process without a title is one that is just ending.
 func findNewMaster(found []tree.Process, old int) int {
 	for _, m := range found {
-		if m.PPID == old && !testbed.IsWorker(m) && !m.Zombie() {
+		if m.PPID == old && m.Title != "" && !testbed.IsWorker(m) && !m.Zombie() {
 			return m.PID
 		}
 	}

@@ -44,7 +44,8 @@ func (b *Body) Length() int64 { return b.length }
 func (b *Body) BytesRead() int64 { return b.read }
 
 // Read reads some of the content. io.EOF is the whole body's end. The first call
-// tells a client that waits for it to go on.
+// tells a client that waits for it to go on. [ErrInterrupted] is not the body's end:
+// nothing is lost, and Read may be called again.
 func (b *Body) Read(p []byte) (int, error) {
 	if b.err != nil {
 		return 0, b.err
@@ -52,15 +53,18 @@ func (b *Body) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	if err := b.expect(); err != nil {
-		b.err = ErrBodyBroken
-		return 0, b.err
+	if err := b.Invite(); err != nil {
+		return 0, err
 	}
 	var n int
 	if b.length == chunkedBody {
 		n, b.err = b.readChunked(p)
 	} else {
 		n, b.err = b.readPlain(p)
+	}
+	if b.err == ErrInterrupted {
+		b.err = nil
+		return 0, ErrInterrupted
 	}
 	b.read += int64(n)
 	if b.limit > 0 && b.read > b.limit {
@@ -74,6 +78,16 @@ func (b *Body) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	return n, b.err
+}
+
+// Invite tells a client that waits for it to go on, as the first Read does. It is for
+// who interrupts reads: what is written here must not be interrupted.
+func (b *Body) Invite() error {
+	if err := b.expect(); err != nil {
+		b.err = ErrBodyBroken
+		return b.err
+	}
+	return nil
 }
 
 // keepSome keeps content for $request_body, unless there is more than the buffer
@@ -149,6 +163,8 @@ func (b *Body) failed(err error) error {
 		return nil
 	case errors.Is(err, errTimeout):
 		return ErrBodyTimeout
+	case errors.Is(err, ErrInterrupted):
+		return ErrInterrupted
 	}
 	if b.apart {
 		b.lost = err

@@ -67,6 +67,19 @@ func (s *Socket) FillNow() error {
 // error.
 func (s *Socket) Ready() bool { return s.poll(unix.POLLIN) != 0 }
 
+// WaitInput waits until Ready, without reading.
+func (s *Socket) WaitInput(timeout time.Duration) error {
+	t := s.t
+	t.read.timeout = timeout
+	return t.wait(&t.read, t.raw.Read, func(fd uintptr) bool {
+		if pollFD(int(fd), unix.POLLIN) == 0 {
+			t.read.arm(t, t.file.SetReadDeadline)
+			return false
+		}
+		return true
+	}, t.file.SetReadDeadline)
+}
+
 // Buffered is what was read and not consumed. It is valid until the next Fill or
 // Consume.
 func (s *Socket) Buffered() []byte { return s.in.data() }

@@ -108,6 +108,8 @@ type exchange struct {
 	client httpd.Socket
 	out    sending
 	sender chan failure // of the goroutine that sends on; nil: there is none
+	// watching is closed when the goroutine of watch has ended; nil: there is none.
+	watching chan struct{}
 
 	req    []byte // the request's head
 	uri    []byte // its target, part of req

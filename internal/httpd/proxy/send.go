@@ -143,6 +143,7 @@ type sending struct {
 // to say before it has everything.
 func (x *exchange) send() (f failure, stop bool) {
 	s, b := &x.out, x.body
+	defer x.unwatch()
 	for {
 		if f, stop = x.push(); f != 0 || stop {
 			return f, stop
@@ -201,6 +202,7 @@ func (x *exchange) pushed(err error, idle *time.Duration, waited time.Duration) 
 	case err == nil:
 		return 0, false
 	case !errors.Is(err, httpd.ErrTimeout):
+		x.unwatch() // who reads now
 		if !x.out.duplex && x.conn.Ready() && x.conn.Fill(x.loc.readTimeout) == nil {
 			return 0, true // it answered and closed its ear
 		}
@@ -257,10 +259,19 @@ func (x *exchange) stream() (f failure, stop bool) {
 	if !s.duplex && x.conn.Ready() {
 		return 0, true
 	}
+	if !s.duplex {
+		if err := x.r.Body().Invite(); err != nil {
+			return x.bodyFailed(err), false
+		}
+		x.watch()
+	}
 	const room = 10 // for a chunk's size line before what is read
 	const last = "0\r\n\r\n"
 	n, err := x.r.Body().Read(s.buf[room : len(s.buf)-2-len(last)])
-	if err != nil && err != io.EOF {
+	switch {
+	case err == httpd.ErrInterrupted:
+		return 0, true // by watch, or by joinSender
+	case err != nil && err != io.EOF:
 		return x.bodyFailed(err), false
 	}
 	b.ended = err == io.EOF
@@ -274,6 +285,36 @@ func (x *exchange) stream() (f failure, stop bool) {
 		}
 	}
 	return 0, false
+}
+
+// watch interrupts what waits for more of the client's body as soon as the server has
+// something to say: a client that sends slowly would get an early answer late. It is
+// for a body that is streamed, once for each sending; unwatch must follow.
+func (x *exchange) watch() {
+	if x.watching != nil {
+		return
+	}
+	done := make(chan struct{})
+	x.watching = done
+	server, client := x.conn.Socket, x.client
+	go func() { // ends with unwatch
+		defer close(done)
+		if server.WaitInput(0) != httpd.ErrInterrupted {
+			client.Interrupt()
+		}
+	}()
+}
+
+// unwatch undoes watch, if there was one.
+func (x *exchange) unwatch() {
+	if x.watching == nil || x.out.duplex {
+		return
+	}
+	x.conn.Interrupt()
+	<-x.watching
+	x.watching = nil
+	x.conn.Resume()
+	x.client.Resume()
 }
 
 // frameChunk makes a chunk of the n bytes at buf[at:].
@@ -316,6 +357,7 @@ func (x *exchange) joinSender() {
 		x.client.Interrupt()
 		<-x.sender
 		x.client.Resume()
+		x.r.CloseAfter() // nobody reads the rest of the body
 	}
 	x.sender = nil
 	x.r.Body().Join()

@@ -51,8 +51,12 @@ func (s *state) workerReady(pid int) {
 		return
 	}
 	g.slots[i].ready = true
-	if g.phase == genStarting && g.ready() {
+	switch {
+	case g.phase == genStarting && g.ready():
 		s.generationServes(g)
+	case g.phase == genServing:
+		// It stands in for one that died, and with it ended what was given to that one.
+		s.redirect(s.retiring(), toOwnWorkers)
 	}
 }
 

@@ -59,9 +59,13 @@ func (g *Giver) Give(t Ticket) error {
 	if len(t.State) > MaxState || len(t.Files) == 0 || len(t.Files) > MaxFiles {
 		return fmt.Errorf("give a ticket: %d bytes of state and %d descriptors do not fit", len(t.State), len(t.Files))
 	}
+	turn := time.NewTimer(g.timeout)
+	defer turn.Stop()
 	select {
 	case g.slots <- struct{}{}:
 		defer func() { <-g.slots }()
+	case <-turn.C:
+		return ErrNoAnswer // nothing was sent: there is nothing to be dropped
 	case <-g.done:
 		return g.why()
 	}

@@ -283,14 +283,15 @@ func (c *conn) chooseHosts() {
 	}
 }
 
-// remote asks the kernel for the client's address.
-func (c *conn) remote() (p peer) {
+// askRemote asks the kernel for the client's address and reports whether it told:
+// it forgets that of a connection which was reset.
+func (c *conn) askRemote() (ok bool) {
 	_ = c.raw.Control(func(fd uintptr) {
 		if sa, err := unix.Getpeername(int(fd)); err == nil {
-			p = peerOf(sa)
+			c.peer, ok = peerOf(sa), true
 		}
 	})
-	return p
+	return ok
 }
 
 // local is the server's end of the connection.

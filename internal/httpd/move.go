@@ -94,7 +94,7 @@ func (c *conn) giveAway(t *ticket, more ...int) bool {
 		return false
 	}
 	t.number, t.served, t.listen = c.number, uint64(c.served), c.ln.key
-	t.age = time.Since(c.since)
+	t.age, t.peer = time.Since(c.since), c.peer.addr
 	t.input = c.in.data()
 	state := t.append(nil)
 	err := errors.New("the descriptor is gone")
@@ -232,7 +232,9 @@ func (s *Server) adopt(t *ticket, fds []int) error {
 		transport: tr, srv: s, ln: s.homes[t.listen], number: t.number, served: int(t.served),
 		since: time.Now().Add(-t.age),
 	}
-	c.peer = c.remote()
+	if !c.askRemote() {
+		c.peer.addr = t.peer // the client has reset the connection meanwhile
+	}
 	tr.delays = c.peer.addr.IsValid()
 	c.chooseHosts()
 	if len(t.input) > 0 {

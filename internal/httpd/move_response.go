@@ -184,8 +184,9 @@ func (c *conn) serveMoved(t *ticket, fds []int) {
 // oneMoved serves the request of a moved connection and reports whether another may
 // follow, within timeout.
 func (c *conn) oneMoved(t *ticket, fds []int) (keep bool, timeout time.Duration) {
-	whole := false
+	whole, ours := false, fds
 	defer func() {
+		closeFDs(ours)
 		if !whole { // a panic: guard tells it
 			c.close()
 		}
@@ -196,12 +197,13 @@ func (c *conn) oneMoved(t *ticket, fds []int) (keep bool, timeout time.Duration)
 	var err error
 	switch t.kind {
 	case ticketTunnel:
+		ours = nil
 		err = r.goOnTunnel(t, fds[0]) // which owns it
 	case ticketStream, ticketSpool:
+		ours = nil
 		err = r.goOnStream(t, fds) // likewise
 	default:
 		err = r.goOn(t, fds)
-		closeFDs(fds)
 	}
 	if err != nil && c.broken == nil {
 		c.srv.log.Error("cannot go on with a moved connection", "conn", c.number, "err", err)

@@ -60,6 +60,18 @@ func (e echoes) Location(s *conf.Scope) (httpd.Part, error) {
 	})}, nil
 }
 
+// Carry, Restore and Passed make it a Mover, without state.
+func (e echoes) Carry(*httpd.Request) []byte { return nil }
+
+// Restore panics when the test wants it.
+func (e echoes) Restore(_ *httpd.Request, state []byte) {
+	if string(state) == "panic" {
+		panic("the test wants it")
+	}
+}
+
+func (e echoes) Passed(*httpd.Request, time.Duration, int64, int64) {}
+
 // start runs a server for the http block's content text, which may use LISTEN, and
 // returns its address.
 func start(t *testing.T, text string) (addr string, s *httpd.Server) {

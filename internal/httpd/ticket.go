@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 )
 
@@ -48,6 +49,7 @@ const (
 	tagFileSize   = 17 // and in a temporary file
 	tagFileWrite  = 18 // the most that is written to it at once
 	tagTempPath   = 19 // where it is created: the folder, NUL, a byte for each level
+	tagPeer       = 20 // the client's address and port, unless it came to a unix socket
 
 	tagCritical   = 128
 	tagListen     = 128 // conf.Listen.Key of the socket that it was accepted on
@@ -81,6 +83,7 @@ type ticket struct {
 	age             time.Duration
 	timeout, waited time.Duration
 	listen          string
+	peer            netip.AddrPort
 	input           []byte
 
 	head, uri, args            []byte
@@ -130,6 +133,9 @@ func (t *ticket) append(b []byte) []byte {
 	num(tagWaited, micros(t.waited))
 	text(tagListen, []byte(t.listen))
 	text(tagInput, t.input)
+	if t.peer.IsValid() {
+		text(tagPeer, t.peer.AppendTo(nil))
+	}
 	if t.kind == ticketWaiting {
 		return b
 	}
@@ -238,6 +244,11 @@ func (t *ticket) set(tag byte, v []byte) error {
 		t.tempPath = append([]byte(nil), v...)
 	case tagOwed:
 		t.owed = append([]byte(nil), v...)
+	case tagPeer:
+		var err error
+		if t.peer, err = netip.ParseAddrPort(string(v)); err != nil {
+			return fmt.Errorf("%w: address in field %d", ErrTicket, tag)
+		}
 	case tagModule:
 		return addNamed(&t.modules, v)
 	case tagField:

@@ -3,6 +3,7 @@ package httpd
 import (
 	"encoding/hex"
 	"errors"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -47,6 +48,8 @@ func tickets() []*ticket {
 			kind: ticketSpool, listen: "*:80", head: []byte("GET /big HTTP/1.0\r\n\r\n"), status: 200,
 			framing: framedWhole, owed: []byte("the end"),
 		},
+		{kind: ticketWaiting, listen: "*:80", peer: netip.MustParseAddrPort("192.0.2.1:80")},
+		{kind: ticketFile, listen: "[::]:80", peer: netip.MustParseAddrPort("[2001:db8::1]:65535"), head: []byte("GET / HTTP/1.0\r\n\r\n"), status: 200, left: 9},
 	}
 }
 
@@ -56,7 +59,7 @@ func TestTicketsTellTheirDescriptors(t *testing.T) {
 	for _, tk := range tickets() {
 		got = append(got, [2]int{tk.sockets(), tk.files()})
 	}
-	if diff := cmp.Diff([][2]int{{0, 0}, {0, 1}, {1, 0}, {1, 0}, {0, 1}, {1, 1}, {0, 0}}, got); diff != "" {
+	if diff := cmp.Diff([][2]int{{0, 0}, {0, 1}, {1, 0}, {1, 0}, {0, 1}, {1, 1}, {0, 0}, {0, 0}, {0, 1}}, got); diff != "" {
 		t.Errorf("sockets and files besides the client's (-want +got):\n%s", diff)
 	}
 }
@@ -81,7 +84,7 @@ func TestTicketsAreReadAsWritten(t *testing.T) {
 			t.Errorf("kind %d: %v", want.kind, err)
 			continue
 		}
-		if diff := cmp.Diff(want, got, cmp.AllowUnexported(ticket{})); diff != "" {
+		if diff := cmp.Diff(want, got, cmp.AllowUnexported(ticket{}), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
 			t.Errorf("kind %d (-written +read):\n%s", want.kind, diff)
 		}
 	}
@@ -115,6 +118,7 @@ func TestTicketOfALaterVersion(t *testing.T) {
 		"length too long": append(base[:len(base):len(base)], 100, 9, 'x'),
 		"cut":             base[:len(base)-1],
 		"no listen":       {tagNumber, 1, 1},
+		"no address":      append(base[:len(base):len(base)], tagPeer, 1, '1'),
 		"wide number":     append(base[:len(base):len(base)], tagServed, 2, 1, 1),
 	} {
 		if _, err := parseTicket(ticketWaiting, b); !errors.Is(err, ErrTicket) {

@@ -58,6 +58,15 @@ func (c *conn) closeWindow() {
 	}
 }
 
+// endWait is closeWindow behind a wait that ended with err. Who was not interrupted
+// after all goes on here: others need not wait for what becomes of him.
+func (c *conn) endWait(err error) {
+	c.closeWindow()
+	if !errors.Is(err, ErrInterrupted) {
+		c.settleTurn()
+	}
+}
+
 // poke interrupts the connection's wait if it could move now, and reports whether it
 // did. turn, if not nil, is received from when what comes of it is over.
 func (c *conn) poke(turn <-chan struct{}) bool {
@@ -140,7 +149,7 @@ func (c *conn) await(timeout time.Duration) bool {
 		c.read.clock, c.clock = c.clock, time.Time{}
 		err := c.fill(&c.in, timeout)
 		c.read.clock = time.Time{}
-		c.closeWindow()
+		c.endWait(err)
 		switch {
 		case err == nil:
 			return true
@@ -174,7 +183,7 @@ func (c *conn) fillHead(start time.Time, whole time.Duration) error {
 			continue
 		}
 		err := c.fill(&c.in, left)
-		c.closeWindow()
+		c.endWait(err)
 		if !errors.Is(err, ErrInterrupted) {
 			return err
 		}
@@ -243,14 +252,15 @@ func (s *Server) adopt(t *ticket, fds []int) error {
 	if !s.rememberTaken(c) {
 		closeFDs(fds[1:])
 		_ = tr.Close()
-		return errors.New("take a connection: the server is closed")
+		return errors.New("take a connection: the server has ended")
 	}
 	for n := s.numbers.Load(); n < t.number && !s.numbers.CompareAndSwap(n, t.number); {
 		n = s.numbers.Load()
 	}
 	c.state.Store(stateWaiting)
 	s.stats.taken()
-	s.wg.Go(func() {
+	go func() {
+		defer s.wg.Done()
 		defer guard(s.log, c.number)
 		c.goOn(t, fds[1:])
 	})
@@ -272,14 +282,18 @@ func checkSockets(t *ticket, fds []int) error {
 	return nil
 }
 
-// rememberTaken is remember for a connection that was promised its place.
+// rememberTaken is remember for a connection that was promised its place. It counts
+// the goroutine that is to serve c, which the caller starts; but not from zero when
+// Retire waits for zero: then it has come too late.
 func (s *Server) rememberTaken(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.closed {
-		s.conns[c] = struct{}{}
+	if s.closed || s.waits && len(s.conns) == 0 {
+		return false
 	}
-	return !s.closed
+	s.conns[c] = struct{}{}
+	s.wg.Add(1)
+	return true
 }
 
 // goOn serves a connection that was taken from where it is.

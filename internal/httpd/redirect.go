@@ -8,9 +8,10 @@ import (
 // Redirect gives what is left of a server that retires to another successor: what
 // the one before it refused, or could not take because it retired itself. It may be
 // called by any goroutine, also before Retire has begun; the latest successor counts.
+// It returns when everybody's turn has come.
 func (s *Server) Redirect(give Give) {
 	s.give.Store(&give)
-	s.pokeAll()
+	s.pokeInTurn(context.Background()) // bounded by turnsPatience
 }
 
 // pokeAll interrupts every wait in which a connection could move.
@@ -23,8 +24,9 @@ func (s *Server) pokeAll() {
 const (
 	// turnsAtOnce is how many connections are interrupted at a time.
 	turnsAtOnce = 8
-	// turnsPatience bounds how long turns are waited for, all together.
-	turnsPatience = time.Second
+	// turnsPatience bounds how long one turn is waited for. It is longer than a
+	// successor may take for a connection: one that hangs is given up before.
+	turnsPatience = 3 * time.Second
 )
 
 // pokeInTurn is pokeAll, a few connections at a time: one that was interrupted waits
@@ -37,6 +39,7 @@ func (s *Server) pokeInTurn(ctx context.Context) {
 	for _, c := range s.open() {
 		select {
 		case turns <- struct{}{}:
+			patience.Reset(turnsPatience)
 		case <-patience.C:
 			s.pokeAll()
 			return

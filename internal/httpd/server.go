@@ -59,6 +59,7 @@ type Server struct {
 	conns     map[*conn]struct{}
 	listeners []*listener
 	closed    bool
+	waits     bool // Retire waits for the last connection: none comes behind it
 }
 
 // A listener is one listening socket and the virtual servers behind it.
@@ -310,12 +311,18 @@ func (s *Server) remember(c *conn) bool {
 	return true
 }
 
+// forget takes c off the books, and counts what became of it.
 func (s *Server) forget(c *conn) {
 	s.mu.Lock()
 	delete(s.conns, c)
+	cut := s.closed
 	s.mu.Unlock()
 	s.stats.closed(c.state.Load())
-	if s.retiring.Load() && c.broken != errMoved {
+	switch {
+	case c.broken == errMoved || !s.retiring.Load():
+	case cut:
+		s.counts.cut.Add(1)
+	default:
 		s.counts.drained.Add(1)
 	}
 }
@@ -338,7 +345,7 @@ type Retired struct {
 }
 
 // retired counts it.
-type retired struct{ moved, drained atomic.Int64 }
+type retired struct{ moved, drained, cut atomic.Int64 }
 
 // Retire stops accepting, moves what can be moved, and returns when no connection
 // is left.
@@ -360,24 +367,25 @@ func (s *Server) Retire(ctx context.Context, give Give) Retired {
 	if give != nil {
 		s.pokeInTurn(ctx)
 	}
+	s.mu.Lock()
+	s.waits = true
+	s.mu.Unlock()
 	gone := make(chan struct{})
 	go func() {
 		s.wg.Wait()
 		close(gone)
 	}()
-	cut := 0
 	select {
 	case <-gone:
 	case <-ctx.Done():
-		cut = s.Conns()
 		s.Close()
 		<-gone
 	}
 	s.closeSite()
 	return Retired{
 		Moved:   int(s.counts.moved.Load()),
-		Drained: int(s.counts.drained.Load()) - cut,
-		Closed:  cut,
+		Drained: int(s.counts.drained.Load()),
+		Closed:  int(s.counts.cut.Load()),
 	}
 }
 
@@ -396,10 +404,12 @@ func (s *Server) Close() {
 	s.stopAccepting()
 	s.mu.Lock()
 	s.closed = true
-	s.mu.Unlock()
-	for _, c := range s.open() {
-		_ = c.transport.Close()
+	for c := range s.conns {
+		// Apart, for it waits for a Give under way. c's own goroutine counts in wg
+		// until it has taken c out of conns.
+		s.wg.Go(func() { _ = c.transport.Close() })
 	}
+	s.mu.Unlock()
 	s.site.flush()
 }
 

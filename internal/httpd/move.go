@@ -135,12 +135,14 @@ func (s *side) left() time.Duration {
 func (c *conn) await(timeout time.Duration) bool {
 	whole := timeout
 	for {
-		if c.movable() && c.giveAway(&ticket{kind: ticketWaiting, timeout: whole, waited: whole - timeout}) {
+		if c.movable() && c.giveAway(c.waiting(whole, timeout)) {
 			return false
 		}
-		if c.pipelined = !c.in.empty(); c.pipelined {
+		if !c.in.empty() {
+			c.pipelined = c.headWaited == 0 // else it is a head that moved before it was whole
 			return true
 		}
+		c.pipelined = false
 		c.openWindow()
 		if c.movable() {
 			c.closeWindow()
@@ -159,6 +161,16 @@ func (c *conn) await(timeout time.Duration) bool {
 		}
 		timeout = c.read.left()
 	}
+}
+
+// waiting describes a wait for a request of whose time whole there is left. What a
+// head that came from another process has waited there counts too.
+func (c *conn) waiting(whole, left time.Duration) *ticket {
+	if whole <= 0 {
+		return &ticket{kind: ticketWaiting}
+	}
+	before := c.headWaited
+	return &ticket{kind: ticketWaiting, timeout: whole + before, waited: whole - left + before}
 }
 
 // fillHead reads more of a request head that has begun at start, and moves the
@@ -263,7 +275,7 @@ func (s *Server) adopt(t *ticket, fds []int) error {
 		defer s.wg.Done()
 		defer guard(s.log, c.number)
 		c.goOn(t, fds[1:])
-	})
+	}()
 	return nil
 }
 

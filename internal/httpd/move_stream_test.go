@@ -2,11 +2,13 @@ package httpd_test
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/baton-deploy/baton/internal/httpd"
 )
@@ -122,5 +124,30 @@ func TestGzippedStreamStaysUntilItIsComplete(t *testing.T) {
 	}
 	if _, body := c.do("GET /who HTTP/1.1\r\nHost: a\r\n\r\n"); body != "next" {
 		t.Errorf("the next request: %q", body)
+	}
+}
+
+// A stream whose request's body is still being sent moves once that has ended.
+func TestStreamMovesWhenItsBodyIsSent(t *testing.T) {
+	quiet, got := make(chan struct{}), make(chan struct{})
+	addr, old, next := pair(t, unbuffered(backendFunc(t, func(nc net.Conn, req *http.Request) {
+		io.WriteString(nc, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst")
+		_, _ = io.Copy(io.Discard, req.Body)
+		close(got)
+		<-quiet
+		io.WriteString(nc, "-last")
+	})))
+	c := dial(t, addr)
+	c.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabcd", 5)
+	io.WriteString(c.nc, "ef")
+	<-got
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	defer cancel()
+	if r := old.Retire(ctx, giveTo(next)); r != (httpd.Retired{Moved: 1}) {
+		t.Errorf("Retire = %+v", r)
+	}
+	close(quiet)
+	if rest := string(c.rest(nil, 5)); rest != "-last" {
+		t.Errorf("the rest is %q", rest)
 	}
 }

@@ -2,6 +2,8 @@ package httpd_test
 
 import (
 	"io"
+	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +15,12 @@ import (
 func TestTimeoutsGoOnCounting(t *testing.T) {
 	const whole, before = 900 * time.Millisecond, 600 * time.Millisecond
 	echoing, _ := echoBackend(t)
+	quiet := make(chan struct{})
+	halting := backendFunc(t, func(nc net.Conn, _ *http.Request) {
+		_, _ = io.WriteString(nc, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\none")
+		<-quiet
+	})
+	t.Cleanup(func() { close(quiet) })
 	get := "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 	for _, tc := range []struct {
 		name, directives, request, rest string
@@ -24,6 +32,8 @@ func TestTimeoutsGoOnCounting(t *testing.T) {
 		{"tunnel", "location /ws { proxy_pass http://" + echoing + "; proxy_http_version 1.1; proxy_read_timeout 900ms;" +
 			"proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; }",
 			"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n", ""},
+		{"answer", "location /halts { proxy_pass http://" + halting + "; proxy_http_version 1.1; proxy_read_timeout 900ms; }",
+			"GET /halts HTTP/1.1\r\nHost: a\r\n\r\n", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel() // mostly waits
@@ -49,6 +59,65 @@ func TestTimeoutsGoOnCounting(t *testing.T) {
 				t.Errorf("the connection ended with %v after %v, want the end after %v", err, took, whole)
 			}
 		})
+	}
+}
+
+// A tunnel that is interrupted and refused was idle before that too.
+func TestTunnelTimeoutGoesOnWhenRefused(t *testing.T) {
+	t.Parallel() // mostly waits
+	const whole = 900 * time.Millisecond
+	backend, _ := echoBackend(t)
+	addr, old, _ := pair(t, `server { LISTEN location /ws { proxy_pass http://`+backend+`; proxy_read_timeout 900ms; `+tunnelPlace+` } }`)
+	ws := dial(t, addr)
+	began := time.Now()
+	ws.ask("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n", 0)
+	atLeast(began, 600*time.Millisecond)
+	give, asked := refusing()
+	old.Retire(t.Context(), give)
+	if took := time.Since(began); took > whole+400*time.Millisecond || asked.Load() == 0 {
+		t.Errorf("it ended after %v, and was offered %d times; want %v", took, asked.Load(), whole)
+	}
+}
+
+// How long the beginning of a head has waited is not lost when its connection moves on
+// before it was read on.
+func TestHeadTimeoutSurvivesTwoMoves(t *testing.T) {
+	t.Parallel() // mostly waits
+	const whole = 900 * time.Millisecond
+	directives := `client_header_timeout 900ms; server { LISTEN echo WHO; }`
+	addr, old, next := pair(t, directives)
+	third := serverFor(t, t.TempDir(), addr, directives)
+	c := dial(t, addr)
+	began := time.Now()
+	if _, err := io.WriteString(c.nc, "GET / HTTP/1.1\r\nHo"); err != nil {
+		t.Fatal(err)
+	}
+	awaitTotals(t, old, func(n httpd.Totals) bool { return n.Reading == 1 })
+	atLeast(began, 600*time.Millisecond)
+	next.Redirect(giveTo(third)) // so that it goes on at once
+	if r := old.Retire(t.Context(), giveTo(next)); r.Moved != 1 {
+		t.Fatalf("Retire = %+v", r)
+	}
+	until(t, "the third has it", func() bool { return third.Conns() == 1 })
+	_, err := c.br.ReadByte()
+	if took := time.Since(began); err != io.EOF || took > whole+400*time.Millisecond {
+		t.Errorf("it ended with %v after %v, want the end after %v", err, took, whole)
+	}
+}
+
+// A head that moved before it was whole does not count as pipelined.
+func TestMovedHeadIsNotPipelined(t *testing.T) {
+	addr, old, next := pair(t, `server { LISTEN echo "$pipe"; }`)
+	c := dial(t, addr)
+	if _, err := io.WriteString(c.nc, "GET / HTTP/1.1\r\nHo"); err != nil {
+		t.Fatal(err)
+	}
+	awaitTotals(t, old, func(n httpd.Totals) bool { return n.Reading == 1 })
+	if r := old.Retire(t.Context(), giveTo(next)); r.Moved != 1 {
+		t.Fatalf("Retire = %+v", r)
+	}
+	if _, body := c.do("st: a\r\n\r\n"); body != "." {
+		t.Errorf("$pipe = %q", body)
 	}
 }
 

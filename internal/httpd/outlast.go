@@ -129,7 +129,11 @@ func (s *Stream) readOn() error {
 			continue
 		}
 		before := len(s.Server.Buffered())
-		if err := s.Server.Fill(s.Timeout); s.endsWith(err) {
+		left := s.Timeout
+		if left > 0 {
+			left = max(left-s.Waited, time.Millisecond)
+		}
+		if err := s.fill(left); s.endsWith(err) {
 			s.Whole = true
 			return nil
 		} else if err != nil {

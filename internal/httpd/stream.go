@@ -19,6 +19,8 @@ type Stream struct {
 	Left int64
 	// Timeout bounds each wait for more.
 	Timeout time.Duration
+	// Waited is how much of it has passed.
+	Waited time.Duration
 	// Owner is told what becomes of the stream.
 	Owner StreamOwner
 	// Spool is how much is kept for a client that is slow. Nil: nothing is, and the
@@ -30,8 +32,9 @@ type Stream struct {
 	// IgnoreAbort reads the answer to its end although the client has gone.
 	IgnoreAbort bool
 	// Pinned: somebody else uses the sockets too, so the stream neither moves nor
-	// is spooled.
+	// is spooled, until Free, if it is set, reports that he has ended.
 	Pinned bool
+	Free   func() bool
 
 	// Content counts the bytes of the body, Raw what was read from the server.
 	Content, Raw int64
@@ -79,6 +82,14 @@ func (s *Stream) next(b []byte) (p []byte, used int, end bool, err error) {
 	return b[:n], int(n), s.Left == 0, nil
 }
 
+// pinned is Pinned by now.
+func (s *Stream) pinned() bool {
+	if s.Pinned && s.Free != nil && s.Free() {
+		s.Pinned = false
+	}
+	return s.Pinned
+}
+
 // took follows what next returned.
 func (s *Stream) took(p []byte, used int) {
 	s.Content += int64(len(p))
@@ -101,13 +112,13 @@ var ErrChunks = errors.New("upstream sent invalid chunked response")
 // has no room the answer is spooled: see [Request.outlast].
 func (r *Request) Relay(s *Stream) (lost, err error) {
 	c := r.c
-	c.patient = !s.Pinned
 	defer func() {
 		c.patient, c.stalled = false, false
 		s.unspool()
 	}()
 	released := false
 	for {
+		c.patient = !s.pinned()
 		if c.stalled {
 			if lost, err = r.outlast(s); err != nil || lost != nil && !s.IgnoreAbort {
 				return lost, err
@@ -173,6 +184,7 @@ func (r *Request) more(s *Stream, flush bool) error {
 		err = r.waitStream(s)
 	}
 	if err == nil {
+		s.Waited = 0
 		s.Raw += int64(len(s.Server.Buffered()) - before)
 	}
 	return err
@@ -192,16 +204,16 @@ const (
 func (r *Request) waitStream(s *Stream) error {
 	client := r.Client()
 	look := firstLook
-	for waited := time.Duration(0); ; look = min(2*look, lastLook) {
+	for ; ; look = min(2*look, lastLook) {
 		wait := look
 		if s.Timeout > 0 {
-			wait = min(wait, s.Timeout-waited)
+			wait = max(min(wait, s.Timeout-s.Waited), time.Millisecond)
 		}
 		err := r.fillStream(s, wait)
 		if !errors.Is(err, ErrTimeout) {
 			return err
 		}
-		if waited += wait; s.Timeout > 0 && waited >= s.Timeout {
+		if s.Timeout > 0 && s.Waited >= s.Timeout {
 			return err
 		}
 		if client.HungUp() && (!s.IgnoreAbort || client.Closed()) {
@@ -210,13 +222,29 @@ func (r *Request) waitStream(s *Stream) error {
 	}
 }
 
-// fillStream is s.Server.Fill. When the server retires the stream moves to the
-// successor in such a wait, and fillStream returns [ErrMoved].
+// fill is s.Server.Fill that keeps Waited up to date. It needs no clock of its own
+// where something came.
+func (s *Stream) fill(timeout time.Duration) error {
+	err := s.Server.Fill(timeout)
+	switch {
+	case errors.Is(err, ErrTimeout):
+		s.Waited += timeout
+	case errors.Is(err, ErrInterrupted):
+		s.Waited += timeout - s.Server.t.read.left()
+	default:
+		s.Waited = 0
+	}
+	return err
+}
+
+// fillStream is s.fill. When the server retires the stream moves to the successor in
+// such a wait, and fillStream returns [ErrMoved].
 func (r *Request) fillStream(s *Stream, timeout time.Duration) error {
-	c := r.c
+	c, end := r.c, s.Waited+timeout
 	for {
-		if s.Pinned || !r.Out.streamMovable() {
-			return s.Server.Fill(timeout)
+		timeout = max(end-s.Waited, time.Millisecond)
+		if s.pinned() || !r.Out.streamMovable() {
+			return s.fill(timeout)
 		}
 		if c.movable() && r.moveStream(s) {
 			return ErrMoved
@@ -226,8 +254,8 @@ func (r *Request) fillStream(s *Stream, timeout time.Duration) error {
 			c.closeWindow()
 			continue
 		}
-		err := s.Server.Fill(timeout)
-		c.closeWindow()
+		err := s.fill(timeout)
+		c.endWait(err)
 		if !errors.Is(err, ErrInterrupted) {
 			return err
 		}

@@ -19,7 +19,7 @@ type Tunnel struct {
 	// FromClient and FromServer count the bytes that were passed on.
 	FromClient, FromServer int64
 
-	passed time.Duration // of ReadTimeout, before Run was first called
+	passed time.Duration // of ReadTimeout, before Run is called
 	active atomic.Int64  // when a byte was last passed on, in nanoseconds since start
 	start  time.Time
 	guard  func(f func() error) error // runs f and turns a panic into an error; may be nil
@@ -32,7 +32,7 @@ type Tunnel struct {
 func (t *Tunnel) Run() error {
 	t.start = time.Now()
 	t.active.Store(int64(-t.passed))
-	t.passed = 0
+	defer func() { t.passed = t.idle() }()
 	back := make(chan error, 1)
 	go func() { // ends with the interruption below, at the latest
 		err := t.guarded(func() error { return t.pump(t.Client, t.Server, t.SendTimeout, 0, &t.FromClient) })
@@ -81,7 +81,9 @@ func (t *Tunnel) pump(from, to *Socket, send, idle time.Duration, count *int64) 
 			n, err := to.WriteSome(p, send)
 			from.Consume(n)
 			*count += int64(n)
-			t.active.Store(int64(time.Since(t.start)))
+			if n > 0 {
+				t.active.Store(int64(time.Since(t.start)))
+			}
 			if err != nil {
 				return err
 			}
@@ -153,9 +155,7 @@ func (r *Request) ServeTunnel(t *Tunnel, settle func()) error {
 func (r *Request) moveTunnel(t *Tunnel) bool {
 	tk := r.ticket(ticketTunnel)
 	tk.timeout, tk.sendTimeout, tk.clientTimeout = t.ReadTimeout, t.SendTimeout, t.ClientTimeout
-	if !t.start.IsZero() {
-		tk.waited = t.idle()
-	}
+	tk.waited = t.passed
 	tk.toClient = t.Server.Buffered()
 	gone := false
 	_ = t.Server.Control(func(fd uintptr) { gone = r.c.giveAway(tk, int(fd)) })

@@ -26,6 +26,9 @@ func (x *exchange) relay() int {
 		x.chunks = httpd.Chunks{}
 		s.Chunks = &x.chunks
 	}
+	if s.Pinned {
+		s.Free = x.senderEnded
+	}
 	if buffers {
 		s.Spool = &x.loc.spool
 	}

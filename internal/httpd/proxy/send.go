@@ -343,6 +343,18 @@ func (x *exchange) sendOn() {
 	}()
 }
 
+// senderEnded reports whether nothing more is being sent, and is joinSender then.
+func (x *exchange) senderEnded() bool {
+	select {
+	case f := <-x.sender:
+		x.whole, x.sender = f == 0, nil
+		x.r.Body().Join()
+		return true
+	default:
+		return x.sender == nil
+	}
+}
+
 // joinSender ends what sendOn began: the answer is complete, or nobody wants the
 // rest of it.
 func (x *exchange) joinSender() {

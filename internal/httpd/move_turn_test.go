@@ -135,7 +135,8 @@ func TestCloseWhileAGiveIsUnderWay(t *testing.T) {
 	}
 }
 
-// Retire does not return while a connection is served that was taken meanwhile.
+// Retire does not return while a connection is served that was taken meanwhile, and
+// none is taken when it has.
 func TestRetireWaitsForWhatIsTaken(t *testing.T) {
 	addr := "127.0.0.1:80" // nobody listens
 	for range 100 {
@@ -145,6 +146,8 @@ func TestRetireWaitsForWhatIsTaken(t *testing.T) {
 			t.Fatal(err)
 		}
 		late, latePeer := socketPair(t)
+		behind, behindPeer := socketPair(t)
+		clientOn(t, behindPeer)
 		ended := make(chan struct{})
 		go func() { s.Retire(context.Background(), nil); close(ended) }()
 		client := clientOn(t, firstPeer)
@@ -159,5 +162,8 @@ func TestRetireWaitsForWhatIsTaken(t *testing.T) {
 		}
 		clientOn(t, latePeer).nc.Close()
 		<-ended
+		if s.Take(1, stateOf(addr), []int{behind}) == nil {
+			t.Fatal("Take = nil behind the end of Retire")
+		}
 	}
 }

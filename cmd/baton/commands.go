@@ -1,7 +1,7 @@
 package main
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,7 +29,7 @@ func (p *program) commands() *cobra.Command {
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return misuse{err} })
-	root.AddCommand(p.initCommand(), p.manCommand())
+	root.AddCommand(p.initCommand(), p.statusCommand(), p.manCommand())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
@@ -65,16 +65,16 @@ func (p *program) isVerb(arg string) bool {
 func (p *program) runVerb(args []string) int {
 	root := p.commands()
 	root.SetArgs(args)
-	err := root.Execute()
+	err := root.ExecuteContext(context.Background())
 	if err == nil {
 		return 0
 	}
 	fmt.Fprintf(p.stderr, "%s: %v\n", p.word, err)
-	if m := (misuse{}); errors.As(err, &m) {
+	status := exitStatus(err)
+	if status == 2 {
 		fmt.Fprintf(p.stderr, "%s: hint: \"%s %s --help\" tells how it is used\n", p.word, p.word, args[0])
-		return 2
 	}
-	return 1
+	return status
 }
 
 // exactArgs is cobra.ExactArgs with a [misuse] for its error.

@@ -66,7 +66,7 @@ func (p *program) manPage(root *cobra.Command) string {
 		macro(".TP\n.I %s\n%s.", troff(f[0]), f[1])
 	}
 	macro(".SH EXIT STATUS\n0 when done: for a start in the background, when the workers serve. 1 when it was refused or failed.")
-	macro("2 when a verb was called wrongly.")
+	macro("2 when a verb was called wrongly. 3 when nothing is running where a verb was sent.")
 	return b.String()
 }
 

@@ -1,0 +1,267 @@
+package upgrade
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/baton-deploy/baton/internal/proc"
+)
+
+// ErrNothingRuns says that no master was found where we were sent.
+var ErrNothingRuns = errors.New("nothing is running there")
+
+// A Phase is where a server is on its way from one binary to the next. The texts
+// are part of the output of status.
+type Phase string
+
+const (
+	// Serving: one master, and its workers serve. No upgrade is under way.
+	Serving Phase = "serving"
+	// Stopped: one master, and no worker of it serves.
+	Stopped Phase = "stopped"
+	// Starting: a new master is there and does not serve yet, the old one does.
+	Starting Phase = "starting"
+	// Both: workers of the old and of the new master serve.
+	Both Phase = "both serve"
+	// Draining: only the new master's workers serve; old ones finish what they have.
+	Draining Phase = "draining"
+	// Soaking: only the new master has workers; the old one waits for the commit.
+	Soaking Phase = "soaking"
+	// RolledBack: only the old master's workers serve, and the new master is still there.
+	RolledBack Phase = "rolled back"
+	// Silent: two masters, and nobody serves.
+	Silent Phase = "nobody serves"
+)
+
+// A generation is one master with its workers, as seen at one moment.
+type generation struct {
+	process
+	// named: a pid file says that it is a master. One that was just executed has
+	// written none.
+	named   bool
+	workers []process
+	image   fileID
+	version string // "" when its binary does not tell
+
+	argv   []string // as started
+	dir    string   // working directory
+	env    []string // nil: the master wrote over it
+	binary string   // absolute path of the file that USR2 executes
+	exe    string   // what the kernel calls the image
+}
+
+func (g *generation) serving() (n int) {
+	for _, w := range g.workers {
+		if !w.isRetiring() {
+			n++
+		}
+	}
+	return n
+}
+
+// A sight is what Look saw.
+type sight struct {
+	pidFile string
+	// old is nil when there is one master only; that is the new one.
+	old, new *generation
+}
+
+func (s *sight) phase() Phase {
+	switch {
+	case s.old == nil && s.new.serving() > 0:
+		return Serving
+	case s.old == nil:
+		return Stopped
+	case !s.new.named && s.old.serving() > 0:
+		return Starting
+	case s.old.serving() > 0 && s.new.serving() > 0:
+		return Both
+	case s.new.serving() > 0 && len(s.old.workers) > 0:
+		return Draining
+	case s.new.serving() > 0:
+		return Soaking
+	case s.old.serving() > 0:
+		return RolledBack
+	}
+	return Silent
+}
+
+// glance finds the masters that pidFile and its .oldbin name, and their workers.
+// It runs nothing, so it can be called often.
+func glance(pidFile string) (*sight, error) {
+	current, err := namedMaster(pidFile)
+	if err != nil && !errors.Is(err, ErrNothingRuns) {
+		return nil, err
+	}
+	old, oldErr := namedMaster(pidFile + proc.OldBin)
+	if oldErr != nil && !errors.Is(oldErr, ErrNothingRuns) {
+		return nil, oldErr
+	}
+	s := &sight{pidFile: pidFile, old: old, new: current}
+	switch {
+	case current == nil && old == nil:
+		return nil, err
+	case current == nil:
+		s.old, s.new = nil, old
+	case old != nil && old.pid == current.pid:
+		s.old = nil
+	}
+	return s, s.family()
+}
+
+// namedMaster returns the master that a pid file names, or an error that wraps
+// [ErrNothingRuns].
+func namedMaster(pidFile string) (*generation, error) {
+	pid, err := proc.ReadPidFile(pidFile)
+	if isMissing(err) {
+		return nil, fmt.Errorf("%w: there is no pid file %s", ErrNothingRuns, pidFile)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNothingRuns, err)
+	}
+	p, err := look(pid)
+	if errors.Is(err, errGone) || err == nil && p.zombie() {
+		return nil, fmt.Errorf("%w: %s names process %d, which does not exist", ErrNothingRuns, pidFile, pid)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !p.isMaster() {
+		return nil, fmt.Errorf("%w: %s names process %d, which is no master: %q", ErrNothingRuns, pidFile, pid, p.title)
+	}
+	return &generation{process: p, named: true}, nil
+}
+
+// family finds workers, and a new master that has written no pid file yet.
+func (s *sight) family() error {
+	pids := []int{s.new.pid}
+	if s.old != nil {
+		pids = append(pids, s.old.pid)
+	}
+	below, err := children(pids...)
+	if err != nil {
+		return err
+	}
+	s.new.workers = workersIn(below[s.new.pid])
+	if s.old != nil {
+		s.old.workers = workersIn(below[s.old.pid])
+		return nil
+	}
+	// Only while the pid file has its other name is a child that is no worker a new
+	// master: at any other time it is a worker that has no title yet.
+	if named, err := proc.ReadPidFile(s.pidFile + proc.OldBin); err != nil || named != s.new.pid {
+		return nil
+	}
+	for _, c := range below[s.new.pid] {
+		if c.isWorker() || strings.Contains(c.title, ": cache ") || strings.Contains(c.title, ": privileged ") {
+			continue
+		}
+		s.old, s.new = s.new, &generation{process: c}
+		if below, err = children(c.pid); err != nil {
+			return err
+		}
+		s.new.workers = workersIn(below[c.pid])
+		return nil
+	}
+	return nil
+}
+
+func workersIn(ps []process) (workers []process) {
+	for _, p := range ps {
+		if p.isWorker() {
+			workers = append(workers, p)
+		}
+	}
+	return workers
+}
+
+// study fills in what a generation runs.
+func (g *generation) study(ctx context.Context) error {
+	var err error
+	if g.exe, err = os.Readlink(procPath(g.pid, "exe")); err != nil {
+		return fmt.Errorf("look into master process %d: %w", g.pid, g.denied(err))
+	}
+	if g.image, err = identify(procPath(g.pid, "exe")); err != nil {
+		return fmt.Errorf("look into master process %d: %w", g.pid, g.denied(err))
+	}
+	if g.dir, err = os.Readlink(procPath(g.pid, "cwd")); err != nil {
+		return fmt.Errorf("look into master process %d: %w", g.pid, g.denied(err))
+	}
+	if err := sameRoot(g.pid); err != nil {
+		return err
+	}
+	if g.env, err = environment(g.pid); err != nil {
+		return fmt.Errorf("look into master process %d: %w", g.pid, g.denied(err))
+	}
+	g.argv = originalArgv(g.process.argv, func(path string) bool {
+		fi, err := os.Stat(executable(path, g.dir, lookupEnv(g.env, "PATH"), true))
+		return err == nil && fi.Mode().IsRegular()
+	})
+	if !g.named || len(g.argv) == 0 {
+		return nil // just executed: it is no use to ask what will be another program in a moment
+	}
+	// That it does not tell is no reason to stop: what is done about it is.
+	g.version, _ = askVersion(ctx, procPath(g.pid, "exe"), g.argv[0])
+	g.binary = executable(g.argv[0], g.dir, lookupEnv(g.env, "PATH"), isBaton(g.version))
+	return nil
+}
+
+// sameRoot finds that process pid sees other files than we do.
+func sameRoot(pid int) error {
+	theirs, err := identify(procPath(pid, "root"))
+	if err != nil {
+		return fmt.Errorf("look at the root of process %d: %w", pid, err)
+	}
+	if ours, err := identify("/"); err == nil && ours != theirs {
+		return fmt.Errorf("process %d sees other files than we do (a container, or chroot): run this there", pid)
+	}
+	return nil
+}
+
+// Look looks at the server whose pid file is given. It returns an error wrapping
+// [ErrNothingRuns] when there is none.
+func Look(ctx context.Context, pidFile string) (*Status, error) {
+	for {
+		s, err := examine(ctx, pidFile)
+		var st *Status
+		if err == nil {
+			st, err = s.status()
+		}
+		if err == nil || !s.changed() {
+			return st, err
+		}
+		// A master ended while it was looked at: what was seen is no state that was.
+	}
+}
+
+// examine is glance, and what the generations run. On an error the sight tells what
+// was seen until then, if anything was.
+func examine(ctx context.Context, pidFile string) (*sight, error) {
+	s, err := glance(pidFile)
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range s.generations() {
+		if err := g.study(ctx); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}
+
+// generations returns those there are, the old one first.
+func (s *sight) generations() []*generation {
+	if s.old == nil {
+		return []*generation{s.new}
+	}
+	return []*generation{s.old, s.new}
+}
+
+// changed reports whether a master that was seen is gone.
+func (s *sight) changed() bool {
+	return s != nil && slices.ContainsFunc(s.generations(), func(g *generation) bool { return !g.same() })
+}

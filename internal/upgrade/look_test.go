@@ -1,0 +1,266 @@
+package upgrade_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/baton-deploy/baton/internal/testbed"
+	"github.com/baton-deploy/baton/internal/upgrade"
+)
+
+func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
+
+const (
+	oldVersion = "1.0.0"
+	newVersion = "2.0.0"
+)
+
+// nginxPath returns the system's nginx.
+func nginxPath(t *testing.T) string {
+	t.Helper()
+	for _, name := range []string{"nginx", "/usr/sbin/nginx"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	t.Fatal("these tests need nginx (apt-get install nginx)")
+	return ""
+}
+
+// A kind is a server, before and after an upgrade.
+type kind struct {
+	name     string
+	old, new func(t *testing.T) string
+	versions [2]string // beginnings of what status calls them
+}
+
+func kinds() []kind {
+	baton := func(version string) func(*testing.T) string {
+		return func(t *testing.T) string { return testbed.BuildFor(t, version) }
+	}
+	return []kind{
+		{"nginx", nginxPath, nginxPath, [2]string{"nginx/1.", "nginx/1."}},
+		{"baton", baton(oldVersion), baton(newVersion), [2]string{"baton/1.0.0", "baton/2.0.0"}},
+	}
+}
+
+// A site is a server of one kind and what is looked at.
+type site struct {
+	*testbed.Site
+	t    *testing.T
+	kind kind
+	new  string // path of the new binary
+}
+
+func newSite(t *testing.T, k kind) *site {
+	t.Helper()
+	s := &site{Site: testbed.NewSite(t, k.old(t)), t: t, kind: k, new: k.new(t)}
+	s.Configure(testbed.Conf{User: testbed.PackageUser()})
+	return s
+}
+
+// start starts the server by argv0, from the folder of its binary.
+func (s *site) start(argv0 string) (master int) {
+	s.t.Helper()
+	s.Sh(fmt.Sprintf("cd $P/sbin && %s -p $P -c $P/conf/nginx.conf -e $P/logs/error.log", argv0))
+	s.WaitFor("workers", func() bool { return len(s.Workers(s.Pid())) == 2 })
+	return s.Pid()
+}
+
+func (s *site) look() *upgrade.Status {
+	s.t.Helper()
+	st, err := upgrade.Look(s.t.Context(), s.PIDFile())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return st
+}
+
+// waitPhase waits until status tells phase, and returns that status.
+func (s *site) waitPhase(phase upgrade.Phase) *upgrade.Status {
+	s.t.Helper()
+	var st *upgrade.Status
+	s.WaitFor(fmt.Sprintf("phase %q", phase), func() bool {
+		st = s.look()
+		return st.Phase == phase
+	})
+	return st
+}
+
+// do types the command of st whose text begins with want.
+func (s *site) do(st *upgrade.Status, want string) {
+	s.t.Helper()
+	i := slices.IndexFunc(st.Next, func(c upgrade.Command) bool { return strings.HasPrefix(c.Command, want) })
+	if i < 0 {
+		s.t.Fatalf("status offers %q, and no %s", st.Next, want)
+	}
+	s.Sh(st.Next[i].Command)
+}
+
+// Whoever types what status offers gets through an upgrade, back, and through
+// again, and status tells at each stage what is so.
+func TestStatusLeadsThroughAnUpgrade(t *testing.T) {
+	for _, k := range kinds() {
+		t.Run(k.name, func(t *testing.T) {
+			s := newSite(t, k)
+			old := s.start("./nginx")
+			st := s.waitPhase(upgrade.Serving)
+			g := st.Generations[0]
+			if g.Master != old || !strings.HasPrefix(g.Version, k.versions[0]) || len(g.Workers) != 2 || g.File != "same" {
+				t.Errorf("generation = %+v, want master %d, %s, two workers, the file as it is", g, old, k.versions[0])
+			}
+			if want := s.Binary(); g.Binary != want {
+				t.Errorf("binary = %q, want %q, which ./nginx is where it was started", g.Binary, want)
+			}
+
+			if err := s.Install(s.new); err != nil {
+				t.Fatal(err)
+			}
+			st = s.waitPhase(upgrade.Serving)
+			if st.Generations[0].File != "replaced" || !strings.HasPrefix(st.Generations[0].Version, k.versions[0]) {
+				t.Errorf("generation = %+v, want the old version and its file replaced", st.Generations[0])
+			}
+			s.do(st, "kill -USR2")
+			st = s.waitPhase(upgrade.Both)
+			if st.Generations[0].Master != old || st.Generations[1].File != "same" ||
+				!strings.HasPrefix(st.Generations[1].Version, k.versions[1]) {
+				t.Errorf("generations = %+v, want %d first and then %s", st.Generations, old, k.versions[1])
+			}
+			s.do(st, "kill -WINCH")
+			st = s.waitPhase(upgrade.Soaking)
+			s.do(st, "kill -HUP")
+			st = s.waitPhase(upgrade.Both)
+			s.do(st, "kill -QUIT")
+			st = s.waitPhase(upgrade.Serving)
+			if st.Generations[0].Master != old {
+				t.Errorf("master = %d, want %d again", st.Generations[0].Master, old)
+			}
+			s.do(st, "kill -USR2")
+			s.do(s.waitPhase(upgrade.Both), "kill -WINCH")
+			s.do(s.waitPhase(upgrade.Soaking), "kill -QUIT")
+			st = s.waitPhase(upgrade.Serving)
+			if !strings.HasPrefix(st.Generations[0].Version, k.versions[1]) {
+				t.Errorf("version = %q, want %s", st.Generations[0].Version, k.versions[1])
+			}
+			s.Sh("kill -TERM $(cat $P/logs/nginx.pid)")
+			s.WaitShape("")
+		})
+	}
+}
+
+// An open connection keeps an old worker of nginx alive; status tells where it is.
+func TestStatusCountsConnections(t *testing.T) {
+	for _, k := range kinds() {
+		t.Run(k.name, func(t *testing.T) {
+			s := newSite(t, k)
+			s.start("$P/sbin/nginx")
+			c := s.open("GET / HT") // a request that has begun
+			s.WaitFor("one connection in status", func() bool { return s.look().Generations[0].Connections == 1 })
+			c.Close()
+			s.WaitFor("no connection in status", func() bool { return s.look().Generations[0].Connections == 0 })
+			s.Sh("kill -TERM $(cat $P/logs/nginx.pid)")
+			s.WaitShape("")
+		})
+	}
+}
+
+func TestStatusOfNothing(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for _, tt := range []struct{ path, want string }{
+		{filepath.Join(dir, "none"), "there is no pid file"},
+		{file("empty", ""), "invalid PID number"},
+		{file("dead", "4194303\n"), "names process 4194303, which does not exist"},
+		{file("stranger", fmt.Sprintln(os.Getpid())), "which is no master"},
+	} {
+		_, err := upgrade.Look(t.Context(), tt.path)
+		if !errors.Is(err, upgrade.ErrNothingRuns) || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want nothing is running and %q", filepath.Base(tt.path), err, tt.want)
+		}
+	}
+}
+
+// Whoever may not look into the master is told whose it is.
+func TestStatusOfSomebodyElse(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can become somebody else")
+	}
+	s := newSite(t, kinds()[0])
+	s.start("$P/sbin/nginx")
+	exe := filepath.Join(s.Dir, "looker")
+	if out, err := exec.Command("cp", testbed.BuildFor(t, oldVersion), exe).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	cmd := exec.CommandContext(t.Context(), exe, "status", "--pid-file", s.PIDFile())
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	cmd.Dir = s.Dir
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "belongs to user 0 and you are user 65534; do it as that user or as root") {
+		t.Errorf("%v, %s, want to be told whose process it is", err, out)
+	}
+	s.Sh("kill -TERM $(cat $P/logs/nginx.pid)")
+	s.WaitShape("")
+}
+
+// open opens a connection to the site and sends text on it.
+func (s *site) open(text string) net.Conn {
+	s.t.Helper()
+	c, err := net.Dial("tcp", s.Addr)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { c.Close() })
+	if _, err := c.Write([]byte(text)); err != nil {
+		s.t.Fatal(err)
+	}
+	return c
+}
+
+// What the verb prints, as docs/operators.md shows it.
+func TestStatusVerb(t *testing.T) {
+	for _, k := range kinds() {
+		t.Run(k.name, func(t *testing.T) {
+			s := newSite(t, k)
+			s.Setenv("BATON", testbed.BuildFor(t, newVersion))
+			s.start("$P/sbin/nginx")
+			out := s.Sh("$BATON status --prefix $P")
+			want := regexp.MustCompile(`^phase   serving
+pid     /\S+/logs/nginx.pid
+master  \d+, (nginx|baton)/\S+, \d+s old, 0 connections
+        /\S+/sbin/nginx
+        worker \d+, \d+s old, 0 connections
+        worker \d+, \d+s old, 0 connections
+next    kill -USR2 \d+  # upgrade: .*$`)
+			if !want.MatchString(out) {
+				t.Errorf("status printed\n%s\nwant it to match\n%s", out, want)
+			}
+			var st upgrade.Status
+			if err := json.Unmarshal([]byte(s.Sh("$BATON status --pid-file logs/nginx.pid --json")), &st); err != nil {
+				t.Fatal(err)
+			}
+			if st.Schema != 1 || st.Phase != upgrade.Serving || len(st.Generations) != 1 || len(st.Generations[0].Workers) != 2 {
+				t.Errorf("status as JSON = %+v", st)
+			}
+			// A configuration that is broken by now hides no server.
+			s.Sh("echo nonsense >>conf/nginx.conf && $BATON status --prefix $P")
+			s.Sh("kill -TERM $(cat $P/logs/nginx.pid)")
+			s.WaitShape("")
+		})
+	}
+}

@@ -1,0 +1,154 @@
+package upgrade
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// errGone says that a process is not there, or not any more.
+var errGone = errors.New("no such process")
+
+// ticks is how many of the kernel's clock ticks /proc counts for a second: on Linux
+// always USER_HZ, which is 100 on every architecture that Go has.
+const ticks = 100
+
+// A process is what /proc said about one process at one moment.
+type process struct {
+	pid, ppid int
+	state     byte   // as in proc_pid_stat(5)
+	start     uint64 // in ticks since boot; with pid it names a process for good
+	argv      []string
+	title     string // the command line as ps shows it
+	uid       int
+}
+
+// zombie reports whether the process has ended and was not waited for yet.
+func (p process) zombie() bool { return p.state == 'Z' || p.state == 'X' }
+
+// look returns process pid, or an error wrapping [errGone].
+func look(pid int) (process, error) {
+	p, err := readStat(pid)
+	if err != nil {
+		return process{}, fmt.Errorf("look at process %d: %w", pid, err)
+	}
+	p.name()
+	return p, nil
+}
+
+// readStat reads all of a process but what its command line says.
+func readStat(pid int) (process, error) {
+	line, err := os.ReadFile(procPath(pid, "stat"))
+	if err != nil {
+		return process{}, errGone
+	}
+	// The second field, the name, may hold blanks and parentheses: the last
+	// parenthesis closes it.
+	fields := strings.Fields(string(line[bytes.LastIndexByte(line, ')')+1:]))
+	if len(fields) < 20 {
+		return process{}, fmt.Errorf("parse %q: too few fields", line)
+	}
+	p := process{pid: pid, state: fields[0][0]}
+	var errs [2]error
+	p.ppid, errs[0] = strconv.Atoi(fields[1])
+	p.start, errs[1] = strconv.ParseUint(fields[19], 10, 64)
+	if err := errors.Join(errs[:]...); err != nil {
+		return process{}, fmt.Errorf("parse %q: %w", line, err)
+	}
+	return p, nil
+}
+
+// name reads the command line and the owner. A process that ended meanwhile has
+// none: what stat said stays true of that moment.
+func (p *process) name() {
+	if line, err := os.ReadFile(procPath(p.pid, "cmdline")); err == nil {
+		line = bytes.TrimRight(line, "\x00 ")
+		if len(line) > 0 {
+			p.argv = strings.Split(string(line), "\x00")
+		}
+		p.title = strings.Join(p.argv, " ")
+	}
+	var st unix.Stat_t
+	if unix.Stat(procPath(p.pid), &st) == nil {
+		p.uid = int(st.Uid)
+	}
+}
+
+// children returns the living children of every process in pids, by parent.
+func children(pids ...int) (map[int][]process, error) {
+	names, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, fmt.Errorf("list processes: %w", err)
+	}
+	found := make(map[int][]process)
+	for _, pid := range pids {
+		found[pid] = nil
+	}
+	for _, n := range names {
+		pid, err := strconv.Atoi(n.Name())
+		if err != nil {
+			continue
+		}
+		p, err := readStat(pid)
+		if err != nil || p.zombie() {
+			continue // it left since the listing
+		}
+		if _, wanted := found[p.ppid]; !wanted {
+			continue
+		}
+		p.name()
+		found[p.ppid] = append(found[p.ppid], p)
+	}
+	return found, nil
+}
+
+// age returns for how long the process has run.
+func (p process) age() time.Duration {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+		return 0 // no kernel without it starts Go programs
+	}
+	return time.Duration(now.Nano()) - time.Duration(p.start)*time.Second/ticks
+}
+
+// same reports whether the process that p was read from still lives.
+func (p process) same() bool {
+	now, err := readStat(p.pid)
+	return err == nil && now.start == p.start && !now.zombie()
+}
+
+// A fileID is a file, whatever it is called.
+type fileID struct{ dev, ino uint64 }
+
+// identify returns the file behind path, through links, also those in /proc that
+// lead to a file without a name.
+func identify(path string) (fileID, error) {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return fileID{}, err
+	}
+	st := fi.Sys().(*syscall.Stat_t)
+	return fileID{uint64(st.Dev), st.Ino}, nil
+}
+
+func procPath(pid int, elem ...string) string {
+	return filepath.Join(append([]string{"/proc", strconv.Itoa(pid)}, elem...)...)
+}
+
+// denied words a refusal of the kernel to let us look into a process.
+func (p process) denied(err error) error {
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return fmt.Errorf("%w: process %d belongs to user %d and you are user %d; do it as that user or as root",
+		err, p.pid, p.uid, os.Geteuid())
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,7 +30,7 @@ func (p *program) commands() *cobra.Command {
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return misuse{err} })
-	root.AddCommand(p.initCommand(), p.statusCommand(), p.manCommand())
+	root.AddCommand(p.initCommand(), p.statusCommand(), p.upgradeCommand(), p.manCommand())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
@@ -69,8 +70,10 @@ func (p *program) runVerb(args []string) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(p.stderr, "%s: %v\n", p.word, err)
 	status := exitStatus(err)
+	if !errors.As(err, &ended{}) {
+		fmt.Fprintf(p.stderr, "%s: %v\n", p.word, err)
+	}
 	if status == 2 {
 		fmt.Fprintf(p.stderr, "%s: hint: \"%s %s --help\" tells how it is used\n", p.word, p.word, args[0])
 	}

@@ -67,6 +67,7 @@ func (p *program) manPage(root *cobra.Command) string {
 	}
 	macro(".SH EXIT STATUS\n0 when done: for a start in the background, when the workers serve. 1 when it was refused or failed.")
 	macro("2 when a verb was called wrongly. 3 when nothing is running where a verb was sent.")
+	macro("4 when another upgrade is under way. 5 when an upgrade failed and could not be undone: a person must look.")
 	return b.String()
 }
 

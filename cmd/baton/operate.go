@@ -61,12 +61,19 @@ func (l *place) find(p *program) (string, error) {
 	return path, nil
 }
 
-// exitStatus returns the exit status that stands for err, see [doc.go].
+// An ended is a verb that has told why it failed, with the exit status for it.
+type ended struct{ status int }
+
+func (e ended) Error() string { return fmt.Sprintf("exit status %d", e.status) }
+
+// exitStatus returns the exit status that stands for err, which is not nil; doc.go tells
+// what each means.
 func exitStatus(err error) int {
 	var m misuse
+	var e ended
 	switch {
-	case err == nil:
-		return 0
+	case errors.As(err, &e):
+		return e.status
 	case errors.As(err, &m):
 		return 2
 	case errors.Is(err, upgrade.ErrNothingRuns):

@@ -9,8 +9,10 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -36,6 +38,9 @@ const (
 	// ExitsWhenReady writes its process id to the file that is its argument,
 	// which is all the sign of life that nginx gives, and leaves with status 5.
 	ExitsWhenReady Role = "exits when ready"
+	// LosesWorkers calls itself a master, writes its process id to the file that is
+	// its argument, and starts a worker that dies again and again. TERM and QUIT end it.
+	LosesWorkers Role = "loses workers"
 	// EchoBackend serves package backend on the address that is its argument.
 	EchoBackend Role = "echo backend"
 )
@@ -47,16 +52,31 @@ const roleMark = "\x00testbed role\x00"
 type roleNote struct {
 	Role Role
 	Args []string
+	// Server answers -v, -V and -t in the fixture's place; "" means that it plays its
+	// role then too.
+	Server string
 }
 
 // Fixture returns the path of a binary that plays role.
 func Fixture(t testing.TB, role Role, args ...string) (path string) {
 	t.Helper()
+	return fixture(t, roleNote{Role: role, Args: args})
+}
+
+// Pretender is [Fixture] with a binary that answers -v, -V and -t as server does, so
+// that it plays its role only when it is started to serve.
+func Pretender(t testing.TB, server string, role Role, args ...string) (path string) {
+	t.Helper()
+	return fixture(t, roleNote{Role: role, Args: args, Server: server})
+}
+
+func fixture(t testing.TB, n roleNote) (path string) {
+	t.Helper()
 	path = filepath.Join(t.TempDir(), "fixture")
 	if err := copyFile(path, "/proc/self/exe"); err != nil {
 		t.Fatal(err)
 	}
-	note, err := json.Marshal(roleNote{Role: role, Args: args})
+	note, err := json.Marshal(n)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +140,7 @@ func Main(m *testing.M) int {
 	}
 	note, ok := readNote("/proc/self/exe")
 	if ok {
-		return play(note)
+		return appear(note)
 	}
 	return m.Run()
 }
@@ -152,7 +172,16 @@ func readNote(path string) (note roleNote, ok bool) {
 	return note, json.Unmarshal(tail[len(tail)-size:], &note) == nil
 }
 
-// play is the main function of a fixture.
+// appear is the main function of a fixture.
+func appear(note roleNote) (status int) {
+	asks := func(arg string) bool { return arg == "-v" || arg == "-V" || arg == "-t" }
+	if note.Server != "" && slices.ContainsFunc(os.Args[1:], asks) {
+		return complain(syscall.Exec(note.Server, os.Args, os.Environ()))
+	}
+	return play(note)
+}
+
+// play plays the fixture's role.
 func play(note roleNote) (status int) {
 	switch note.Role {
 	case ExitsAtOnce:
@@ -179,10 +208,48 @@ func play(note roleNote) (status int) {
 			return complain(err)
 		}
 		return 5
+	case LosesWorkers:
+		return playMaster(note.Args[0])
 	case EchoBackend:
 		return playBackend(note.Args[0])
 	default:
 		return complain(fmt.Errorf("play %q: no such role", note.Role))
+	}
+}
+
+// playMaster is [LosesWorkers]: it executes itself again under a master's name, and
+// again under a worker's for each worker.
+func playMaster(pidFile string) int {
+	const self = "/proc/self/exe"
+	title := "nginx" + masterTitle + " fixture"
+	switch os.Args[0] {
+	case title:
+	case "nginx" + workerTitle:
+		for forever := time.NewTicker(time.Hour); ; { // until the master kills it
+			<-forever.C
+		}
+	default:
+		return complain(syscall.Exec(self, []string{title}, os.Environ()))
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGQUIT)
+	defer stop()
+	if err := os.WriteFile(pidFile, fmt.Appendln(nil, os.Getpid()), 0o644); err != nil {
+		return complain(err)
+	}
+	for again := time.NewTicker(100 * time.Millisecond); ; {
+		worker := exec.CommandContext(ctx, self)
+		worker.Args = []string{"nginx" + workerTitle}
+		if err := worker.Start(); err != nil {
+			return complain(err)
+		}
+		select {
+		case <-ctx.Done():
+			worker.Wait()
+			return 0
+		case <-again.C:
+			worker.Process.Kill()
+			worker.Wait()
+		}
 	}
 }
 

@@ -6,5 +6,9 @@
 // nginx and for everything that kept nginx's signals, and it needs nothing from the
 // server that it looks at. Nothing here knows what a configuration means.
 //
-// [Look] changes nothing and may be called at any time.
+// [Look] changes nothing and may be called at any time. [Run] upgrades. What it does
+// next is decided by a pure plan from how the step before ended; every step that
+// changes something has the step that undoes it beside it, and is in the journal before
+// it begins and after it ended. It waits for facts: the end of a process, a name in the
+// pid file, a socket's inode, an answer.
 package upgrade

@@ -14,6 +14,9 @@ import (
 // ErrNothingRuns says that no master was found where we were sent.
 var ErrNothingRuns = errors.New("nothing is running there")
 
+// oldBin is what the pid file of the old master has at its end during an upgrade.
+const oldBin = proc.OldBin
+
 // A Phase is where a server is on its way from one binary to the next. The texts
 // are part of the output of status.
 type Phase string
@@ -97,7 +100,7 @@ func glance(pidFile string) (*sight, error) {
 	if err != nil && !errors.Is(err, ErrNothingRuns) {
 		return nil, err
 	}
-	old, oldErr := namedMaster(pidFile + proc.OldBin)
+	old, oldErr := namedMaster(pidFile + oldBin)
 	if oldErr != nil && !errors.Is(oldErr, ErrNothingRuns) {
 		return nil, oldErr
 	}
@@ -153,7 +156,7 @@ func (s *sight) family() error {
 	}
 	// Only while the pid file has its other name is a child that is no worker a new
 	// master: at any other time it is a worker that has no title yet.
-	if named, err := proc.ReadPidFile(s.pidFile + proc.OldBin); err != nil || named != s.new.pid {
+	if _, err := os.Lstat(s.pidFile); err == nil {
 		return nil
 	}
 	for _, c := range below[s.new.pid] {

@@ -137,7 +137,7 @@ func identify(path string) (fileID, error) {
 		return fileID{}, err
 	}
 	st := fi.Sys().(*syscall.Stat_t)
-	return fileID{uint64(st.Dev), st.Ino}, nil
+	return fileID{st.Dev, st.Ino}, nil
 }
 
 func procPath(pid int, elem ...string) string {

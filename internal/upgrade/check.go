@@ -1,0 +1,248 @@
+package upgrade
+
+import (
+	"context"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// check looks whether the upgrade can work, and stages the new binary.
+func (op *operation) check(ctx context.Context) (string, error) {
+	s, err := examine(ctx, op.o.PidFile)
+	if err != nil {
+		return "", err
+	}
+	if s.old != nil {
+		return "", fmt.Errorf("%w: masters %d and %d run (%s)", ErrBusy, s.old.pid, s.new.pid, s.phase())
+	}
+	op.old = s.new
+	op.log = findErrorLog(op.old.pid)
+	if s.phase() != Serving {
+		return "", fmt.Errorf("master %d has no workers that serve", op.old.pid)
+	}
+	to, err := op.lookAtBoth(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, look := range []func(context.Context) error{
+		op.checkModules, op.checkMemory, op.checkDisk, op.checkHistory, op.checkConfig, op.checkProbes,
+	} {
+		if err := look(ctx); err != nil {
+			return "", err
+		}
+	}
+	if op.o.DryRun {
+		return fmt.Sprintf("master %d, %s, would become %s; %s would be replaced by %s",
+			op.old.pid, op.record.OldVersion, op.record.NewVersion, op.record.Binary, to), nil
+	}
+	return fmt.Sprintf("master %d, %s, can become %s", op.old.pid, op.record.OldVersion, op.record.NewVersion), nil
+}
+
+// lookAtBoth learns all about the running binary and the new one, and fills in the
+// record. It returns the new one's path.
+func (op *operation) lookAtBoth(ctx context.Context) (to string, err error) {
+	if to, err = filepath.Abs(op.o.To); err != nil {
+		return "", err
+	}
+	op.o.To = to
+	if err := checkBinary(to, procPath(op.old.pid, "exe")); err != nil {
+		return "", err
+	}
+	r := &op.record
+	r.To, r.OldMaster, r.OldStart, r.OldWorkers = to, op.old.pid, op.old.start, op.old.serving()
+	if r.OldVersion = op.old.version; r.OldVersion == "" {
+		return "", fmt.Errorf("master %d does not tell its version (%s -v)", op.old.pid, op.old.exe)
+	}
+	if r.NewVersion, err = askVersion(ctx, to, to); err != nil {
+		return "", err
+	}
+	if r.Checksum, err = checksum(to); err != nil {
+		return "", err
+	}
+	if r.Binary, err = op.findBinary(); err != nil {
+		return "", err
+	}
+	if r.Backup, err = planBackup(r.Binary, procPath(op.old.pid, "exe"), r.OldVersion); err != nil {
+		return "", err
+	}
+	if op.wanted, err = listenersOf(op.old); err != nil {
+		return "", err
+	}
+	op.pidMark, err = markOf(op.o.PidFile)
+	return to, err
+}
+
+// findBinary returns the file that is to be replaced: behind all links the one that
+// the running master executes.
+func (op *operation) findBinary() (string, error) {
+	path, err := filepath.EvalSymlinks(op.old.binary)
+	if isMissing(err) {
+		return "", fmt.Errorf("master %d was started as %q in %s, so USR2 executes %s, which is not there: start it by its full path",
+			op.old.pid, op.old.argv[0], op.old.dir, op.old.binary)
+	}
+	if err != nil {
+		return "", err
+	}
+	if path != op.old.binary {
+		op.note("%s leads to %s: that file is replaced", op.old.binary, path)
+	}
+	if id, err := identify(path); err != nil || id != op.old.image {
+		op.note("%s is not what runs: it was replaced since master %d was started", path, op.old.pid)
+	}
+	return path, nil
+}
+
+// checkBinary finds that path cannot be executed on this machine, as running can.
+func checkBinary(path, running string) error {
+	fi, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return fmt.Errorf("look at the new binary: %w", err)
+	case !fi.Mode().IsRegular():
+		return fmt.Errorf("%s is no regular file", path)
+	}
+	if err := unix.Access(path, unix.X_OK); err != nil || fi.Mode()&0o111 == 0 {
+		return fmt.Errorf("%s is not executable: chmod +x it", path)
+	}
+	ours, err := machine(running)
+	if err != nil {
+		return fmt.Errorf("look at %s: %w", running, err)
+	}
+	theirs, err := machine(path)
+	if err != nil {
+		return fmt.Errorf("look at %s: %w", path, err)
+	}
+	if ours != theirs {
+		return fmt.Errorf("%s is for another machine: %s, and here is %s", path, theirs, ours)
+	}
+	return nil
+}
+
+func machine(path string) (string, error) {
+	f, err := elf.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	return fmt.Sprintf("%v %v", f.Machine, f.Class), nil
+}
+
+// checkModules finds that the new binary lacks modules that the old one has.
+func (op *operation) checkModules(ctx context.Context) error {
+	old, err := modulesOf(ctx, procPath(op.old.pid, "exe"))
+	if err != nil {
+		return err
+	}
+	have, err := modulesOf(ctx, op.o.To)
+	if err != nil {
+		return err
+	}
+	var lacks []string
+	for m := range old.with {
+		if !have.with[m] {
+			lacks = append(lacks, m)
+		}
+	}
+	for m := range have.without {
+		if !old.without[m] {
+			lacks = append(lacks, m)
+		}
+	}
+	if len(lacks) == 0 {
+		return nil
+	}
+	slices.Sort(lacks)
+	if op.o.AllowMissingModules {
+		op.note("the new binary lacks %s", strings.Join(lacks, ", "))
+		return nil
+	}
+	return fmt.Errorf("the new binary lacks %s, which the running one has; --allow-missing-modules accepts that", strings.Join(lacks, ", "))
+}
+
+// modules are those that a build names: what it has besides the usual ones, and what
+// of these it has not.
+type modules struct{ with, without map[string]bool }
+
+func modulesOf(ctx context.Context, path string) (modules, error) {
+	m := modules{map[string]bool{}, map[string]bool{}}
+	out, err := ask(ctx, run{path: path, argv: []string{path, "-V"}, env: plainEnv(os.Environ())})
+	if err != nil {
+		return m, fmt.Errorf("run %s -V: %w%s", path, err, quoted(out))
+	}
+	for word := range strings.FieldsSeq(out) {
+		if name, ok := strings.CutPrefix(word, "--without-"); ok {
+			m.without[name] = true
+		} else if name, ok := strings.CutPrefix(word, "--with-"); ok {
+			name, _, _ = strings.Cut(name, "=") // =dynamic
+			if strings.HasSuffix(name, "_module") || name == "stream" || name == "mail" {
+				m.with[name] = true
+			}
+		}
+	}
+	return m, nil
+}
+
+// checkHistory refuses a build that has failed here.
+func (op *operation) checkHistory(context.Context) error {
+	if op.journal == nil || op.o.Retry {
+		return nil
+	}
+	if a := op.journal.failedBefore(op.record.Checksum); a != nil {
+		return fmt.Errorf("this build failed here on %s (%s); --retry tries it again", a.closed.Format(time.DateTime), a.err)
+	}
+	return nil
+}
+
+// checkConfig stages the new binary and has it test the configuration, with the
+// options of the running master, from the place where it will lie.
+func (op *operation) checkConfig(ctx context.Context) error {
+	var err error
+	if op.staged, err = stage(op.o.To, op.record.Binary, op.record.Checksum); err != nil {
+		return err
+	}
+	env := op.old.env
+	if len(env) == 0 {
+		env = os.Environ() // the master wrote over its own
+	}
+	argv := append([]string{op.old.argv[0]}, op.old.argv[1:]...)
+	out, err := ask(ctx, run{path: op.staged, argv: append(argv, "-t"), dir: op.old.dir, env: plainEnv(env)})
+	if err != nil {
+		return fmt.Errorf("the new binary does not take the configuration: %w\n%s", err, strings.TrimSpace(out))
+	}
+	return nil
+}
+
+// checkProbes makes sure that a probe that fails later means something.
+func (op *operation) checkProbes(ctx context.Context) error {
+	if err := probe(ctx, op.o.Probes); err != nil {
+		return fmt.Errorf("before anything was done: %w", err)
+	}
+	return nil
+}
+
+func (op *operation) unstage() {
+	if op.staged != "" {
+		os.Remove(op.staged)
+		op.staged = ""
+	}
+}
+
+// keepStranger gives a file a second name, unless it is the new binary.
+func keepStranger(path, newSum string) error {
+	sum, err := checksum(path)
+	if err != nil || sum == newSum {
+		return err
+	}
+	if err := os.Link(path, path+"."+sum[:8]); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("keep %s, which is not what runs: %w", path, err)
+	}
+	return nil
+}

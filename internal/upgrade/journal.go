@@ -1,0 +1,228 @@
+package upgrade
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrBusy says that somebody else is upgrading the same server.
+var ErrBusy = errors.New("another upgrade is under way")
+
+// journalSuffix makes the path of the journal from that of the pid file.
+const journalSuffix = ".upgrades"
+
+// An entry is one line of the journal: JSON, and on disk before what it announces
+// begins. Each upgrade opens with a record and closes with a result.
+type entry struct {
+	Schema  int       `json:"schema"`
+	Time    time.Time `json:"time"`
+	ID      string    `json:"id"`    // of the upgrade
+	Event   string    `json:"event"` // "open", "resume", "begin", "done", "failed", "close"
+	Step    Step      `json:"step,omitempty"`
+	Error   string    `json:"error,omitempty"`
+	Record  *record   `json:"record,omitempty"`
+	// Operator is the process that opened or resumed the upgrade, OperatorStart when it
+	// was started: it listens to signals.
+	Operator      int     `json:"operator,omitempty"`
+	OperatorStart uint64  `json:"operator_start,omitempty"`
+	Outcome Outcome   `json:"outcome,omitempty"`
+}
+
+// A record is all that is needed to go on with an upgrade, or to undo it, from
+// nothing but the journal.
+type record struct {
+	To         string `json:"to"`
+	Checksum   string `json:"checksum"` // SHA-256 of the new binary
+	OldVersion string `json:"old_version"`
+	NewVersion string `json:"new_version"`
+	Binary     string `json:"binary"` // the file that is replaced
+	Backup     string `json:"backup"` // where the old one is kept
+	OldMaster  int    `json:"old_master"`
+	OldStart   uint64 `json:"old_start"` // in clock ticks after boot: tells it from a later process
+	OldWorkers int    `json:"old_workers"`
+}
+
+// A journal is the file that upgrades of one server are written to. Whoever holds it
+// open holds its lock: nobody else upgrades the server meanwhile.
+type journal struct {
+	f       *os.File
+	id      string
+	entries []entry // that were there when it was opened
+}
+
+// openJournal takes the lock, or fails with [ErrBusy].
+func openJournal(pidFile string, now time.Time) (*journal, error) {
+	f, err := os.OpenFile(pidFile+journalSuffix, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open journal: %w", err)
+	}
+	j := &journal{f: f, id: now.UTC().Format("20060102T150405.000")}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("%w: somebody holds %s", ErrBusy, f.Name())
+		}
+		return nil, fmt.Errorf("lock journal: %w", err)
+	}
+	if err := j.load(); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return j, nil
+}
+
+// load reads what earlier upgrades wrote. A last line without an end was being
+// written when its writer was killed: what it announced had not begun, and it goes.
+func (j *journal) load() error {
+	text, err := io.ReadAll(j.f)
+	if err != nil {
+		return fmt.Errorf("read journal: %w", err)
+	}
+	whole := bytes.LastIndexByte(text, '\n') + 1
+	if whole < len(text) {
+		if err := j.f.Truncate(int64(whole)); err != nil {
+			return fmt.Errorf("mend journal: %w", err)
+		}
+	}
+	if j.entries, err = parseJournal(text[:whole]); err != nil {
+		return fmt.Errorf("read journal %s: %w", j.f.Name(), err)
+	}
+	return nil
+}
+
+// parseJournal reads whole lines.
+func parseJournal(text []byte) (entries []entry, err error) {
+	for line := range bytes.Lines(text) {
+		var e entry
+		if err := json.Unmarshal(line, &e); err != nil {
+			return nil, err
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
+
+// readJournal reads the journal without the lock: its last line may be half written,
+// and is left out then.
+func readJournal(pidFile string) ([]entry, error) {
+	text, err := os.ReadFile(pidFile + journalSuffix)
+	if err != nil && !isMissing(err) {
+		return nil, fmt.Errorf("read journal: %w", err)
+	}
+	entries, err := parseJournal(text[:bytes.LastIndexByte(text, '\n')+1])
+	if err != nil {
+		return nil, fmt.Errorf("read journal: %w", err)
+	}
+	return entries, nil
+}
+
+// An account is one upgrade in the journal.
+type account struct {
+	record  record
+	id      string
+	begun   []Step    // in order
+	opened  time.Time // when it was begun
+	closed  time.Time // zero: it was interrupted, or runs
+	outcome Outcome   // when it is closed
+	err     string
+	// operator is the process that runs it, or ran it last.
+	operator process
+}
+
+// accounts gathers the upgrades in a journal, oldest first.
+func accounts(entries []entry) (all []*account) {
+	var a *account
+	for _, e := range entries {
+		if e.Record != nil {
+			a = &account{record: *e.Record, id: e.ID, opened: e.Time}
+			all = append(all, a)
+		}
+		if a == nil || a.id != e.ID {
+			continue // a file that somebody cut
+		}
+		if e.Operator != 0 {
+			a.operator = process{pid: e.Operator, start: e.OperatorStart}
+		}
+		switch e.Event {
+		case "begin":
+			a.begun = append(a.begun, e.Step)
+		case "close":
+			a.closed, a.outcome, a.err = e.Time, e.Outcome, e.Error
+		}
+	}
+	return all
+}
+
+// last returns the newest upgrade, or nil.
+func last(entries []entry) *account {
+	all := accounts(entries)
+	if len(all) == 0 {
+		return nil
+	}
+	return all[len(all)-1]
+}
+
+// write appends an entry and returns when it is on disk.
+func (j *journal) write(e entry) error {
+	e.Schema, e.Time, e.ID = Schema, time.Now(), j.id
+	if e.Event == "open" || e.Event == "resume" {
+		self, err := readStat(os.Getpid())
+		if err != nil {
+			return fmt.Errorf("write journal: %w", err)
+		}
+		e.Operator, e.OperatorStart = self.pid, self.start
+	}
+	line, err := json.Marshal(e)
+	if err == nil {
+		_, err = j.f.Write(append(line, '\n'))
+	}
+	if err == nil {
+		err = j.f.Sync()
+	}
+	if err == nil && e.Event == "open" {
+		err = syncFolder(filepath.Dir(j.f.Name())) // it may have just been created
+	}
+	if err != nil {
+		return fmt.Errorf("write journal: %w", err)
+	}
+	return nil
+}
+
+// failedBefore returns the last upgrade to the binary of this checksum, if it failed.
+func (j *journal) failedBefore(checksum string) (failed *account) {
+	for _, a := range accounts(j.entries) {
+		switch {
+		case a.record.Checksum != checksum || a.closed.IsZero():
+		case a.outcome == Done:
+			failed = nil
+		default:
+			failed = a
+		}
+	}
+	return failed
+}
+
+// close gives the lock back. A journal with nothing in it goes.
+func (j *journal) close() {
+	if fi, err := j.f.Stat(); err == nil && fi.Size() == 0 {
+		os.Remove(j.f.Name())
+	}
+	j.f.Close()
+}
+
+func syncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}

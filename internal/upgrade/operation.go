@@ -1,0 +1,251 @@
+package upgrade
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Run upgrades a server as o says, and returns how that ended. A nil error means
+// [Done]; with a dry run that it would be tried. With an error the outcome tells
+// whether the old version serves as before. The error wraps [ErrNothingRuns],
+// [ErrBusy], or is what o.Validate says.
+//
+// When ctx is cancelled what was done is undone before Run returns.
+func Run(ctx context.Context, o Options) (Outcome, error) {
+	if err := o.Validate(); err != nil {
+		return Failed, err
+	}
+	return newOperation(o).concluded(func(op *operation) (Outcome, error) { return op.run(ctx) })
+}
+
+func newOperation(o Options) *operation { return &operation{o: o.withDefaults(), began: time.Now()} }
+
+// concluded runs one way to go and tells how it ended.
+func (op *operation) concluded(way func(*operation) (Outcome, error)) (Outcome, error) {
+	outcome, err := way(op)
+	op.conclude(outcome, err)
+	return outcome, err
+}
+
+// An operation is one upgrade under way. One goroutine runs it.
+type operation struct {
+	o     Options
+	began time.Time
+
+	journal *journal // nil for a dry run where there is none
+	record  record
+	opened  bool   // the record is in the journal
+	staged  string // the new binary, beside the place that it is for; "" when it went there
+
+	old *generation
+	// new is the new master; nil while none was seen.
+	new *generation
+	// wanted are the old master's listening sockets, by address.
+	wanted  map[string][]string
+	pidMark mark
+	log     errorLog
+	crew    crew
+}
+
+// exitStatuses are part of the interface of the command.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitNothingRuns = 3
+	exitBusy        = 4
+	exitStuck       = 5
+)
+
+// ExitStatus returns the exit status that tells of an outcome and its error.
+func ExitStatus(outcome Outcome, err error) int {
+	switch {
+	case err == nil:
+		return exitDone
+	case outcome == Stuck:
+		return exitStuck
+	case errors.Is(err, ErrNothingRuns):
+		return exitNothingRuns
+	case errors.Is(err, ErrBusy):
+		return exitBusy
+	}
+	return exitFailed
+}
+
+func (op *operation) run(ctx context.Context) (Outcome, error) {
+	if err := op.open(ctx); err != nil {
+		return Failed, err
+	}
+	defer op.close()
+	return op.follow(ctx, &plan{}, "")
+}
+
+// follow does the steps of p that come after last, to the end.
+func (op *operation) follow(ctx context.Context, p *plan, last Step) (Outcome, error) {
+	var cause error
+	step, outcome := p.next(last, true)
+	for step != "" {
+		if p.back {
+			ctx = context.WithoutCancel(ctx) // going back is not cancelled
+		}
+		err := op.perform(ctx, step)
+		if err != nil {
+			cause = errors.Join(cause, err)
+		}
+		if step == Check && err == nil && op.o.DryRun {
+			return Done, nil
+		}
+		step, outcome = p.next(step, err == nil)
+	}
+	if op.opened {
+		err := op.journal.write(entry{Event: "close", Outcome: outcome, Error: text(cause)})
+		if cause == nil {
+			cause = err
+		}
+	}
+	return outcome, cause
+}
+
+// open takes the lock.
+func (op *operation) open(ctx context.Context) error {
+	// First, so that where nothing runs no file is created.
+	if _, err := glance(op.o.PidFile); err != nil {
+		return err
+	}
+	if op.o.DryRun && !exists(op.o.PidFile+journalSuffix) {
+		return ctx.Err()
+	}
+	var err error
+	op.journal, err = openJournal(op.o.PidFile, op.began)
+	return err
+}
+
+func (op *operation) close() {
+	op.unstage()
+	if op.journal != nil {
+		op.journal.close()
+	}
+}
+
+// perform does one step, and tells and writes down that it begins and how it ends.
+func (op *operation) perform(ctx context.Context, step Step) error {
+	began := time.Now()
+	op.tell(Event{Event: "begin", Step: step})
+	err := op.write(step, entry{Event: "begin"})
+	op.o.Fault("begun " + string(step))
+	var did string
+	// What cannot be written down is not begun; but undone it is in any case.
+	if err == nil || isUndo(step) {
+		var derr error
+		did, derr = op.do(ctx, step)
+		err = errors.Join(err, derr)
+	}
+	op.o.Fault("did " + string(step))
+	e := entry{Event: "done"}
+	if err != nil {
+		err = fmt.Errorf("%s: %w", step, err)
+		e = entry{Event: "failed", Error: text(err)}
+	}
+	err = errors.Join(err, op.write(step, e))
+	op.tell(Event{Event: "end", Step: step, Text: did, Seconds: seconds(time.Since(began)), Error: text(err)})
+	return err
+}
+
+// write writes e about step to the journal. Checking changes nothing, so there is
+// nothing to remember.
+func (op *operation) write(step Step, e entry) error {
+	if step == Check {
+		return nil
+	}
+	if !op.opened {
+		// The record is there before anything needs an undo.
+		if err := op.journal.write(entry{Event: "open", Record: &op.record}); err != nil {
+			return err
+		}
+		op.opened = true
+	}
+	e.Step = step
+	return op.journal.write(e)
+}
+
+func isUndo(step Step) bool { return slices.Contains(undoing(), step) }
+
+// do does one step and returns what it did, in words.
+func (op *operation) do(ctx context.Context, step Step) (string, error) {
+	switch step {
+	case Check:
+		return op.check(ctx)
+	case Replace:
+		return op.replace()
+	case Switch:
+		return op.switchOver(ctx)
+	case Probe:
+		return op.probeBoth(ctx)
+	case Retire:
+		return op.retire(ctx)
+	case Soak:
+		return op.soak(ctx)
+	case Commit:
+		return op.commit(ctx)
+	case Restore:
+		return op.restore()
+	case Revive:
+		return op.revive(ctx)
+	case End:
+		return op.end(ctx)
+	case Verify:
+		return op.verify(ctx)
+	}
+	panic("upgrade: no such step: " + string(step))
+}
+
+func (op *operation) tell(e Event) {
+	e.Schema, e.Time = Schema, time.Now()
+	op.o.Tell(e)
+}
+
+func (op *operation) note(format string, args ...any) {
+	op.tell(Event{Event: "note", Text: fmt.Sprintf(format, args...)})
+}
+
+// conclude tells how it ended.
+func (op *operation) conclude(outcome Outcome, err error) {
+	status := ExitStatus(outcome, err)
+	e := Event{Event: "result", Result: outcome, ExitStatus: &status, Error: text(err), Seconds: seconds(time.Since(op.began))}
+	if err != nil && op.opened { // before that nobody had a reason to log anything
+		const lastLines = 5
+		e.Log = op.log.trouble(lastLines)
+	}
+	e.Next = op.next(outcome, err)
+	op.tell(e)
+}
+
+// next returns what to type after that.
+func (op *operation) next(outcome Outcome, err error) []Command {
+	look := Command{"baton status --pid-file " + op.o.PidFile, "see what runs"}
+	switch {
+	case errors.Is(err, ErrBusy):
+		return []Command{look}
+	case outcome == Failed && op.opened:
+		return []Command{{fmt.Sprintf("baton upgrade --pid-file %s --to %s --retry", op.o.PidFile, op.o.To), "try the same build again"}}
+	case outcome != Stuck:
+		return nil
+	}
+	next := []Command{look}
+	if s, err := glance(op.o.PidFile); err == nil {
+		next = append(next, s.next()...)
+	}
+	if id, err := identify(op.record.Binary); exists(op.record.Backup) && (err != nil || id != op.old.image) {
+		next = append(next, Command{fmt.Sprintf("mv %s %s", op.record.Backup, op.record.Binary), "put the old binary back"})
+	}
+	return next
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}

@@ -1,0 +1,80 @@
+package upgrade
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+)
+
+// Options say what to upgrade, and how careful to be.
+type Options struct {
+	// PidFile is that of the running master: an absolute path.
+	PidFile string
+	// To is the new binary.
+	To string
+	// Probes are URLs that must answer with a status below 400.
+	Probes []string
+	// Soak is for how long the new generation is watched before the commit. Zero
+	// means that it is not.
+	Soak time.Duration
+	// ReadyTimeout bounds the time until the new generation serves. Zero means 60s.
+	ReadyTimeout time.Duration
+	// DrainTimeout bounds the wait for old workers. They may go on after it, and the
+	// upgrade too. Zero means 5m.
+	DrainTimeout time.Duration
+	// AllowMissingModules: the new binary may lack modules that the old one has.
+	AllowMissingModules bool
+	// Retry: a build that has failed here before may be tried again.
+	Retry bool
+	// DryRun: check, and change nothing.
+	DryRun bool
+	// CommitNow ends the soak when something is received from it. nil means that
+	// nothing ever is.
+	CommitNow <-chan struct{}
+	// Fault is called at each point where a command can be killed, with its name. It
+	// is for tests; nil does nothing.
+	Fault func(point string)
+	// Tell is called with every event, on the goroutine that called [Run]. nil means
+	// that nobody listens.
+	Tell func(Event)
+}
+
+func (o Options) withDefaults() Options {
+	if o.ReadyTimeout == 0 {
+		o.ReadyTimeout = time.Minute
+	}
+	if o.DrainTimeout == 0 {
+		o.DrainTimeout = 5 * time.Minute
+	}
+	if o.Tell == nil {
+		o.Tell = func(Event) {}
+	}
+	if o.Fault == nil {
+		o.Fault = func(string) {}
+	}
+	return o
+}
+
+// Validate tells all that is wrong with o.
+func (o Options) Validate() error {
+	var errs []error
+	if o.To == "" {
+		errs = append(errs, errors.New("no new binary is named"))
+	}
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{{"soak", o.Soak}, {"ready time-out", o.ReadyTimeout}, {"drain time-out", o.DrainTimeout}} {
+		if d.value < 0 {
+			errs = append(errs, fmt.Errorf("the %s is negative: %v", d.name, d.value))
+		}
+	}
+	for _, p := range o.Probes {
+		u, err := url.Parse(p)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			errs = append(errs, fmt.Errorf("probe %q is no URL with http or https", p))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,281 @@
+package upgrade
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"syscall"
+	"time"
+)
+
+const (
+	// settle is for how long the new workers must live before they count as running:
+	// that something does not crash again and again shows only over time.
+	settle = time.Second
+	// obeyPatience is how long a master may take to do what a signal asks for.
+	obeyPatience = 10 * time.Second
+	// probeRounds is how often each URL is asked while both generations answer, so
+	// that some of the answers are the new one's.
+	probeRounds = 10
+	// soakEvery is the time between two looks in the soak.
+	soakEvery = 250 * time.Millisecond
+)
+
+// replace keeps the old binary and puts the new one in its place. What is in the
+// place and does not run is kept too.
+func (op *operation) replace() (string, error) {
+	r := &op.record
+	if err := backUp(r.Binary, procPath(op.old.pid, "exe"), r.Backup); err != nil {
+		return "", err
+	}
+	if id, err := identify(r.Binary); err == nil && id != op.old.image {
+		if err := keepStranger(r.Binary, r.Checksum); err != nil {
+			return "", err
+		}
+	}
+	if err := moveTo(op.staged, r.Binary); err != nil {
+		return "", err
+	}
+	op.staged = ""
+	return fmt.Sprintf("%s is the new one; the old one is %s", r.Binary, r.Backup), nil
+}
+
+// switchOver has the old master execute the new binary, and waits for facts: a new
+// master that the pid file names, of the right image, on the same sockets, with
+// workers that live.
+func (op *operation) switchOver(ctx context.Context) (string, error) {
+	if op.new != nil { // resumed: it was started by who was killed
+		return op.awaitReady(ctx)
+	}
+	if err := op.old.signal(syscall.SIGUSR2); err != nil {
+		return "", err
+	}
+	op.o.Fault("USR2")
+	return op.awaitReady(ctx)
+}
+
+// awaitReady waits until the new master serves.
+func (op *operation) awaitReady(ctx context.Context) (string, error) {
+	if err := until(ctx, op.o.ReadyTimeout, op.isReady); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("master %d, %s, serves with %s on the same sockets",
+		op.new.pid, op.record.NewVersion, count(len(op.crew.alive), "worker")), nil
+}
+
+// isReady is one look at the new master.
+func (op *operation) isReady() (ready bool, missing string, err error) {
+	// Before the processes are looked at: what it says was so by then.
+	returned := false
+	if m, err := markOf(op.o.PidFile); err == nil && m != op.pidMark {
+		returned = op.old.isNamedBy(op.o.PidFile) && !exists(op.o.PidFile+oldBin)
+	}
+	s, err := glance(op.o.PidFile)
+	if errors.Is(err, ErrNothingRuns) && op.old.same() {
+		return false, "a pid file that names a master", nil // between two renames
+	}
+	switch {
+	case err != nil:
+		return false, "", err
+	case !op.old.same():
+		return false, "", fmt.Errorf("the old master %d is gone", op.old.pid)
+	case s.old == nil && returned:
+		return false, "", errors.New("the new master did not come to serve and is gone")
+	case s.old == nil && op.new != nil:
+		return false, "the end of what the new master left", nil
+	case s.old == nil:
+		return false, "a new master (does the error log say why USR2 was ignored?)", nil
+	case s.old.pid != op.old.pid:
+		return false, "", fmt.Errorf("master %d is the old one now, and not %d", s.old.pid, op.old.pid)
+	}
+	op.new = s.new
+	if !s.new.named {
+		return false, fmt.Sprintf("the new master %d has written no pid file", s.new.pid), nil
+	}
+	if err := op.crew.look(s.new); err != nil {
+		return false, "", err
+	}
+	if n := s.new.serving(); n == 0 || !op.crew.settled() {
+		return false, fmt.Sprintf("the new master %d has %s that live for %v", s.new.pid, count(op.crew.steady(), "worker"), settle), nil
+	}
+	return true, "", op.isRight(s.new)
+}
+
+// isRight makes sure that a new master runs the new binary on the old sockets.
+func (op *operation) isRight(g *generation) error {
+	image, err := identify(procPath(g.pid, "exe"))
+	if err != nil {
+		return fmt.Errorf("look into master process %d: %w", g.pid, err)
+	}
+	if want, err := identify(op.record.Binary); err != nil || image != want {
+		return fmt.Errorf("master %d runs another file than %s", g.pid, op.record.Binary)
+	}
+	have, err := listenersOf(g)
+	if err != nil {
+		return err
+	}
+	for key, inodes := range op.wanted {
+		for _, inode := range inodes {
+			if !slices.Contains(have[key], inode) {
+				return fmt.Errorf("master %d does not have the old socket of %s: has the configuration changed? Reload first", g.pid, address(key))
+			}
+		}
+	}
+	return nil
+}
+
+func listenersOf(g *generation) (map[string][]string, error) {
+	all, err := sockets(g.pid)
+	if err != nil {
+		return nil, err
+	}
+	return listeners(g.pid, all)
+}
+
+// probeBoth asks while both generations answer.
+func (op *operation) probeBoth(ctx context.Context) (string, error) {
+	if len(op.o.Probes) == 0 {
+		return "no probes were given", nil
+	}
+	for range probeRounds {
+		if err := probe(ctx, op.o.Probes); err != nil {
+			return "", err
+		}
+		if err := op.wellNow(); err != nil {
+			return "", err
+		}
+	}
+	return fmt.Sprintf("%s answered, %d times each", count(len(op.o.Probes), "probe"), probeRounds), nil
+}
+
+// retire ends the old workers, and waits for what they have.
+func (op *operation) retire(ctx context.Context) (string, error) {
+	if err := op.old.signal(syscall.SIGWINCH); err != nil {
+		return "", err
+	}
+	op.o.Fault("WINCH")
+	err := until(ctx, obeyPatience, func() (bool, string, error) {
+		s, err := op.see()
+		if err != nil {
+			return false, "", err
+		}
+		return s.old.serving() == 0, fmt.Sprintf("master %d still has workers that serve; nginx ignores WINCH under \"daemon off\"", op.old.pid), nil
+	})
+	if err != nil {
+		return "", err
+	}
+	return op.drain(ctx)
+}
+
+// errDraining ends the wait for old workers, and no more.
+var errDraining = errors.New("old workers have connections left")
+
+func (op *operation) drain(ctx context.Context) (string, error) {
+	began, most, left := time.Now(), 0, 0
+	err := until(ctx, op.o.DrainTimeout+lookEvery, func() (bool, string, error) {
+		s, err := op.see()
+		if err != nil || len(s.old.workers) == 0 {
+			return err == nil, "", err
+		}
+		told, err := s.old.tell()
+		if err != nil {
+			return false, "", err
+		}
+		left = told.Connections
+		most = max(most, left)
+		op.tell(Event{Event: "progress", Step: Retire, Count: most - left, Of: most, Unit: "connections"})
+		if time.Since(began) > op.o.DrainTimeout {
+			return false, "", errDraining
+		}
+		return false, "the end of the old workers", nil
+	})
+	if errors.Is(err, errDraining) {
+		return fmt.Sprintf("only the new workers take connections; old ones still have %d and go on", left), nil
+	}
+	return "only the new workers serve; the old ones are gone", err
+}
+
+// soak watches the new generation serve alone.
+func (op *operation) soak(ctx context.Context) (string, error) {
+	if op.o.Soak == 0 {
+		return "no soak was asked for", op.wellNow()
+	}
+	began := time.Now()
+	every := time.NewTicker(soakEvery)
+	defer every.Stop()
+	for {
+		if err := op.wellNow(); err != nil {
+			return "", err
+		}
+		if err := probe(ctx, op.o.Probes); err != nil {
+			return "", err
+		}
+		over := time.Since(began)
+		op.tell(Event{Event: "progress", Step: Soak, Count: int(over.Seconds()), Of: int(op.o.Soak.Seconds()), Unit: "seconds"})
+		if over >= op.o.Soak {
+			return fmt.Sprintf("all went well for %v", op.o.Soak), nil
+		}
+		select {
+		case <-ctx.Done():
+			return "", context.Cause(ctx)
+		case <-op.o.CommitNow:
+			return fmt.Sprintf("all went well for %v; it was ended by commit", over.Round(time.Second/10)), nil
+		case <-every.C:
+		}
+	}
+}
+
+// wellNow finds that the new generation, or the way back, is not as it was when it
+// was ready.
+func (op *operation) wellNow() error {
+	s, err := op.see()
+	if err != nil {
+		return err
+	}
+	return op.crew.lost(s.new)
+}
+
+// see looks at the two masters, which must be those that we know.
+func (op *operation) see() (*sight, error) {
+	s, err := glance(op.o.PidFile)
+	switch {
+	case err != nil:
+		return nil, err
+	case !op.old.same():
+		return nil, fmt.Errorf("the old master %d is gone", op.old.pid)
+	case s.old == nil || !op.new.same():
+		return nil, fmt.Errorf("the new master %d is gone", op.new.pid)
+	case s.old.pid != op.old.pid || s.new.pid != op.new.pid:
+		return nil, fmt.Errorf("masters %d and %d run, and not %d and %d", s.old.pid, s.new.pid, op.old.pid, op.new.pid)
+	}
+	return s, nil
+}
+
+// commit ends the old master. Workers of it that are still draining go on, and so
+// does it until they are done.
+func (op *operation) commit(ctx context.Context) (string, error) {
+	s, err := op.see()
+	if err != nil {
+		return "", err
+	}
+	draining := len(s.old.workers) > 0
+	if err := op.old.signal(syscall.SIGQUIT); err != nil {
+		return "", err
+	}
+	op.o.Fault("QUIT")
+	if draining {
+		return fmt.Sprintf("the old master %d goes when its last connections end", op.old.pid), nil
+	}
+	err = until(context.WithoutCancel(ctx), obeyPatience, func() (bool, string, error) {
+		gone := !op.old.same() && !exists(op.o.PidFile+oldBin)
+		return gone, fmt.Sprintf("the end of the old master %d", op.old.pid), nil
+	})
+	if err != nil {
+		return "", err
+	}
+	if !op.new.same() || !op.new.isNamedBy(op.o.PidFile) {
+		return "", fmt.Errorf("%s does not name the new master %d", op.o.PidFile, op.new.pid)
+	}
+	return fmt.Sprintf("the old master %d is gone, %s serves", op.old.pid, op.record.NewVersion), nil
+}

@@ -1,0 +1,385 @@
+package upgrade_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/baton-deploy/baton/internal/testbed"
+	"github.com/baton-deploy/baton/internal/testbed/load"
+	"github.com/baton-deploy/baton/internal/upgrade"
+)
+
+// upgrade runs an upgrade to the binary at to, or as o says.
+func (s *site) upgrade(to string, change func(o *upgrade.Options)) (upgrade.Outcome, error) {
+	s.t.Helper()
+	o := upgrade.Options{
+		PidFile: s.PIDFile(), To: to, Retry: true,
+		ReadyTimeout: 10 * time.Second, DrainTimeout: 10 * time.Second,
+		Tell: func(e upgrade.Event) {
+			if e.Event != "progress" {
+				s.t.Logf("%s %s %s%s", e.Event, e.Step, e.Text, e.Error)
+			}
+		},
+	}
+	if change != nil {
+		change(&o)
+	}
+	return upgrade.Run(s.t.Context(), o)
+}
+
+// inode names a file whatever it is called.
+func inode(t *testing.T, path string) uint64 {
+	t.Helper()
+	fi, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fi.Sys().(*syscall.Stat_t).Ino
+}
+
+const oneMaster = `
+	nginx: master process
+	  nginx: worker process
+	  nginx: worker process`
+
+// A state is what a failed upgrade must leave as it was.
+type state struct {
+	master int
+	binary uint64
+}
+
+func (s *site) remember(master int) state { return state{master, inode(s.t, s.Binary())} }
+
+// wantAsBefore checks that the old version serves, and that binary and pid file are
+// the old ones.
+func (s *site) wantAsBefore(was state) {
+	s.t.Helper()
+	s.WaitShape(oneMaster)
+	if pid := s.Pid(); pid != was.master {
+		s.t.Errorf("pid file names %d, want %d", pid, was.master)
+	}
+	if got := inode(s.t, s.Binary()); got != was.binary {
+		s.t.Errorf("%s is another file now", s.Binary())
+	}
+	left, _ := filepath.Glob(s.Path("sbin", ".*"))
+	more, _ := filepath.Glob(s.Path("sbin", "*.new"))
+	if left = append(left, more...); len(left) > 0 {
+		s.t.Errorf("left behind: %q", left)
+	}
+	if a := s.Get("/"); a.Status != 200 || s.Process(a.PID).PPID != was.master {
+		s.t.Errorf("answer %d from process %d, want 200 from a worker of %d", a.Status, a.PID, was.master)
+	}
+}
+
+func (s *site) stop() {
+	s.t.Helper()
+	s.Sh("kill -TERM $(cat $P/logs/nginx.pid)")
+	s.WaitShape("")
+}
+
+func TestUpgradeUnderLoad(t *testing.T) {
+	for _, k := range kinds() {
+		t.Run(k.name, func(t *testing.T) {
+			s := newSite(t, k)
+			old := s.start("./nginx")
+			was := inode(t, s.Binary())
+			l := s.Load(load.Group{Name: "new", Clients: 4, MinPause: time.Millisecond, MaxPause: 10 * time.Millisecond})
+			s.WaitAnswers(l, 50)
+			outcome, err := s.upgrade(s.new, func(o *upgrade.Options) {
+				o.Probes, o.Soak = []string{"http://" + s.Addr + "/"}, time.Second
+			})
+			if outcome != upgrade.Done || err != nil {
+				t.Fatalf("upgrade: %s, %v", outcome, err)
+			}
+			s.WaitAnswers(l, 50)
+			if got := l.Stop().Group("new"); got.Failed() != 0 || got.Check() != nil {
+				t.Errorf("new connections failed:\n%v%v", l.Report(), l.Report().Trouble())
+			}
+			st := s.waitPhase(upgrade.Serving)
+			g := st.Generations[0]
+			if g.Master == old || !strings.HasPrefix(g.Version, k.versions[1]) || g.File != "same" {
+				t.Errorf("generation = %+v, want a new one of %s", g, k.versions[1])
+			}
+			backups, _ := filepath.Glob(s.Binary() + ".*")
+			if len(backups) != 1 || inode(t, backups[0]) != was {
+				t.Errorf("backups = %q, want one, the old file", backups)
+			}
+			s.stop()
+		})
+	}
+}
+
+// A new binary that is broken in whatever way leaves all as it was, and the cause is
+// told.
+func TestBrokenNewBinary(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		to   func(s *site) string
+		want string // in the error
+		slow bool   // to be killed takes long: with one kind of server only
+	}{
+		{"missing", func(s *site) string { return s.Path("none") }, "no such file", false},
+		{"not executable", func(s *site) string { return testbed.NotExecutable(s.t, s.new) }, "is not executable: chmod +x it", false},
+		{"of another architecture", func(s *site) string { return testbed.WrongArchitecture(s.t) }, "is for another machine", false},
+		{"no server", func(*site) string { return "/bin/true" }, "no version in what it says", false},
+		{"exits at once", func(s *site) string { return testbed.Pretender(s.t, s.new, testbed.ExitsAtOnce) },
+			"did not come to serve and is gone", false},
+		{"exits when it looks ready", func(s *site) string {
+			return testbed.Pretender(s.t, s.new, testbed.ExitsWhenReady, s.PIDFile())
+		}, "did not come to serve and is gone", false},
+		{"never ready", func(s *site) string { return testbed.Pretender(s.t, s.new, testbed.NeverReady) },
+			"not within 3s: the new master", false},
+		{"never ready nor gone", func(s *site) string { return testbed.Pretender(s.t, s.new, testbed.NeverReadyNorGone) },
+			"not within 3s: the new master", true},
+		{"workers crash", func(s *site) string { return testbed.Pretender(s.t, s.new, testbed.LosesWorkers, s.PIDFile()) },
+			"workers of the new master", false},
+	} {
+		for i, k := range kinds() {
+			if tc.slow && i > 0 {
+				continue
+			}
+			t.Run(tc.name+"/"+k.name, func(t *testing.T) {
+				s := newSite(t, k)
+				was := s.remember(s.start("$P/sbin/nginx"))
+				outcome, err := s.upgrade(tc.to(s), func(o *upgrade.Options) { o.ReadyTimeout = 3 * time.Second })
+				if outcome != upgrade.Failed || err == nil || !strings.Contains(err.Error(), tc.want) {
+					t.Errorf("upgrade: %s, %v; want failed, and %q", outcome, err, tc.want)
+				}
+				s.wantAsBefore(was)
+				s.stop()
+			})
+		}
+	}
+}
+
+// What the new generation reads from disk differs from what the old one has: each
+// way that shows is a way back.
+func TestNewGenerationFails(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		conf testbed.Conf // on disk when the upgrade begins
+		// other: the configuration listens somewhere else.
+		other bool
+		soak  time.Duration
+		at    func(s *site, e upgrade.Event) // called with each event
+		want  string
+	}{
+		{name: "configuration", conf: testbed.Conf{Main: "nonsense;"}, want: `unknown directive "nonsense"`},
+		{name: "probe", conf: testbed.Conf{Server: "location = /probe { return 503; }"}, soak: time.Second,
+			want: "/probe: answered with status 503"},
+		{name: "probe in the soak", conf: testbed.Conf{Server: "location = /probe { if (-f $document_root/broken) { return 503; } return 200; }"},
+			soak: 10 * time.Second, want: "soak: probe http",
+			at: func(s *site, e upgrade.Event) {
+				if e.Event == "begin" && e.Step == upgrade.Soak {
+					s.Sh("touch $P/html/broken")
+				}
+			}},
+		{name: "a worker in the soak", soak: 10 * time.Second, want: "of the new master",
+			at: func(s *site, e upgrade.Event) {
+				if e.Event == "begin" && e.Step == upgrade.Soak {
+					s.Sh(fmt.Sprintf("kill -9 %d", s.Workers(s.Pid())[0].PID))
+				}
+			}},
+		{name: "new master in the soak", soak: 10 * time.Second, want: "the new master",
+			at: func(s *site, e upgrade.Event) {
+				if e.Event == "begin" && e.Step == upgrade.Soak {
+					s.Sh("kill -TERM $(cat $P/logs/nginx.pid)")
+				}
+			}},
+		{name: "lost socket", other: true, want: "does not have the old socket of 127.0.0.1:"},
+	} {
+		for _, k := range kinds() {
+			t.Run(tc.name+"/"+k.name, func(t *testing.T) {
+				s := newSite(t, k)
+				c := testbed.Conf{User: testbed.PackageUser(), Server: "location = /probe { return 200; }"}
+				s.Configure(c)
+				was := s.remember(s.start("$P/sbin/nginx"))
+				tc.conf.User = c.User
+				if tc.other {
+					tc.conf.Listen = []string{s.TakePort().Addr()}
+				}
+				s.Configure(tc.conf)
+				outcome, err := s.upgrade(s.new, func(o *upgrade.Options) {
+					o.Soak = tc.soak
+					if strings.Contains(tc.name, "probe") {
+						o.Probes = []string{"http://" + s.Addr + "/probe"}
+					}
+					tell := o.Tell
+					o.Tell = func(e upgrade.Event) {
+						tell(e)
+						if tc.at != nil {
+							tc.at(s, e)
+						}
+					}
+				})
+				if outcome != upgrade.Failed || err == nil || !strings.Contains(err.Error(), tc.want) {
+					t.Errorf("upgrade: %s, %v; want failed, and %q", outcome, err, tc.want)
+				}
+				s.wantAsBefore(was)
+				s.stop()
+			})
+		}
+	}
+}
+
+// While one upgrade is under way another one is refused, and touches nothing.
+func TestTwoOperators(t *testing.T) {
+	s := newSite(t, kinds()[1])
+	s.start("$P/sbin/nginx")
+	var second error
+	var status int
+	outcome, err := s.upgrade(s.new, func(o *upgrade.Options) {
+		o.Tell = func(e upgrade.Event) {
+			if e.Event == "begin" && e.Step == upgrade.Probe {
+				var out upgrade.Outcome
+				out, second = s.upgrade(s.new, nil)
+				status = upgrade.ExitStatus(out, second)
+			}
+		}
+	})
+	if outcome != upgrade.Done || err != nil {
+		t.Errorf("first upgrade: %s, %v", outcome, err)
+	}
+	if status != 4 || second == nil {
+		t.Errorf("second upgrade: status %d, %v; want 4", status, second)
+	}
+	s.stop()
+}
+
+// A build that failed is refused until somebody insists; one that went well is not.
+func TestFailedBuildIsRemembered(t *testing.T) {
+	s := newSite(t, kinds()[0])
+	was := s.remember(s.start("$P/sbin/nginx"))
+	bad := testbed.Pretender(t, s.new, testbed.ExitsAtOnce)
+	noRetry := func(o *upgrade.Options) { o.Retry = false }
+	if _, err := s.upgrade(bad, noRetry); err == nil || strings.Contains(err.Error(), "--retry") {
+		t.Errorf("first: %v, want a failure that is new", err)
+	}
+	if _, err := s.upgrade(bad, noRetry); err == nil || !strings.Contains(err.Error(), "this build failed here on") {
+		t.Errorf("second: %v, want it refused", err)
+	}
+	if _, err := s.upgrade(bad, nil); err == nil || strings.Contains(err.Error(), "this build failed here") {
+		t.Errorf("with retry: %v, want it tried", err)
+	}
+	s.wantAsBefore(was)
+	if _, err := s.upgrade(s.new, noRetry); err != nil {
+		t.Errorf("a good one after it: %v", err)
+	}
+	s.stop()
+}
+
+// Owner, mode and capabilities stay, and what is executed is never written to.
+func TestReplacedFileKeepsItsAttributes(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root may give files away")
+	}
+	s := newSite(t, kinds()[1])
+	s.Sh("chown 0:65534 sbin/nginx && chmod 0750 sbin/nginx && setcap cap_net_bind_service=ep sbin/nginx")
+	s.start("$P/sbin/nginx")
+	if outcome, err := s.upgrade(s.new, nil); outcome != upgrade.Done || err != nil {
+		t.Fatalf("upgrade: %s, %v", outcome, err)
+	}
+	got := s.Sh("stat -c '%u:%g %a' sbin/nginx; getcap sbin/nginx")
+	if want := "0:65534 750\nsbin/nginx cap_net_bind_service=ep"; got != want {
+		t.Errorf("the new file has %q, want %q", got, want)
+	}
+	s.stop()
+}
+
+// The binary lies behind a link, as packages and releases have it.
+func TestBinaryBehindALink(t *testing.T) {
+	for _, k := range kinds() {
+		t.Run(k.name, func(t *testing.T) {
+			s := newSite(t, k)
+			s.Sh("mkdir -p releases/1 && mv sbin/nginx releases/1/server && ln -s releases/1 current && ln -s ../current/server sbin/nginx")
+			s.start("$P/sbin/nginx")
+			var notes []string
+			outcome, err := s.upgrade(s.new, func(o *upgrade.Options) {
+				o.Tell = func(e upgrade.Event) {
+					if e.Event == "note" {
+						notes = append(notes, e.Text)
+					}
+				}
+			})
+			if outcome != upgrade.Done || err != nil {
+				t.Fatalf("upgrade: %s, %v", outcome, err)
+			}
+			if want := s.Path("sbin/nginx") + " leads to " + s.Path("releases/1/server"); !slices.ContainsFunc(notes, func(n string) bool {
+				return strings.HasPrefix(n, want)
+			}) {
+				t.Errorf("notes = %q, want %q", notes, want)
+			}
+			if to := s.Sh("readlink sbin/nginx current"); to != "../current/server\nreleases/1" {
+				t.Errorf("links lead to %q now", to)
+			}
+			s.stop()
+		})
+	}
+}
+
+// What the verb prints, and its exit statuses.
+func TestUpgradeVerb(t *testing.T) {
+	for _, k := range kinds() {
+		t.Run(k.name, func(t *testing.T) {
+			s := newSite(t, k)
+			s.Setenv("BATON", testbed.BuildFor(t, newVersion))
+			s.Setenv("NEW", s.new)
+			s.Setenv("BAD", testbed.Pretender(t, s.new, testbed.ExitsAtOnce))
+			s.wantVerb("$BATON upgrade --prefix $P --to $NEW", 3, "", `^baton-2.0.0\S*: nothing is running there: there is no pid file /\S+/logs/nginx.pid$`)
+			s.start("$P/sbin/nginx")
+			s.wantVerb("$BATON upgrade --prefix $P", 2, "", `^\S+: no new binary is named\n\S+: hint: "\S+ upgrade --help" tells how it is used$`)
+			s.wantVerb("$BATON upgrade --prefix $P --to $NEW --soak=-1s --probe x", 2, "",
+				`^\S+: the soak is negative: -1s\nprobe "x" is no URL with http or https\n`)
+			s.wantVerb("$BATON upgrade --prefix $P --to $P/none", 1,
+				`^   \d\.\d\ds  check    failed$`,
+				`^\S+: upgrade failed, the old version serves as before:\n  check: look at the new binary: stat /\S+/none: no such file or directory$`)
+			s.wantVerb("$BATON upgrade --prefix $P --to $BAD", 1,
+				`^   \d\.\d\ds  check    master \d+, \S+, can become \S+
+   \d\.\d\ds  replace  /\S+/sbin/nginx is the new one; the old one is /\S+/sbin/nginx\.(baton|nginx)-\d\S+
+   \d\.\d\ds  switch   failed
+   \d\.\d\ds  restore  /\S+/sbin/nginx is the old one again
+   \d\.\d\ds  end      there is no new master
+   \d\.\d\ds  verify   \S+, master \d+, serves as before$`,
+				`^\S+: upgrade failed, the old version serves as before:
+  switch: the new master did not come to serve and is gone
+the error log says:
+(  .*\n)+next: baton upgrade --pid-file /\S+/logs/nginx.pid --to /\S+ --retry  # try the same build again$`)
+			s.wantVerb("$BATON upgrade --prefix $P --to $NEW --dry-run", 0,
+				`^   \d\.\d\ds  check    master \d+, \S+, would become \S+; /\S+/sbin/nginx would be replaced by /\S+$`, "^$")
+			s.wantVerb("$BATON upgrade --prefix $P --to $NEW --probe http://"+s.Addr+"/ --soak 1s", 0,
+				`^   \d\.\d\ds  check    master \d+, \S+, can become \S+
+   \d\.\d\ds  replace  /\S+/sbin/nginx is the new one; the old one is /\S+/sbin/nginx\.(baton|nginx)-\d\S+
+   \d\.\d\ds  switch   master \d+, \S+, serves with 2 workers on the same sockets
+   \d\.\d\ds  probe    1 probe answered, 10 times each
+   \d\.\d\ds  retire   only the new workers serve; the old ones are gone
+   1\.\d\ds  soak     all went well for 1s
+   \d\.\d\ds  commit   the old master \d+ is gone, \S+ serves$`, "^$")
+			out := s.Sh("$BATON upgrade --prefix $P --to $NEW --json | tail -n 1")
+			if want := regexp.MustCompile(`^{"schema":1,"time":"\S+","event":"result","seconds":\S+,"result":"done","exit_status":0}$`); !want.MatchString(out) {
+				t.Errorf("last event = %s, want it to match %s", out, want)
+			}
+			s.stop()
+		})
+	}
+}
+
+// wantVerb runs a command and checks its exit status and what it writes.
+func (s *site) wantVerb(command string, status int, stdout, stderr string) {
+	s.t.Helper()
+	r := s.TrySh(command)
+	if r.Status != status {
+		s.t.Errorf("%s: status %d, want %d", command, r.Status, status)
+	}
+	for _, w := range []struct{ name, got, want string }{{"stdout", r.Stdout, stdout}, {"stderr", r.Stderr, stderr}} {
+		if got := strings.TrimRight(w.got, "\n"); !regexp.MustCompile(w.want).MatchString(got) {
+			s.t.Errorf("%s: %s is\n%s\nwant it to match\n%s", command, w.name, got, w.want)
+		}
+	}
+}

@@ -30,7 +30,8 @@ func (p *program) commands() *cobra.Command {
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return misuse{err} })
-	root.AddCommand(p.initCommand(), p.statusCommand(), p.upgradeCommand(), p.manCommand())
+	root.AddCommand(p.initCommand(), p.statusCommand(), p.upgradeCommand(), p.rollbackCommand(), p.commitCommand(),
+		p.historyCommand(), p.manCommand())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {

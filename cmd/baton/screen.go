@@ -24,6 +24,7 @@ type screen struct {
 	good  *color.Color
 	bad   *color.Color
 	plain *color.Color
+	begun bool // a step was
 }
 
 func newScreen(p *program, verb string) *screen {
@@ -53,6 +54,7 @@ func (s *screen) show(e upgrade.Event) {
 		_ = s.bar.Finish() // it clears itself; a terminal that cannot is no reason to stop
 		s.bar = nil
 	}
+	s.begun = s.begun || e.Event == "begin"
 	switch {
 	case e.Event == "note":
 		fmt.Fprintf(s.out, "%8s  %s %s\n", "", s.plain.Sprintf("%-8s", "note"), e.Text)
@@ -96,8 +98,8 @@ func (s *screen) result(e upgrade.Event) {
 		upgrade.Failed: "the old version serves as before",
 		upgrade.Stuck:  "and it could not be undone: a person must look",
 	}[e.Result]
-	switch *e.ExitStatus {
-	case 3, 4:
+	switch {
+	case *e.ExitStatus == 3 || *e.ExitStatus == 4 || !s.begun:
 		fmt.Fprintf(s.p.stderr, "%s: %s\n", s.p.word, e.Error)
 	default:
 		fmt.Fprintf(s.p.stderr, "%s: %s failed, %s:\n", s.p.word, s.verb, how)

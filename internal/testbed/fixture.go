@@ -93,6 +93,8 @@ func WrongArchitecture(t testing.TB) (path string) {
 	if err := copyFile(path, "/proc/self/exe"); err != nil {
 		t.Fatal(err)
 	}
+	syscall.ForkLock.RLock() // as in copyFile
+	defer syscall.ForkLock.RUnlock()
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -120,6 +122,8 @@ func NotExecutable(t testing.TB, binary string) (path string) {
 
 func appendTo(t testing.TB, path string, b []byte) {
 	t.Helper()
+	syscall.ForkLock.RLock() // as in copyFile
+	defer syscall.ForkLock.RUnlock()
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		t.Fatal(err)

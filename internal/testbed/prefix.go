@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // Welcome is the text on the first page of a prefix.
@@ -83,6 +84,10 @@ func copyFile(to, from string) error {
 	if err != nil {
 		return err
 	}
+	// What is forked meanwhile has the file open for writing until it executes
+	// something, and the file cannot be executed until then.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, info.Mode().Perm())
 	if err != nil {
 		return err

@@ -24,7 +24,7 @@ func (op *operation) check(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("%w: masters %d and %d run (%s)", ErrBusy, s.old.pid, s.new.pid, s.phase())
 	}
 	op.old = s.new
-	op.log = findErrorLog(op.old.pid)
+	op.log, op.logsBefore = findErrorLog(op.old.pid), accessLogs(op.old.pid)
 	if s.phase() != Serving {
 		return "", fmt.Errorf("master %d has no workers that serve", op.old.pid)
 	}
@@ -58,6 +58,7 @@ func (op *operation) lookAtBoth(ctx context.Context) (to string, err error) {
 	}
 	r := &op.record
 	r.To, r.OldMaster, r.OldStart, r.OldWorkers = to, op.old.pid, op.old.start, op.old.serving()
+	r.Probes, r.SoakSeconds = op.o.Probes, op.o.Soak.Seconds()
 	if r.OldVersion = op.old.version; r.OldVersion == "" {
 		return "", fmt.Errorf("master %d does not tell its version (%s -v)", op.old.pid, op.old.exe)
 	}

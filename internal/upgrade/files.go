@@ -178,6 +178,9 @@ func backUp(path, image, backup string) error {
 	if err != nil {
 		return fmt.Errorf("back up: %w", err)
 	}
+	if id, err := identify(backup); err == nil && id == running {
+		return nil
+	}
 	linked := false
 	if id, err := identify(path); err == nil && id == running {
 		linked = os.Link(path, temp) == nil // not every file system has links

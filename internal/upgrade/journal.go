@@ -22,18 +22,18 @@ const journalSuffix = ".upgrades"
 // An entry is one line of the journal: JSON, and on disk before what it announces
 // begins. Each upgrade opens with a record and closes with a result.
 type entry struct {
-	Schema  int       `json:"schema"`
-	Time    time.Time `json:"time"`
-	ID      string    `json:"id"`    // of the upgrade
-	Event   string    `json:"event"` // "open", "resume", "begin", "done", "failed", "close"
-	Step    Step      `json:"step,omitempty"`
-	Error   string    `json:"error,omitempty"`
-	Record  *record   `json:"record,omitempty"`
+	Schema int       `json:"schema"`
+	Time   time.Time `json:"time"`
+	ID     string    `json:"id"`    // of the upgrade
+	Event  string    `json:"event"` // "open", "resume", "begin", "done", "failed", "close"
+	Step   Step      `json:"step,omitempty"`
+	Error  string    `json:"error,omitempty"`
+	Record *record   `json:"record,omitempty"`
 	// Operator is the process that opened or resumed the upgrade, OperatorStart when it
 	// was started: it listens to signals.
 	Operator      int     `json:"operator,omitempty"`
 	OperatorStart uint64  `json:"operator_start,omitempty"`
-	Outcome Outcome   `json:"outcome,omitempty"`
+	Outcome       Outcome `json:"outcome,omitempty"`
 }
 
 // A record is all that is needed to go on with an upgrade, or to undo it, from
@@ -48,6 +48,10 @@ type record struct {
 	OldMaster  int    `json:"old_master"`
 	OldStart   uint64 `json:"old_start"` // in clock ticks after boot: tells it from a later process
 	OldWorkers int    `json:"old_workers"`
+
+	// As the command was told; a command that goes on does the same.
+	Probes      []string `json:"probes,omitempty"`
+	SoakSeconds float64  `json:"soak_seconds,omitempty"`
 }
 
 // A journal is the file that upgrades of one server are written to. Whoever holds it

@@ -18,8 +18,6 @@ import (
 	"github.com/baton-deploy/baton/internal/upgrade"
 )
 
-func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
-
 const (
 	oldVersion = "1.0.0"
 	newVersion = "2.0.0"
@@ -246,7 +244,8 @@ master  \d+, (nginx|baton)/\S+, \d+s old, 0 connections
         /\S+/sbin/nginx
         worker \d+, \d+s old, 0 connections
         worker \d+, \d+s old, 0 connections
-next    kill -USR2 \d+  # upgrade: .*$`)
+next    baton upgrade --pid-file /\S+/logs/nginx.pid --to NEW  # upgrade, and go back when it fails
+        kill -USR2 \d+  # upgrade: .*$`)
 			if !want.MatchString(out) {
 				t.Errorf("status printed\n%s\nwant it to match\n%s", out, want)
 			}

@@ -47,7 +47,9 @@ type operation struct {
 	wanted  map[string][]string
 	pidMark mark
 	log     errorLog
-	crew    crew
+	// logsBefore are the access logs, up to where the upgrade began.
+	logsBefore []logPlace
+	crew       crew
 }
 
 // exitStatuses are part of the interface of the command.
@@ -79,6 +81,12 @@ func (op *operation) run(ctx context.Context) (Outcome, error) {
 		return Failed, err
 	}
 	defer op.close()
+	if op.journal != nil {
+		if a := last(op.journal.entries); a != nil && a.closed.IsZero() {
+			return Failed, fmt.Errorf("the upgrade of %s was interrupted: \"baton upgrade --resume\" goes on with it, \"baton rollback\" goes back",
+				a.opened.Format(time.DateTime))
+		}
+	}
 	return op.follow(ctx, &plan{}, "")
 }
 
@@ -100,7 +108,11 @@ func (op *operation) follow(ctx context.Context, p *plan, last Step) (Outcome, e
 		step, outcome = p.next(step, err == nil)
 	}
 	if op.opened {
-		err := op.journal.write(entry{Event: "close", Outcome: outcome, Error: text(cause)})
+		e := entry{Event: "close", Outcome: outcome, Error: text(cause)}
+		if outcome == Failed && cause == nil {
+			e.Error = "rolled back"
+		}
+		err := op.journal.write(e)
 		if cause == nil {
 			cause = err
 		}
@@ -228,7 +240,7 @@ func (op *operation) next(outcome Outcome, err error) []Command {
 	switch {
 	case errors.Is(err, ErrBusy):
 		return []Command{look}
-	case outcome == Failed && op.opened:
+	case outcome == Failed && op.opened && op.o.To != "":
 		return []Command{{fmt.Sprintf("baton upgrade --pid-file %s --to %s --retry", op.o.PidFile, op.o.To), "try the same build again"}}
 	case outcome != Stuck:
 		return nil

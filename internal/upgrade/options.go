@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"time"
 )
 
@@ -31,7 +32,7 @@ type Options struct {
 	DryRun bool
 	// CommitNow ends the soak when something is received from it. nil means that
 	// nothing ever is.
-	CommitNow <-chan struct{}
+	CommitNow <-chan os.Signal
 	// Fault is called at each point where a command can be killed, with its name. It
 	// is for tests; nil does nothing.
 	Fault func(point string)
@@ -58,10 +59,15 @@ func (o Options) withDefaults() Options {
 
 // Validate tells all that is wrong with o.
 func (o Options) Validate() error {
-	var errs []error
 	if o.To == "" {
-		errs = append(errs, errors.New("no new binary is named"))
+		return errors.Join(errors.New("no new binary is named"), o.ValidateLimits())
 	}
+	return o.ValidateLimits()
+}
+
+// ValidateLimits tells what is wrong with o but for the new binary.
+func (o Options) ValidateLimits() error {
+	var errs []error
 	for _, d := range []struct {
 		name  string
 		value time.Duration

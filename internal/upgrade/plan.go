@@ -61,6 +61,9 @@ const (
 	Stuck Outcome = "stuck"
 )
 
+// undoNow, as the step that has ended, begins to undo what was begun.
+const undoNow Step = "undo"
+
 // A plan decides what comes next from what came before. It does no I/O.
 type plan struct {
 	begun []Step // forward steps that were begun, in order
@@ -79,6 +82,8 @@ func (p *plan) next(last Step, ok bool) (step Step, outcome Outcome) {
 		// as before, the less there is to look at.
 		p.stuck = p.stuck || !ok
 		return p.nextUndo()
+	case last == undoNow:
+		return p.goBack()
 	case last == Commit && !ok:
 		return "", Stuck // it may be too late for going back
 	case !ok:

@@ -82,3 +82,31 @@ func TestEveryFailureIsUndone(t *testing.T) {
 		}
 	}
 }
+
+// From where an upgrade stands to where an operator wants it.
+func TestRoute(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		s    standing
+		want map[intent]way
+	}{
+		{"killed before the new master was started", standing{masters: 1, phase: Serving, oldLives: true, begun: []Step{Replace}},
+			map[intent]way{toEnd: {}, toCommit: {back: true}, toBack: {back: true}}},
+		{"killed while it started", standing{masters: 2, phase: Starting, oldLives: true, begun: []Step{Replace, Switch}},
+			map[intent]way{toEnd: {after: Replace}, toCommit: {after: Replace}, toBack: {back: true}}},
+		{"both serve, begun by hand", standing{masters: 2, phase: Both, oldLives: true},
+			map[intent]way{toEnd: {after: Replace}, toCommit: {after: Replace}, toBack: {back: true}}},
+		{"killed in the soak", standing{masters: 2, phase: Soaking, oldLives: true, begun: []Step{Replace, Switch, Probe, Retire, Soak}},
+			map[intent]way{toEnd: {after: Retire}, toCommit: {after: Retire}, toBack: {back: true}}},
+		{"killed on the way back", standing{masters: 2, phase: Both, oldLives: true, begun: []Step{Replace, Switch, Probe, Restore}},
+			map[intent]way{toEnd: {back: true}, toCommit: {back: true}, toBack: {back: true}}},
+		{"killed after the commit", standing{masters: 1, phase: Serving, begun: []Step{Replace, Switch, Probe, Retire, Soak, Commit}},
+			map[intent]way{toEnd: {over: true}, toCommit: {over: true}, toBack: {over: true}}},
+	} {
+		for want, w := range tt.want {
+			if got := route(tt.s, want); got != w {
+				t.Errorf("%s: %s goes %+v, want %+v", tt.name, want, got, w)
+			}
+		}
+	}
+}

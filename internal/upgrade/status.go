@@ -18,8 +18,18 @@ type Status struct {
 	PidFile     string       `json:"pid_file"`
 	Phase       Phase        `json:"phase"`
 	Generations []Generation `json:"generations"` // the old one first
+	// Upgrade is the one that is under way by our own command, or was interrupted.
+	Upgrade *Interrupted `json:"upgrade,omitempty"`
 	// Next are the commands that make sense now, and what they do.
 	Next []Command `json:"next"`
+}
+
+// An Interrupted is an upgrade that has not ended.
+type Interrupted struct {
+	To   string `json:"to"`
+	Step Step   `json:"step"` // that was begun last
+	// Operator is the process that runs it, 0 when it was interrupted.
+	Operator int `json:"operator"`
 }
 
 // A Command is what an operator may type next.
@@ -57,8 +67,50 @@ func (s *sight) status() (*Status, error) {
 		}
 		st.Generations = append(st.Generations, told)
 	}
-	st.Next = s.next()
+	st.Next = append(s.verbs(), s.next()...)
+	entries, err := readJournal(s.pidFile)
+	if err != nil {
+		return nil, err
+	}
+	if a := last(entries); a != nil && a.closed.IsZero() {
+		st.addUpgrade(a)
+	}
 	return st, nil
+}
+
+// addUpgrade tells of an upgrade that has not ended.
+func (st *Status) addUpgrade(a *account) {
+	st.Upgrade = &Interrupted{To: a.record.To}
+	if n := len(a.begun); n > 0 {
+		st.Upgrade.Step = a.begun[n-1]
+	}
+	at := " --pid-file " + st.PidFile
+	if a.operator.same() {
+		st.Upgrade.Operator = a.operator.pid
+		st.Next = []Command{
+			{"baton commit" + at, "end the soak now"},
+			{"baton rollback" + at, "go back"},
+		}
+		return
+	}
+	st.Next = []Command{
+		{"baton upgrade --resume" + at, "go on"},
+		{"baton rollback" + at, "go back"},
+	}
+}
+
+// verbs returns our own commands that lead on from here.
+func (s *sight) verbs() []Command {
+	at := " --pid-file " + s.pidFile
+	switch s.phase() {
+	case Serving:
+		return []Command{{"baton upgrade" + at + " --to NEW", "upgrade, and go back when it fails"}}
+	case Both, Draining, Soaking:
+		return []Command{{"baton commit" + at, "go on to the end"}, {"baton rollback" + at, "go back"}}
+	case Stopped:
+		return nil
+	}
+	return []Command{{"baton rollback" + at, "go back"}}
 }
 
 func (g *generation) tell() (Generation, error) {
@@ -134,6 +186,11 @@ func (st *Status) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "phase   %s\n", st.Phase)
 	fmt.Fprintf(&b, "pid     %s\n", st.PidFile)
+	if u := st.Upgrade; u != nil && u.Operator != 0 {
+		fmt.Fprintf(&b, "upgrade to %s, run by process %d, which does %s\n", u.To, u.Operator, u.Step)
+	} else if u != nil {
+		fmt.Fprintf(&b, "upgrade to %s, interrupted in %s\n", u.To, u.Step)
+	}
 	for i, g := range st.Generations {
 		role := "master "
 		if len(st.Generations) == 2 {

@@ -201,7 +201,7 @@ func (op *operation) soak(ctx context.Context) (string, error) {
 	if op.o.Soak == 0 {
 		return "no soak was asked for", op.wellNow()
 	}
-	began := time.Now()
+	began, logs := time.Now(), accessLogs(op.new.pid)
 	every := time.NewTicker(soakEvery)
 	defer every.Stop()
 	for {
@@ -209,6 +209,9 @@ func (op *operation) soak(ctx context.Context) (string, error) {
 			return "", err
 		}
 		if err := probe(ctx, op.o.Probes); err != nil {
+			return "", err
+		}
+		if err := checkAnswers(op.logsBefore, logs); err != nil {
 			return "", err
 		}
 		over := time.Since(began)

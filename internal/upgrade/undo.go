@@ -22,8 +22,17 @@ const (
 // restore puts the old binary back.
 func (op *operation) restore() (string, error) {
 	r := op.record
+	if err := os.Remove(stagedPath(r.Binary)); err != nil && !isMissing(err) {
+		return "", err
+	}
 	if id, err := identify(r.Binary); err == nil && id == op.old.image {
 		return r.Binary + " is the old one", nil // it had not been replaced
+	}
+	if !exists(r.Backup) {
+		// Kept by nobody, or under another name: what runs can always be had.
+		if err := backUp(r.Binary, procPath(op.old.pid, "exe"), r.Backup); err != nil {
+			return "", err
+		}
 	}
 	if err := moveTo(r.Backup, r.Binary); err != nil {
 		return "", fmt.Errorf("put %s back: %w", r.Backup, err)

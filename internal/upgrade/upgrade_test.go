@@ -146,6 +146,7 @@ func TestBrokenNewBinary(t *testing.T) {
 				continue
 			}
 			t.Run(tc.name+"/"+k.name, func(t *testing.T) {
+				t.Parallel()
 				s := newSite(t, k)
 				was := s.remember(s.start("$P/sbin/nginx"))
 				outcome, err := s.upgrade(tc.to(s), func(o *upgrade.Options) { o.ReadyTimeout = 3 * time.Second })
@@ -181,6 +182,14 @@ func TestNewGenerationFails(t *testing.T) {
 					s.Sh("touch $P/html/broken")
 				}
 			}},
+		{name: "more 5xx in the soak", conf: testbed.Conf{Server: "location = /probe { return 500; }"}, soak: 10 * time.Second,
+			want: "in the soak are 5xx, and 0% were before", at: func(s *site, e upgrade.Event) {
+				if e.Event == "progress" && e.Step == upgrade.Soak && e.Count == 0 { // it has begun to look
+					for range 40 {
+						s.Get("/probe")
+					}
+				}
+			}},
 		{name: "a worker in the soak", soak: 10 * time.Second, want: "of the new master",
 			at: func(s *site, e upgrade.Event) {
 				if e.Event == "begin" && e.Step == upgrade.Soak {
@@ -197,6 +206,7 @@ func TestNewGenerationFails(t *testing.T) {
 	} {
 		for _, k := range kinds() {
 			t.Run(tc.name+"/"+k.name, func(t *testing.T) {
+				t.Parallel()
 				s := newSite(t, k)
 				c := testbed.Conf{User: testbed.PackageUser(), Server: "location = /probe { return 200; }"}
 				s.Configure(c)
@@ -208,7 +218,7 @@ func TestNewGenerationFails(t *testing.T) {
 				s.Configure(tc.conf)
 				outcome, err := s.upgrade(s.new, func(o *upgrade.Options) {
 					o.Soak = tc.soak
-					if strings.Contains(tc.name, "probe") {
+					if strings.HasPrefix(tc.name, "probe") {
 						o.Probes = []string{"http://" + s.Addr + "/probe"}
 					}
 					tell := o.Tell
@@ -328,13 +338,14 @@ func TestBinaryBehindALink(t *testing.T) {
 func TestUpgradeVerb(t *testing.T) {
 	for _, k := range kinds() {
 		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
 			s := newSite(t, k)
 			s.Setenv("BATON", testbed.BuildFor(t, newVersion))
 			s.Setenv("NEW", s.new)
 			s.Setenv("BAD", testbed.Pretender(t, s.new, testbed.ExitsAtOnce))
 			s.wantVerb("$BATON upgrade --prefix $P --to $NEW", 3, "", `^baton-2.0.0\S*: nothing is running there: there is no pid file /\S+/logs/nginx.pid$`)
 			s.start("$P/sbin/nginx")
-			s.wantVerb("$BATON upgrade --prefix $P", 2, "", `^\S+: no new binary is named\n\S+: hint: "\S+ upgrade --help" tells how it is used$`)
+			s.wantVerb("$BATON upgrade --prefix $P", 2, "", `^\S+: give either --to NEW or --resume\n\S+: hint: "\S+ upgrade --help" tells how it is used$`)
 			s.wantVerb("$BATON upgrade --prefix $P --to $NEW --soak=-1s --probe x", 2, "",
 				`^\S+: the soak is negative: -1s\nprobe "x" is no URL with http or https\n`)
 			s.wantVerb("$BATON upgrade --prefix $P --to $P/none", 1,

@@ -1,0 +1,118 @@
+package upgrade
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// maxLog is how much of the end of an access log is read.
+	maxLog = 1 << 20
+	// fewAnswers are too few to compare shares.
+	fewAnswers = 20
+	// moreErrors is by how much the share of 5xx may grow: what is rare comes in
+	// bursts, and a soak is short.
+	moreErrors = 0.05
+)
+
+// A logPlace is a place in a log.
+type logPlace struct {
+	path string
+	at   int64
+}
+
+// accessLogs returns the ends of the access logs that a master has open: all files
+// that it appends to, but its error log. Lines that are no answers are not counted, so
+// another file does no harm.
+func accessLogs(master int) (logs []logPlace) {
+	dir := procPath(master, "fd")
+	names, err := os.ReadDir(dir)
+	if err != nil {
+		return nil
+	}
+	notThis := findErrorLog(master).path
+	for _, n := range names {
+		path, err := os.Readlink(dir + "/" + n.Name())
+		if err != nil || path == notThis || !appends(master, n.Name()) {
+			continue
+		}
+		fi, err := os.Stat(path)
+		known := slices.ContainsFunc(logs, func(l logPlace) bool { return l.path == path })
+		if err == nil && fi.Mode().IsRegular() && !known {
+			logs = append(logs, logPlace{path, fi.Size()})
+		}
+	}
+	return logs
+}
+
+// appends reports whether a descriptor of a process writes to the end of its file.
+func appends(pid int, fd string) bool {
+	text, err := os.ReadFile(procPath(pid, "fdinfo", fd))
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(text)) {
+		if octal, ok := strings.CutPrefix(line, "flags:"); ok {
+			flags, err := strconv.ParseUint(strings.TrimSpace(octal), 8, 64)
+			return err == nil && flags&unix.O_APPEND != 0
+		}
+	}
+	return false
+}
+
+// answers counts what logs tell of.
+type answers struct{ all, failed int }
+
+func (a answers) share() float64 { return float64(a.failed) / float64(max(1, a.all)) }
+
+// statusField is where nginx's usual formats have the status: behind the request.
+var statusField = regexp.MustCompile(`" ([1-5])\d\d `)
+
+// count counts the answers in l between two places, of long stretches the end.
+func (a *answers) count(l logPlace, from, to int64) {
+	f, err := os.Open(l.path)
+	if err != nil {
+		return // rotated: the next look sees the new one or nothing
+	}
+	defer f.Close()
+	from = max(from, to-maxLog, 0)
+	text, err := io.ReadAll(io.NewSectionReader(f, from, to-from))
+	if err != nil {
+		return
+	}
+	for line := range strings.Lines(string(text)) {
+		if m := statusField.FindStringSubmatch(line); m != nil {
+			a.all++
+			if m[1] == "5" {
+				a.failed++
+			}
+		}
+	}
+}
+
+// checkAnswers compares the share of 5xx since the soak began with what it was before
+// the upgrade. before is where the logs ended when it was begun, and soak when only the
+// new generation was left.
+func checkAnswers(before, soak []logPlace) error {
+	var was, is answers
+	for _, l := range before {
+		was.count(l, 0, l.at)
+	}
+	for _, l := range soak {
+		if fi, err := os.Stat(l.path); err == nil && fi.Size() >= l.at {
+			is.count(l, l.at, fi.Size())
+		}
+	}
+	if is.all < fewAnswers || is.share() <= was.share()+moreErrors {
+		return nil
+	}
+	return fmt.Errorf("%.0f%% of %d answers in the soak are 5xx, and %.0f%% were before",
+		100*is.share(), is.all, 100*was.share())
+}

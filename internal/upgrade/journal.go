@@ -76,6 +76,10 @@ func openJournal(pidFile string, now time.Time) (*journal, error) {
 		}
 		return nil, fmt.Errorf("lock journal: %w", err)
 	}
+	if !isNow(f, pidFile+journalSuffix) {
+		f.Close() // whoever had it found nothing to keep in it, and removed it
+		return openJournal(pidFile, now)
+	}
 	if err := j.load(); err != nil {
 		f.Close()
 		return nil, err
@@ -126,6 +130,13 @@ func readJournal(pidFile string) ([]entry, error) {
 		return nil, fmt.Errorf("read journal: %w", err)
 	}
 	return entries, nil
+}
+
+// isNow reports whether path still leads to the file that is open as f.
+func isNow(f *os.File, path string) bool {
+	a, errA := f.Stat()
+	b, errB := os.Stat(path)
+	return errA == nil && errB == nil && os.SameFile(a, b)
 }
 
 // An account is one upgrade in the journal.
@@ -219,6 +230,9 @@ func (j *journal) close() {
 	if fi, err := j.f.Stat(); err == nil && fi.Size() == 0 {
 		os.Remove(j.f.Name())
 	}
+	// Closing alone gives it back only when no process has a copy of the descriptor,
+	// and one that was just forked has it until it executes something.
+	_ = unix.Flock(int(j.f.Fd()), unix.LOCK_UN) // closing follows
 	j.f.Close()
 }
 

@@ -2,6 +2,7 @@ package upgrade_test
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -343,7 +344,7 @@ func TestUpgradeVerb(t *testing.T) {
 			s.Setenv("BATON", testbed.BuildFor(t, newVersion))
 			s.Setenv("NEW", s.new)
 			s.Setenv("BAD", testbed.Pretender(t, s.new, testbed.ExitsAtOnce))
-			s.wantVerb("$BATON upgrade --prefix $P --to $NEW", 3, "", `^baton-2.0.0\S*: nothing is running there: there is no pid file /\S+/logs/nginx.pid$`)
+			s.wantVerb("$BATON upgrade --prefix $P --to $NEW", 3, "", `^baton-\S+: nothing is running there: there is no pid file /\S+/logs/nginx.pid$`)
 			s.start("$P/sbin/nginx")
 			s.wantVerb("$BATON upgrade --prefix $P", 2, "", `^\S+: give either --to NEW or --resume\n\S+: hint: "\S+ upgrade --help" tells how it is used$`)
 			s.wantVerb("$BATON upgrade --prefix $P --to $NEW --soak=-1s --probe x", 2, "",
@@ -392,5 +393,63 @@ func (s *site) wantVerb(command string, status int, stdout, stderr string) {
 		if got := strings.TrimRight(w.got, "\n"); !regexp.MustCompile(w.want).MatchString(got) {
 			s.t.Errorf("%s: %s is\n%s\nwant it to match\n%s", command, w.name, got, w.want)
 		}
+	}
+}
+
+// An old worker of nginx that has a request left keeps nothing waiting for longer than
+// it is told to wait, and finishes that request.
+func TestOldWorkerThatStays(t *testing.T) {
+	s := newSite(t, kinds()[0])
+	old := s.start("./nginx")
+	c := s.open("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n")
+	s.WaitFor("the connection", func() bool { return s.look().Generations[0].Connections == 1 })
+	var said []string
+	outcome, err := s.upgrade(s.new, func(o *upgrade.Options) {
+		o.DrainTimeout = 300 * time.Millisecond
+		o.Tell = func(e upgrade.Event) { said = append(said, e.Text) }
+	})
+	if outcome != upgrade.Done || err != nil {
+		t.Fatalf("upgrade: %s, %v", outcome, err)
+	}
+	for _, want := range []string{
+		"only the new workers take connections; old ones still have 1 and go on",
+		fmt.Sprintf("the old master %d goes when its last connections end", old),
+	} {
+		if !slices.Contains(said, want) {
+			t.Errorf("it said %q, want %q", said, want)
+		}
+	}
+	if outcome, err := s.upgrade(s.new, nil); upgrade.ExitStatus(outcome, err) != 4 {
+		t.Errorf("an upgrade meanwhile: %s, %v; want exit status 4", outcome, err)
+	}
+	if _, err := c.Write([]byte("\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := io.ReadAll(c)
+	if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 200 ") {
+		t.Errorf("the request that was left was answered by %q, %v", answer, err)
+	}
+	s.WaitShape(oneMaster)
+	if s.Pid() == old {
+		t.Error("the old master serves")
+	}
+	s.stop()
+}
+
+func TestTenUpgradesInARow(t *testing.T) {
+	for _, k := range kinds() {
+		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, k)
+			s.start("./nginx")
+			binaries := []string{s.new, k.old(t)}
+			for i := range 10 {
+				if outcome, err := s.upgrade(binaries[i%2], nil); outcome != upgrade.Done || err != nil {
+					t.Fatalf("upgrade %d: %s, %v", i+1, outcome, err)
+				}
+			}
+			s.wantVersion(k.versions[0], upgrade.Done)
+			s.stop()
+		})
 	}
 }

@@ -41,8 +41,10 @@ func (c *crew) look(g *generation) error {
 	return nil
 }
 
-// settled reports whether there are workers, the same ones for long enough.
-func (c *crew) settled() bool { return len(c.alive) > 0 && time.Since(c.since) >= settle }
+// settled reports whether there are workers, the same ones for so long.
+func (c *crew) settled(long time.Duration) bool {
+	return len(c.alive) > 0 && time.Since(c.since) >= long
+}
 
 // steady returns how many workers there are.
 func (c *crew) steady() int { return len(c.alive) }

@@ -186,16 +186,7 @@ func backUp(path, image, backup string) error {
 		linked = os.Link(path, temp) == nil // not every file system has links
 	}
 	if !linked {
-		if err := copyWhole(image, temp); err != nil {
-			return fmt.Errorf("back up: %w", err)
-		}
-		if err := dress(temp, image); err != nil {
-			return fmt.Errorf("back up: %w", err)
-		}
-	}
-	sum, err := checksum(image)
-	if err == nil {
-		err = sameSum(temp, sum)
+		err = copyChecked(image, temp)
 	}
 	if err == nil {
 		err = moveTo(temp, backup)
@@ -204,6 +195,22 @@ func backUp(path, image, backup string) error {
 		return fmt.Errorf("back up: %w", err)
 	}
 	return nil
+}
+
+// copyChecked copies a file, its owner, mode and attributes to a new one, and makes sure
+// that the copy is the same.
+func copyChecked(from, to string) error {
+	if err := copyWhole(from, to); err != nil {
+		return err
+	}
+	if err := dress(to, from); err != nil {
+		return err
+	}
+	sum, err := checksum(from)
+	if err != nil {
+		return err
+	}
+	return sameSum(to, sum)
 }
 
 // moveTo renames from to path, and returns when that is on disk. Between two names

@@ -43,8 +43,9 @@ type kind struct {
 }
 
 func kinds() []kind {
+	// Without the race detector: what is tested is the operator, and that runs here.
 	baton := func(version string) func(*testing.T) string {
-		return func(t *testing.T) string { return testbed.BuildFor(t, version) }
+		return func(t *testing.T) string { return testbed.PlainFor(t, version) }
 	}
 	return []kind{
 		{"nginx", nginxPath, nginxPath, [2]string{"nginx/1.", "nginx/1."}},
@@ -108,8 +109,10 @@ func (s *site) do(st *upgrade.Status, want string) {
 // Whoever types what status offers gets through an upgrade, back, and through
 // again, and status tells at each stage what is so.
 func TestStatusLeadsThroughAnUpgrade(t *testing.T) {
+	t.Parallel()
 	for _, k := range kinds() {
 		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
 			s := newSite(t, k)
 			old := s.start("./nginx")
 			st := s.waitPhase(upgrade.Serving)
@@ -158,8 +161,10 @@ func TestStatusLeadsThroughAnUpgrade(t *testing.T) {
 
 // An open connection keeps an old worker of nginx alive; status tells where it is.
 func TestStatusCountsConnections(t *testing.T) {
+	t.Parallel()
 	for _, k := range kinds() {
 		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
 			s := newSite(t, k)
 			s.start("$P/sbin/nginx")
 			c := s.open("GET / HT") // a request that has begun
@@ -173,6 +178,7 @@ func TestStatusCountsConnections(t *testing.T) {
 }
 
 func TestStatusOfNothing(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	file := func(name, text string) string {
 		path := filepath.Join(dir, name)
@@ -196,13 +202,14 @@ func TestStatusOfNothing(t *testing.T) {
 
 // Whoever may not look into the master is told whose it is.
 func TestStatusOfSomebodyElse(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("only root can become somebody else")
 	}
 	s := newSite(t, kinds()[0])
 	s.start("$P/sbin/nginx")
 	exe := filepath.Join(s.Dir, "looker")
-	if out, err := exec.Command("cp", testbed.BuildFor(t, oldVersion), exe).CombinedOutput(); err != nil {
+	if out, err := exec.Command("cp", testbed.PlainFor(t, oldVersion), exe).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	cmd := exec.CommandContext(t.Context(), exe, "status", "--pid-file", s.PIDFile())
@@ -232,10 +239,12 @@ func (s *site) open(text string) net.Conn {
 
 // What the verb prints, as docs/operators.md shows it.
 func TestStatusVerb(t *testing.T) {
+	t.Parallel()
 	for _, k := range kinds() {
 		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
 			s := newSite(t, k)
-			s.Setenv("BATON", testbed.BuildFor(t, newVersion))
+			s.Setenv("BATON", testbed.PlainFor(t, newVersion))
 			s.start("$P/sbin/nginx")
 			out := s.Sh("$BATON status --prefix $P")
 			want := regexp.MustCompile(`^phase   serving

@@ -46,7 +46,11 @@ type operation struct {
 	// wanted are the old master's listening sockets, by address.
 	wanted  map[string][]string
 	pidMark mark
-	log     errorLog
+	// told: the old workers were told to go, or may have been.
+	told bool
+	// calm: whatever a signal to the old master does was waited for.
+	calm bool
+	log  errorLog
 	// logsBefore are the access logs, up to where the upgrade began.
 	logsBefore []logPlace
 	crew       crew

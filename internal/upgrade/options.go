@@ -33,6 +33,8 @@ type Options struct {
 	// CommitNow ends the soak when something is received from it. nil means that
 	// nothing ever is.
 	CommitNow <-chan os.Signal
+	// Pace says how long masters may take.
+	Pace Pace
 	// Fault is called at each point where a command can be killed, with its name. It
 	// is for tests; nil does nothing.
 	Fault func(point string)
@@ -41,7 +43,22 @@ type Options struct {
 	Tell func(Event)
 }
 
+// A Pace is how long masters may take for what they do. Zero means what is usual.
+type Pace struct {
+	// Settle is for how long the new workers must live before they count as running:
+	// that something does not crash again and again shows only over time. Zero means 1s.
+	Settle time.Duration
+	// Obey is how long a master may take to do what a signal asks for. Zero means 10s.
+	Obey time.Duration
+}
+
 func (o Options) withDefaults() Options {
+	if o.Pace.Settle == 0 {
+		o.Pace.Settle = time.Second
+	}
+	if o.Pace.Obey == 0 {
+		o.Pace.Obey = 10 * time.Second
+	}
 	if o.ReadyTimeout == 0 {
 		o.ReadyTimeout = time.Minute
 	}

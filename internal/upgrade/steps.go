@@ -10,11 +10,6 @@ import (
 )
 
 const (
-	// settle is for how long the new workers must live before they count as running:
-	// that something does not crash again and again shows only over time.
-	settle = time.Second
-	// obeyPatience is how long a master may take to do what a signal asks for.
-	obeyPatience = 10 * time.Second
 	// probeRounds is how often each URL is asked while both generations answer, so
 	// that some of the answers are the new one's.
 	probeRounds = 10
@@ -48,6 +43,7 @@ func (op *operation) switchOver(ctx context.Context) (string, error) {
 	if op.new != nil { // resumed: it was started by who was killed
 		return op.awaitReady(ctx)
 	}
+	op.calm = false
 	if err := op.old.signal(syscall.SIGUSR2); err != nil {
 		return "", err
 	}
@@ -96,8 +92,8 @@ func (op *operation) isReady() (ready bool, missing string, err error) {
 	if err := op.crew.look(s.new); err != nil {
 		return false, "", err
 	}
-	if n := s.new.serving(); n == 0 || !op.crew.settled() {
-		return false, fmt.Sprintf("the new master %d has %s that live for %v", s.new.pid, count(op.crew.steady(), "worker"), settle), nil
+	if n := s.new.serving(); n == 0 || !op.crew.settled(op.o.Pace.Settle) {
+		return false, fmt.Sprintf("the new master %d has %s that live for %v", s.new.pid, count(op.crew.steady(), "worker"), op.o.Pace.Settle), nil
 	}
 	return true, "", op.isRight(s.new)
 }
@@ -151,11 +147,12 @@ func (op *operation) probeBoth(ctx context.Context) (string, error) {
 
 // retire ends the old workers, and waits for what they have.
 func (op *operation) retire(ctx context.Context) (string, error) {
+	op.told = true
 	if err := op.old.signal(syscall.SIGWINCH); err != nil {
 		return "", err
 	}
 	op.o.Fault("WINCH")
-	err := until(ctx, obeyPatience, func() (bool, string, error) {
+	err := until(ctx, op.o.Pace.Obey, func() (bool, string, error) {
 		s, err := op.see()
 		if err != nil {
 			return false, "", err
@@ -270,7 +267,7 @@ func (op *operation) commit(ctx context.Context) (string, error) {
 	if draining {
 		return fmt.Sprintf("the old master %d goes when its last connections end", op.old.pid), nil
 	}
-	err = until(context.WithoutCancel(ctx), obeyPatience, func() (bool, string, error) {
+	err = until(context.WithoutCancel(ctx), op.o.Pace.Obey, func() (bool, string, error) {
 		gone := !op.old.same() && !exists(op.o.PidFile+oldBin)
 		return gone, fmt.Sprintf("the end of the old master %d", op.old.pid), nil
 	})

@@ -99,6 +99,7 @@ func (op *operation) settleDown(ctx context.Context, a *account) {
 		s, err := glance(op.o.PidFile)
 		return err == nil && !waits(s), "", nil
 	})
+	op.calm = true
 }
 
 // backTo goes back after a commit, by an upgrade to what was kept.
@@ -130,9 +131,11 @@ func (op *operation) adopt(s *sight, a *account) error {
 		return err
 	}
 	if a.id != "" {
+		op.told = slices.Contains(a.begun, Retire)
 		op.recall(a.record)
 		return nil
 	}
+	op.told = true
 	// Begun by hand: what is not known is what a person would take.
 	r := &op.record
 	r.OldVersion, r.NewVersion = op.old.version, s.new.version

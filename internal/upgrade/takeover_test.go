@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 		os.Exit(operate(point))
 	}
 	// These tests wait for other processes most of the time.
-	if err := flag.Set("test.parallel", "4"); err != nil {
+	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
 	os.Exit(testbed.Main(m))
@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 
 func operate(point string) int {
 	o := upgrade.Options{
-		PidFile: os.Getenv("PIDFILE"), To: os.Getenv("TO"), Soak: 300 * time.Millisecond, Retry: true,
+		PidFile: os.Getenv("PIDFILE"), To: os.Getenv("TO"), Soak: 100 * time.Millisecond, Retry: true, Pace: quick,
 		Fault: func(at string) {
 			if at == point {
 				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
@@ -99,7 +99,7 @@ func (s *site) wantVersion(want string, ended upgrade.Outcome) {
 func (s *site) takeOver(how func(context.Context, upgrade.Options) (upgrade.Outcome, error)) (upgrade.Outcome, error) {
 	s.t.Helper()
 	return how(s.t.Context(), upgrade.Options{
-		PidFile: s.PIDFile(), ReadyTimeout: 10 * time.Second, DrainTimeout: 10 * time.Second,
+		PidFile: s.PIDFile(), ReadyTimeout: 20 * time.Second, DrainTimeout: 20 * time.Second, Pace: quick,
 		Tell: func(e upgrade.Event) {
 			if e.Event != "progress" {
 				s.t.Logf("%s %s %s%s", e.Event, e.Step, e.Text, e.Error)
@@ -111,6 +111,7 @@ func (s *site) takeOver(how func(context.Context, upgrade.Options) (upgrade.Outc
 // Killed at any point, an upgrade is explained by status, and resume and rollback both
 // bring it to a good end.
 func TestCommandIsKilled(t *testing.T) {
+	t.Parallel()
 	points := []string{"USR2", "WINCH", "QUIT", "did commit"}
 	for _, step := range []string{"replace", "switch", "probe", "retire", "soak", "commit"} {
 		points = append(points, "begun "+step)
@@ -150,6 +151,7 @@ func TestCommandIsKilled(t *testing.T) {
 
 // With nginx as the target nobody else tidies up.
 func TestCommandIsKilledOnNginx(t *testing.T) {
+	t.Parallel()
 	for _, point := range []string{"did replace", "USR2", "WINCH", "did soak"} {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
@@ -176,6 +178,7 @@ func TestCommandIsKilledOnNginx(t *testing.T) {
 
 // Killed on its way back, it goes on back, whatever it is asked for.
 func TestCommandIsKilledOnItsWayBack(t *testing.T) {
+	t.Parallel()
 	for _, point := range []string{"begun restore", "did restore", "begun end", "did end", "begun verify", "did verify"} {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
@@ -203,6 +206,7 @@ func TestCommandIsKilledOnItsWayBack(t *testing.T) {
 
 // What was begun by hand is brought to an end, either way, by the verbs.
 func TestUpgradeByHandIsTakenOver(t *testing.T) {
+	t.Parallel()
 	for _, k := range kinds() {
 		t.Run(k.name, func(t *testing.T) {
 			t.Parallel()
@@ -239,6 +243,7 @@ func TestUpgradeByHandIsTakenOver(t *testing.T) {
 
 // Back after a commit, back again is nothing, and forth again works.
 func TestBackAndForth(t *testing.T) {
+	t.Parallel()
 	for _, k := range kinds() {
 		t.Run(k.name, func(t *testing.T) {
 			t.Parallel()
@@ -264,6 +269,7 @@ func TestBackAndForth(t *testing.T) {
 
 // The command that runs an upgrade is told to commit, or to go back, by another.
 func TestSoakIsEndedByAnotherCommand(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		verb   string
 		status int // of the upgrade
@@ -273,7 +279,7 @@ func TestSoakIsEndedByAnotherCommand(t *testing.T) {
 			t.Run(tc.verb+"/"+k.name, func(t *testing.T) {
 				t.Parallel()
 				s := newSite(t, k)
-				s.Setenv("BATON", testbed.BuildFor(t, newVersion))
+				s.Setenv("BATON", testbed.PlainFor(t, newVersion))
 				s.Setenv("NEW", s.new)
 				s.start("./nginx")
 				p := s.Start("sh", "-c", "exec $BATON upgrade --prefix $P --to $NEW --soak 1h --json")

@@ -49,15 +49,17 @@ func (op *operation) revive(ctx context.Context) (string, error) {
 			return did, nil
 		}
 	}
-	// Told to go a moment ago they may still look as if they stayed. Those that do
-	// not go in this time were not told.
-	err := until(ctx, toldPatience, func() (bool, string, error) {
-		g, err := op.oldNow()
-		return err == nil && g.serving() == 0, "", err
-	})
-	if g, gerr := op.oldNow(); gerr != nil {
-		return "", gerr
-	} else if err != nil && g.serving() > 0 {
+	if op.told {
+		// A moment ago, maybe: they may still look as if they stayed. Those that do not
+		// go in this time were not told.
+		_ = until(ctx, toldPatience, func() (bool, string, error) {
+			g, err := op.oldNow()
+			return err == nil && g.serving() == 0, "", err
+		})
+	}
+	if g, err := op.oldNow(); err != nil {
+		return "", err
+	} else if g.serving() > 0 {
 		return count(g.serving(), "old worker") + " had not gone", nil
 	}
 	if err := op.old.signal(syscall.SIGHUP); err != nil {
@@ -109,7 +111,7 @@ func (op *operation) end(ctx context.Context) (string, error) {
 	for _, try := range []struct {
 		sig  syscall.Signal
 		wait time.Duration
-	}{{syscall.SIGQUIT, op.o.DrainTimeout}, {syscall.SIGTERM, obeyPatience}} {
+	}{{syscall.SIGQUIT, op.o.DrainTimeout}, {syscall.SIGTERM, op.o.Pace.Obey}} {
 		if err := g.signal(try.sig); err != nil {
 			break // gone, or not ours: the kill below tells
 		}
@@ -134,7 +136,7 @@ func (op *operation) end(ctx context.Context) (string, error) {
 // signal that was sent just now may still have its effect.
 func (op *operation) awaitNew(ctx context.Context) (*generation, error) {
 	g := op.newNow()
-	if g != nil || op.new != nil {
+	if g != nil || op.new != nil || op.calm {
 		return g, nil
 	}
 	err := until(ctx, toldPatience, func() (bool, string, error) {
@@ -164,7 +166,7 @@ func (op *operation) waitGone(ctx context.Context, g *generation, limit time.Dur
 		}
 		// Whoever came since is to be killed, too.
 		g.workers = workersIn(below[g.pid])
-		if time.Since(began) > obeyPatience/2 && (len(g.workers) == 0 || g.serving() > 0) {
+		if time.Since(began) > op.o.Pace.Obey/2 && (len(g.workers) == 0 || g.serving() > 0) {
 			return false, "", errors.New("it does not go")
 		}
 		return false, "its end", nil
@@ -189,7 +191,7 @@ func (op *operation) newNow() *generation {
 // verify makes sure that all is as before.
 func (op *operation) verify(ctx context.Context) (string, error) {
 	f := op.o.PidFile
-	err := until(ctx, obeyPatience, func() (bool, string, error) {
+	err := until(ctx, op.o.Pace.Obey, func() (bool, string, error) {
 		if !op.old.same() {
 			return false, "", fmt.Errorf("the old master %d is gone", op.old.pid)
 		}

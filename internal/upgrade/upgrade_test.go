@@ -17,12 +17,15 @@ import (
 	"github.com/baton-deploy/baton/internal/upgrade"
 )
 
+// quick is for servers that do not crash.
+var quick = upgrade.Pace{Settle: 100 * time.Millisecond}
+
 // upgrade runs an upgrade to the binary at to, or as o says.
 func (s *site) upgrade(to string, change func(o *upgrade.Options)) (upgrade.Outcome, error) {
 	s.t.Helper()
 	o := upgrade.Options{
 		PidFile: s.PIDFile(), To: to, Retry: true,
-		ReadyTimeout: 10 * time.Second, DrainTimeout: 10 * time.Second,
+		ReadyTimeout: 20 * time.Second, DrainTimeout: 20 * time.Second, Pace: quick,
 		Tell: func(e upgrade.Event) {
 			if e.Event != "progress" {
 				s.t.Logf("%s %s %s%s", e.Event, e.Step, e.Text, e.Error)
@@ -86,8 +89,10 @@ func (s *site) stop() {
 }
 
 func TestUpgradeUnderLoad(t *testing.T) {
+	t.Parallel()
 	for _, k := range kinds() {
 		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
 			s := newSite(t, k)
 			old := s.start("./nginx")
 			was := inode(t, s.Binary())
@@ -120,11 +125,12 @@ func TestUpgradeUnderLoad(t *testing.T) {
 // A new binary that is broken in whatever way leaves all as it was, and the cause is
 // told.
 func TestBrokenNewBinary(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name string
 		to   func(s *site) string
 		want string // in the error
-		slow bool   // to be killed takes long: with one kind of server only
+		late bool   // it is told by a time-out
 	}{
 		{"missing", func(s *site) string { return s.Path("none") }, "no such file", false},
 		{"not executable", func(s *site) string { return testbed.NotExecutable(s.t, s.new) }, "is not executable: chmod +x it", false},
@@ -136,21 +142,22 @@ func TestBrokenNewBinary(t *testing.T) {
 			return testbed.Pretender(s.t, s.new, testbed.ExitsWhenReady, s.PIDFile())
 		}, "did not come to serve and is gone", false},
 		{"never ready", func(s *site) string { return testbed.Pretender(s.t, s.new, testbed.NeverReady) },
-			"not within 3s: the new master", false},
+			"not within 2s: the new master", true},
 		{"never ready nor gone", func(s *site) string { return testbed.Pretender(s.t, s.new, testbed.NeverReadyNorGone) },
-			"not within 3s: the new master", true},
+			"not within 2s: the new master", true},
 		{"workers crash", func(s *site) string { return testbed.Pretender(s.t, s.new, testbed.LosesWorkers, s.PIDFile()) },
 			"workers of the new master", false},
 	} {
-		for i, k := range kinds() {
-			if tc.slow && i > 0 {
-				continue
-			}
+		for _, k := range kinds() {
 			t.Run(tc.name+"/"+k.name, func(t *testing.T) {
-				t.Parallel()
 				s := newSite(t, k)
 				was := s.remember(s.start("$P/sbin/nginx"))
-				outcome, err := s.upgrade(tc.to(s), func(o *upgrade.Options) { o.ReadyTimeout = 3 * time.Second })
+				outcome, err := s.upgrade(tc.to(s), func(o *upgrade.Options) {
+					o.Pace.Settle = 10 * time.Second // none of them shall seem to live
+					if tc.late {
+						o.ReadyTimeout, o.Pace.Obey = 2*time.Second, 2*time.Second
+					}
+				})
 				if outcome != upgrade.Failed || err == nil || !strings.Contains(err.Error(), tc.want) {
 					t.Errorf("upgrade: %s, %v; want failed, and %q", outcome, err, tc.want)
 				}
@@ -164,6 +171,7 @@ func TestBrokenNewBinary(t *testing.T) {
 // What the new generation reads from disk differs from what the old one has: each
 // way that shows is a way back.
 func TestNewGenerationFails(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name string
 		conf testbed.Conf // on disk when the upgrade begins
@@ -207,7 +215,6 @@ func TestNewGenerationFails(t *testing.T) {
 	} {
 		for _, k := range kinds() {
 			t.Run(tc.name+"/"+k.name, func(t *testing.T) {
-				t.Parallel()
 				s := newSite(t, k)
 				c := testbed.Conf{User: testbed.PackageUser(), Server: "location = /probe { return 200; }"}
 				s.Configure(c)
@@ -242,6 +249,7 @@ func TestNewGenerationFails(t *testing.T) {
 
 // While one upgrade is under way another one is refused, and touches nothing.
 func TestTwoOperators(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, kinds()[1])
 	s.start("$P/sbin/nginx")
 	var second error
@@ -266,6 +274,7 @@ func TestTwoOperators(t *testing.T) {
 
 // A build that failed is refused until somebody insists; one that went well is not.
 func TestFailedBuildIsRemembered(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, kinds()[0])
 	was := s.remember(s.start("$P/sbin/nginx"))
 	bad := testbed.Pretender(t, s.new, testbed.ExitsAtOnce)
@@ -288,6 +297,7 @@ func TestFailedBuildIsRemembered(t *testing.T) {
 
 // Owner, mode and capabilities stay, and what is executed is never written to.
 func TestReplacedFileKeepsItsAttributes(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("only root may give files away")
 	}
@@ -306,8 +316,10 @@ func TestReplacedFileKeepsItsAttributes(t *testing.T) {
 
 // The binary lies behind a link, as packages and releases have it.
 func TestBinaryBehindALink(t *testing.T) {
+	t.Parallel()
 	for _, k := range kinds() {
 		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
 			s := newSite(t, k)
 			s.Sh("mkdir -p releases/1 && mv sbin/nginx releases/1/server && ln -s releases/1 current && ln -s ../current/server sbin/nginx")
 			s.start("$P/sbin/nginx")
@@ -337,11 +349,12 @@ func TestBinaryBehindALink(t *testing.T) {
 
 // What the verb prints, and its exit statuses.
 func TestUpgradeVerb(t *testing.T) {
+	t.Parallel()
 	for _, k := range kinds() {
 		t.Run(k.name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, k)
-			s.Setenv("BATON", testbed.BuildFor(t, newVersion))
+			s.Setenv("BATON", testbed.PlainFor(t, newVersion))
 			s.Setenv("NEW", s.new)
 			s.Setenv("BAD", testbed.Pretender(t, s.new, testbed.ExitsAtOnce))
 			s.wantVerb("$BATON upgrade --prefix $P --to $NEW", 3, "", `^baton-\S+: nothing is running there: there is no pid file /\S+/logs/nginx.pid$`)
@@ -399,6 +412,7 @@ func (s *site) wantVerb(command string, status int, stdout, stderr string) {
 // An old worker of nginx that has a request left keeps nothing waiting for longer than
 // it is told to wait, and finishes that request.
 func TestOldWorkerThatStays(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, kinds()[0])
 	old := s.start("./nginx")
 	c := s.open("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n")
@@ -437,6 +451,7 @@ func TestOldWorkerThatStays(t *testing.T) {
 }
 
 func TestTenUpgradesInARow(t *testing.T) {
+	t.Parallel()
 	for _, k := range kinds() {
 		t.Run(k.name, func(t *testing.T) {
 			t.Parallel()

@@ -8,11 +8,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -41,6 +44,9 @@ const (
 	// LosesWorkers calls itself a master, writes its process id to the file that is
 	// its argument, and starts a worker that dies again and again. TERM and QUIT end it.
 	LosesWorkers Role = "loses workers"
+	// AnswersErrors takes over as a new master does, by the sockets that it inherits, and
+	// its worker answers every request with status 500. TERM and QUIT end it.
+	AnswersErrors Role = "answers errors"
 	// EchoBackend serves package backend on the address that is its argument.
 	EchoBackend Role = "echo backend"
 )
@@ -214,6 +220,8 @@ func play(note roleNote) (status int) {
 		return 5
 	case LosesWorkers:
 		return playMaster(note.Args[0])
+	case AnswersErrors:
+		return playErrors(note.Args[0])
 	case EchoBackend:
 		return playBackend(note.Args[0])
 	default:
@@ -255,6 +263,64 @@ func playMaster(pidFile string) int {
 			worker.Wait()
 		}
 	}
+}
+
+// playErrors is [AnswersErrors]; it executes itself as [LosesWorkers] does.
+func playErrors(pidFile string) int {
+	const self = "/proc/self/exe"
+	title := "nginx" + masterTitle + " fixture"
+	switch os.Args[0] {
+	case title:
+	case "nginx" + workerTitle:
+		return answerErrors()
+	default:
+		return complain(syscall.Exec(self, []string{title}, os.Environ()))
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGQUIT)
+	defer stop()
+	worker := exec.CommandContext(ctx, self)
+	worker.Args = []string{"nginx" + workerTitle}
+	for fd := range strings.FieldsFuncSeq(os.Getenv("NGINX"), func(r rune) bool { return r == ';' || r == ':' }) {
+		n, err := strconv.Atoi(fd)
+		if err != nil {
+			return complain(err)
+		}
+		worker.ExtraFiles = append(worker.ExtraFiles, os.NewFile(uintptr(n), "listener"))
+	}
+	worker.Env = append(os.Environ(), fmt.Sprintf("%s=%d", listenersVariable, len(worker.ExtraFiles)))
+	if err := worker.Start(); err != nil {
+		return complain(err)
+	}
+	if err := os.WriteFile(pidFile, fmt.Appendln(nil, os.Getpid()), 0o644); err != nil {
+		return complain(err)
+	}
+	worker.Wait() // it is killed with ctx
+	return 0
+}
+
+// listenersVariable tells the worker of [AnswersErrors] how many sockets it has.
+const listenersVariable = "TESTBED_LISTENERS"
+
+// answerErrors is that worker.
+func answerErrors() int {
+	n, err := strconv.Atoi(os.Getenv(listenersVariable))
+	if err != nil {
+		return complain(err)
+	}
+	ended := make(chan error)
+	for i := range n {
+		const first = 3 // of ExtraFiles
+		ln, err := net.FileListener(os.NewFile(uintptr(first+i), "listener"))
+		if err != nil {
+			return complain(err)
+		}
+		go func() {
+			ended <- http.Serve(ln, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(http.StatusInternalServerError)
+			}))
+		}()
+	}
+	return complain(<-ended)
 }
 
 func playBackend(addr string) int {

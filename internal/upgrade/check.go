@@ -20,6 +20,9 @@ func (op *operation) check(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if s.phase() == Committed {
+		return "", fmt.Errorf("%w: it is committed, and the old master %d finishes what it has (kill -TERM %d ends that)", ErrBusy, s.old.pid, s.old.pid)
+	}
 	if s.old != nil {
 		return "", fmt.Errorf("%w: masters %d and %d run (%s)", ErrBusy, s.old.pid, s.new.pid, s.phase())
 	}

@@ -34,6 +34,8 @@ type entry struct {
 	Operator      int     `json:"operator,omitempty"`
 	OperatorStart uint64  `json:"operator_start,omitempty"`
 	Outcome       Outcome `json:"outcome,omitempty"`
+	// Asked: an operator asked for the way back. That says nothing about the build.
+	Asked bool `json:"asked,omitempty"`
 }
 
 // A record is all that is needed to go on with an upgrade, or to undo it, from
@@ -148,6 +150,7 @@ type account struct {
 	closed  time.Time // zero: it was interrupted, or runs
 	outcome Outcome   // when it is closed
 	err     string
+	asked   bool // it went back because an operator asked for that
 	// operator is the process that runs it, or ran it last.
 	operator process
 }
@@ -170,7 +173,7 @@ func accounts(entries []entry) (all []*account) {
 		case "begin":
 			a.begun = append(a.begun, e.Step)
 		case "close":
-			a.closed, a.outcome, a.err = e.Time, e.Outcome, e.Error
+			a.closed, a.outcome, a.err, a.asked = e.Time, e.Outcome, e.Error, e.Asked
 		}
 	}
 	return all
@@ -211,11 +214,12 @@ func (j *journal) write(e entry) error {
 	return nil
 }
 
-// failedBefore returns the last upgrade to the binary of this checksum, if it failed.
+// failedBefore returns the last upgrade to the binary of this checksum, if it failed by
+// itself.
 func (j *journal) failedBefore(checksum string) (failed *account) {
 	for _, a := range accounts(j.entries) {
 		switch {
-		case a.record.Checksum != checksum || a.closed.IsZero():
+		case a.record.Checksum != checksum || a.closed.IsZero() || a.asked:
 		case a.outcome == Done:
 			failed = nil
 		default:

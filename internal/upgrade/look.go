@@ -32,6 +32,9 @@ const (
 	Both Phase = "both serve"
 	// Draining: only the new master's workers serve; old ones finish what they have.
 	Draining Phase = "draining"
+	// Committed: only the new master serves, and the old one was told to go: it finishes
+	// what it has and cannot come back.
+	Committed Phase = "committed"
 	// Soaking: only the new master has workers; the old one waits for the commit.
 	Soaking Phase = "soaking"
 	// RolledBack: only the old master's workers serve, and the new master is still there.
@@ -47,6 +50,9 @@ type generation struct {
 	// written none.
 	named   bool
 	workers []process
+	// leaving: it closed its listening sockets, which a master does when it was told to
+	// go. [examine] finds that out.
+	leaving bool
 	image   fileID
 	version string // "" when its binary does not tell
 
@@ -81,6 +87,8 @@ func (s *sight) phase() Phase {
 		return Stopped
 	case !s.new.named && s.old.serving() > 0:
 		return Starting
+	case s.old.leaving && s.new.serving() > 0:
+		return Committed
 	case s.old.serving() > 0 && s.new.serving() > 0:
 		return Both
 	case s.new.serving() > 0 && len(s.old.workers) > 0:
@@ -253,7 +261,17 @@ func examine(ctx context.Context, pidFile string) (*sight, error) {
 			return s, err
 		}
 	}
-	return s, nil
+	if s.old == nil || !s.new.named {
+		return s, nil
+	}
+	// What was found without any is no server, or starts.
+	old, err := listenersOf(s.old)
+	if err != nil {
+		return s, err
+	}
+	open, err := listenersOf(s.new)
+	s.old.leaving = len(old) == 0 && len(open) > 0
+	return s, err
 }
 
 // generations returns those there are, the old one first.

@@ -50,7 +50,9 @@ type operation struct {
 	told bool
 	// calm: whatever a signal to the old master does was waited for.
 	calm bool
-	log  errorLog
+	// asked: an operator asked for the way back.
+	asked bool
+	log   errorLog
 	// logsBefore are the access logs, up to where the upgrade began.
 	logsBefore []logPlace
 	crew       crew
@@ -105,6 +107,7 @@ func (op *operation) follow(ctx context.Context, p *plan, last Step) (Outcome, e
 		err := op.perform(ctx, step)
 		if err != nil {
 			cause = errors.Join(cause, err)
+			op.asked = op.asked || ctx.Err() != nil
 		}
 		if step == Check && err == nil && op.o.DryRun {
 			return Done, nil
@@ -112,7 +115,7 @@ func (op *operation) follow(ctx context.Context, p *plan, last Step) (Outcome, e
 		step, outcome = p.next(step, err == nil)
 	}
 	if op.opened {
-		e := entry{Event: "close", Outcome: outcome, Error: text(cause)}
+		e := entry{Event: "close", Outcome: outcome, Error: text(cause), Asked: op.asked}
 		if outcome == Failed && cause == nil {
 			e.Error = "rolled back"
 		}
@@ -245,7 +248,11 @@ func (op *operation) next(outcome Outcome, err error) []Command {
 	case errors.Is(err, ErrBusy):
 		return []Command{look}
 	case outcome == Failed && op.opened && op.o.To != "":
-		return []Command{{fmt.Sprintf("baton upgrade --pid-file %s --to %s --retry", op.o.PidFile, op.o.To), "try the same build again"}}
+		again := fmt.Sprintf("baton upgrade --pid-file %s --to %s", op.o.PidFile, op.o.To)
+		if !op.asked {
+			again += " --retry"
+		}
+		return []Command{{again, "try the same build again"}}
 	case outcome != Stuck:
 		return nil
 	}

@@ -105,6 +105,8 @@ func (s *sight) verbs() []Command {
 	switch s.phase() {
 	case Serving:
 		return []Command{{"baton upgrade" + at + " --to NEW", "upgrade, and go back when it fails"}}
+	case Committed:
+		return []Command{{"baton rollback" + at, "wait for the old master's end, then upgrade to the old version"}}
 	case Both, Draining, Soaking:
 		return []Command{{"baton commit" + at, "go on to the end"}, {"baton rollback" + at, "go back"}}
 	case Stopped:
@@ -171,6 +173,8 @@ func (s *sight) next() []Command {
 		return []Command{kill("HUP", s.new, "start the workers again")}
 	case Starting:
 		return []Command{kill("TERM", s.new, "give up: the new master goes")}
+	case Committed:
+		return []Command{kill("TERM", s.old, "end what the old master still has")}
 	case Both:
 		return append([]Command{kill("WINCH", s.old, "only the new workers serve")}, back()[1])
 	case Draining, Soaking:

@@ -10,9 +10,8 @@ import (
 )
 
 const (
-	// probeRounds is how often each URL is asked while both generations answer, so
-	// that some of the answers are the new one's.
-	probeRounds = 10
+	// askTimes is how often each URL is asked, since workers differ.
+	askTimes = 10
 	// soakEvery is the time between two looks in the soak.
 	soakEvery = 250 * time.Millisecond
 )
@@ -129,23 +128,47 @@ func listenersOf(g *generation) (map[string][]string, error) {
 	return listeners(g.pid, all)
 }
 
+// accepts reports whether a worker of g still has a listening socket open.
+func (g *generation) accepts() (bool, error) {
+	all, err := sockets(g.pid)
+	if err != nil {
+		return false, err
+	}
+	for _, w := range g.workers {
+		// One that ended meanwhile has none.
+		if open, err := listeners(w.pid, all); err == nil && len(open) > 0 {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // probeBoth asks while both generations answer.
 func (op *operation) probeBoth(ctx context.Context) (string, error) {
 	if len(op.o.Probes) == 0 {
 		return "no probes were given", nil
 	}
-	for range probeRounds {
-		if err := probe(ctx, op.o.Probes); err != nil {
-			return "", err
-		}
-		if err := op.wellNow(); err != nil {
-			return "", err
-		}
+	if err := op.askRounds(ctx, askTimes); err != nil {
+		return "", err
 	}
-	return fmt.Sprintf("%s answered, %d times each", count(len(op.o.Probes), "probe"), probeRounds), nil
+	return fmt.Sprintf("%s answered, %d times each", count(len(op.o.Probes), "probe"), askTimes), nil
 }
 
-// retire ends the old workers, and waits for what they have.
+// askRounds asks each URL n times.
+func (op *operation) askRounds(ctx context.Context, n int) error {
+	for range n {
+		if err := probe(ctx, op.o.Probes); err != nil {
+			return err
+		}
+		if err := op.wellNow(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// retire ends the old workers, and waits for what they have. As soon as they accept
+// nothing it probes again: before, all answers may have been theirs.
 func (op *operation) retire(ctx context.Context) (string, error) {
 	op.told = true
 	if err := op.old.signal(syscall.SIGWINCH); err != nil {
@@ -157,9 +180,16 @@ func (op *operation) retire(ctx context.Context) (string, error) {
 		if err != nil {
 			return false, "", err
 		}
-		return s.old.serving() == 0, fmt.Sprintf("master %d still has workers that serve; nginx ignores WINCH under \"daemon off\"", op.old.pid), nil
+		if s.old.serving() > 0 {
+			return false, fmt.Sprintf("master %d still has workers that serve; nginx ignores WINCH under \"daemon off\"", op.old.pid), nil
+		}
+		accepts, err := s.old.accepts()
+		return !accepts, fmt.Sprintf("workers of master %d were told to go and still accept connections", op.old.pid), err
 	})
 	if err != nil {
+		return "", err
+	}
+	if err := op.askRounds(ctx, askTimes); err != nil {
 		return "", err
 	}
 	return op.drain(ctx)
@@ -196,7 +226,7 @@ func (op *operation) drain(ctx context.Context) (string, error) {
 // soak watches the new generation serve alone.
 func (op *operation) soak(ctx context.Context) (string, error) {
 	if op.o.Soak == 0 {
-		return "no soak was asked for", op.wellNow()
+		return "no soak was asked for", op.askRounds(ctx, 1) // after it there is no way back
 	}
 	began, logs := time.Now(), accessLogs(op.new.pid)
 	every := time.NewTicker(soakEvery)
@@ -265,7 +295,7 @@ func (op *operation) commit(ctx context.Context) (string, error) {
 	}
 	op.o.Fault("QUIT")
 	if draining {
-		return fmt.Sprintf("the old master %d goes when its last connections end", op.old.pid), nil
+		return fmt.Sprintf("the old master %d goes when its last connections end; kill -TERM %d ends them", op.old.pid, op.old.pid), nil
 	}
 	err = until(context.WithoutCancel(ctx), op.o.Pace.Obey, func() (bool, string, error) {
 		gone := !op.old.same() && !exists(op.o.PidFile+oldBin)

@@ -57,9 +57,14 @@ func (op *operation) goOn(ctx context.Context, want intent) (Outcome, error) {
 		op.settleDown(ctx, a)
 	}
 	s, err := examine(ctx, op.o.PidFile)
+	if err == nil && s.phase() == Committed && want == toBack {
+		s, err = op.awaitLeft(ctx, s.old)
+	}
 	switch {
 	case err != nil:
 		return Failed, err
+	case !interrupted && s.phase() == Committed:
+		return Failed, fmt.Errorf("%w: the last one is committed, and the old master %d finishes what it has", ErrNothingToDo, s.old.pid)
 	case !interrupted && s.old == nil && a != nil && want == toBack:
 		return op.backTo(ctx, s, a)
 	case !interrupted && s.old == nil:
@@ -78,7 +83,7 @@ func (op *operation) goOn(ctx context.Context, want intent) (Outcome, error) {
 	}
 	r := route(standing{
 		masters: len(s.generations()), phase: s.phase(), begun: a.begun,
-		oldLives: s.old != nil || s.new.pid == a.record.OldMaster && s.new.start == a.record.OldStart,
+		oldLives: s.old != nil && !s.old.leaving || s.old == nil && s.new.pid == a.record.OldMaster && s.new.start == a.record.OldStart,
 	}, want)
 	if r.over {
 		return op.over(ctx, s, want)
@@ -100,6 +105,18 @@ func (op *operation) settleDown(ctx context.Context, a *account) {
 		return err == nil && !waits(s), "", nil
 	})
 	op.calm = true
+}
+
+// awaitLeft waits for the end of an old master that was told to go: it cannot come
+// back, and until it is gone its successor does not upgrade.
+func (op *operation) awaitLeft(ctx context.Context, old *generation) (*sight, error) {
+	op.note("the upgrade is committed: waiting for the old master %d, which finishes what it has", old.pid)
+	err := until(ctx, op.o.DrainTimeout, func() (bool, string, error) { return !old.same(), "its end", nil })
+	if err != nil {
+		return nil, fmt.Errorf("%w: it is committed, and the old master %d, which cannot come back, finishes what it has: %w; once it is gone (kill -TERM %d ends it) rollback upgrades to the old version",
+			ErrBusy, old.pid, err, old.pid)
+	}
+	return examine(ctx, op.o.PidFile)
 }
 
 // backTo goes back after a commit, by an upgrade to what was kept.
@@ -168,7 +185,7 @@ func (op *operation) recall(r record) {
 type standing struct {
 	masters  int
 	phase    Phase
-	oldLives bool   // the master that was to be replaced is there
+	oldLives bool   // the master that was to be replaced is there, and was not told to go
 	begun    []Step // by whoever was interrupted; none when begun by hand
 }
 
@@ -217,6 +234,7 @@ func (op *operation) travel(ctx context.Context, r way, begun []Step, want inten
 	if !r.back {
 		return op.follow(ctx, p, r.after)
 	}
+	op.asked = want == toBack && !slices.ContainsFunc(begun, isUndo)
 	outcome, err := op.follow(ctx, p, undoNow)
 	switch {
 	case outcome == Failed && err == nil && want == toBack:
@@ -242,13 +260,17 @@ func (op *operation) over(ctx context.Context, s *sight, want intent) (Outcome, 
 	if err != nil {
 		return Failed, fmt.Errorf("look at what runs: %w", err)
 	}
-	if sum != op.record.Checksum {
+	if s.old == nil && sum != op.record.Checksum {
 		// The machine was started anew, before the new binary was in its place.
 		op.record.OldMaster, op.record.OldStart = s.new.pid, s.new.start
 		op.record.OldVersion, op.record.OldWorkers = s.new.version, 1
 		return op.travel(ctx, way{back: true}, []Step{Replace}, want)
 	}
-	op.note("the old master is gone: %s serves", op.record.NewVersion)
+	if s.old == nil {
+		op.note("the old master is gone: %s serves", op.record.NewVersion)
+	} else {
+		op.note("%s serves; the old master %d finishes what it has", op.record.NewVersion, s.old.pid)
+	}
 	if err := op.journal.write(entry{Event: "close", Outcome: Done}); err != nil || want != toBack {
 		return Done, err
 	}

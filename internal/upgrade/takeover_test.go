@@ -45,16 +45,20 @@ func operate(point string) int {
 	if url := os.Getenv("PROBE"); url != "" {
 		o.Probes = []string{url}
 	}
+	if limit, err := time.ParseDuration(os.Getenv("DRAIN")); err == nil {
+		o.DrainTimeout = limit
+	}
 	_, err := upgrade.Run(context.Background(), o)
 	fmt.Fprintln(os.Stderr, "was not killed:", err)
 	return 1
 }
 
 // killedAt runs an upgrade in a process of its own that is killed at point.
-func (s *site) killedAt(point, probe string) {
+func (s *site) killedAt(point, probe string, env ...string) {
 	s.t.Helper()
 	cmd := exec.CommandContext(s.t.Context(), "/proc/self/exe")
 	cmd.Env = append(os.Environ(), operatorVariable+"="+point, "PIDFILE="+s.PIDFile(), "TO="+s.new, "PROBE="+probe)
+	cmd.Env = append(cmd.Env, env...)
 	var out bytes.Buffer
 	cmd.Stderr = &out
 	err := cmd.Run()
@@ -176,6 +180,29 @@ func TestCommandIsKilledOnNginx(t *testing.T) {
 	}
 }
 
+// Killed after an old master was told to go that has a request left, it is too late for
+// the one, and soon enough for an upgrade to its binary.
+func TestCommandIsKilledWhileTheOldMasterStays(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, kinds()[0])
+	old := s.start("./nginx")
+	c := s.open("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n")
+	s.WaitFor("the connection", func() bool { return s.look().Generations[0].Connections == 1 })
+	s.killedAt("QUIT", "", "DRAIN=100ms")
+	s.waitPhase(upgrade.Committed)
+	outcome, err := upgrade.Rollback(t.Context(), upgrade.Options{PidFile: s.PIDFile(), DrainTimeout: 300 * time.Millisecond})
+	if upgrade.ExitStatus(outcome, err) != 4 || !strings.Contains(err.Error(), "which cannot come back") {
+		t.Errorf("rollback meanwhile: %s, %v; want exit status 4, and why", outcome, err)
+	}
+	s.Sh(fmt.Sprintf("kill -TERM %d", old)) // as it says
+	c.Close()
+	if outcome, err := s.takeOver(upgrade.Rollback); outcome != upgrade.Done || err != nil {
+		t.Errorf("rollback after it: %s, %v", outcome, err)
+	}
+	s.wantVersion("nginx/", upgrade.Done)
+	s.stop()
+}
+
 // Killed on its way back, it goes on back, whatever it is asked for.
 func TestCommandIsKilledOnItsWayBack(t *testing.T) {
 	t.Parallel()
@@ -295,6 +322,8 @@ func TestSoakIsEndedByAnotherCommand(t *testing.T) {
 					t.Errorf("upgrade: status %d, %v; want %d\n%s", status.ExitStatus(), err, tc.status, p.Stderr())
 				}
 				s.wantVersion(k.versions[tc.want], [...]upgrade.Outcome{upgrade.Failed, upgrade.Done}[tc.want])
+				// A way back that was asked for says nothing about the build.
+				s.wantVerb("$BATON upgrade --prefix $P --to $NEW --dry-run", 0, `^   \d\.\d\ds  check    master`, "^$")
 				s.wantVerb("$BATON history --prefix $P", 0, `^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  \S+ → \S+  (done|failed) after \d+\.\ds(: .*)?$`, "^$")
 				s.stop()
 			})

@@ -1,6 +1,7 @@
 package upgrade_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -247,6 +248,67 @@ func TestNewGenerationFails(t *testing.T) {
 	}
 }
 
+// What the new version answers is seen before the old one is gone for good, also
+// without a soak, and when all answers before came from the old workers.
+func TestProbesReachTheNewVersion(t *testing.T) {
+	t.Parallel()
+	for _, k := range kinds() {
+		t.Run("binary/"+k.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, k)
+			was := s.remember(s.start("./nginx"))
+			outcome, err := s.upgrade(testbed.Pretender(t, s.new, testbed.AnswersErrors, s.PIDFile()), func(o *upgrade.Options) {
+				o.Probes = []string{"http://" + s.Addr + "/"}
+			})
+			if outcome != upgrade.Failed || err == nil || !strings.Contains(err.Error(), "answered with status 500") {
+				t.Errorf("upgrade: %s, %v; want failed, and status 500", outcome, err)
+			}
+			s.wantAsBefore(was)
+			s.stop()
+		})
+		t.Run("late/"+k.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, k)
+			c := testbed.Conf{User: testbed.PackageUser(), Server: "location = /probe { return 200; }"}
+			s.Configure(c)
+			was := s.remember(s.start("./nginx"))
+			c.Server = "location = /probe { if (-f $document_root/broken) { return 500; } return 200; }"
+			s.Configure(c)
+			outcome, err := s.upgrade(s.new, func(o *upgrade.Options) {
+				o.Probes = []string{"http://" + s.Addr + "/probe"}
+				o.Tell = func(e upgrade.Event) {
+					if e.Event == "begin" && e.Step == upgrade.Retire {
+						s.Sh("touch $P/html/broken")
+					}
+				}
+			})
+			if outcome != upgrade.Failed || err == nil || !strings.Contains(err.Error(), "retire: probe http") {
+				t.Errorf("upgrade: %s, %v; want failed by a probe in retire", outcome, err)
+			}
+			s.wantAsBefore(was)
+			s.stop()
+		})
+	}
+}
+
+// Modules that the new binary lacks are named and refused, unless that is accepted.
+func TestMissingModules(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, kinds()[0])
+	was := s.remember(s.start("./nginx"))
+	baton := testbed.PlainFor(t, newVersion)
+	outcome, err := s.upgrade(baton, nil)
+	if outcome != upgrade.Failed || err == nil || !regexp.MustCompile(`the new binary lacks .*http_\w+_module.*, which the running one has`).MatchString(err.Error()) {
+		t.Errorf("upgrade: %s, %v; want it refused", outcome, err)
+	}
+	s.wantAsBefore(was)
+	if outcome, err := s.upgrade(baton, func(o *upgrade.Options) { o.AllowMissingModules = true }); outcome != upgrade.Done || err != nil {
+		t.Errorf("upgrade that may lack modules: %s, %v", outcome, err)
+	}
+	s.wantVersion("baton/"+newVersion, upgrade.Done)
+	s.stop()
+}
+
 // While one upgrade is under way another one is refused, and touches nothing.
 func TestTwoOperators(t *testing.T) {
 	t.Parallel()
@@ -427,7 +489,7 @@ func TestOldWorkerThatStays(t *testing.T) {
 	}
 	for _, want := range []string{
 		"only the new workers take connections; old ones still have 1 and go on",
-		fmt.Sprintf("the old master %d goes when its last connections end", old),
+		fmt.Sprintf("the old master %d goes when its last connections end; kill -TERM %d ends them", old, old),
 	} {
 		if !slices.Contains(said, want) {
 			t.Errorf("it said %q, want %q", said, want)
@@ -435,6 +497,17 @@ func TestOldWorkerThatStays(t *testing.T) {
 	}
 	if outcome, err := s.upgrade(s.new, nil); upgrade.ExitStatus(outcome, err) != 4 {
 		t.Errorf("an upgrade meanwhile: %s, %v; want exit status 4", outcome, err)
+	}
+	// It was told to go and cannot come back.
+	if st := s.waitPhase(upgrade.Committed); !strings.HasPrefix(st.Next[0].Command, "baton rollback ") || st.Next[1].Command != fmt.Sprint("kill -TERM ", old) {
+		t.Errorf("status offers %q", st.Next)
+	}
+	if outcome, err := s.takeOver(upgrade.Finish); upgrade.ExitStatus(outcome, err) != 1 || !errors.Is(err, upgrade.ErrNothingToDo) {
+		t.Errorf("commit meanwhile: %s, %v; want nothing to do", outcome, err)
+	}
+	outcome, err = upgrade.Rollback(t.Context(), upgrade.Options{PidFile: s.PIDFile(), DrainTimeout: 300 * time.Millisecond})
+	if upgrade.ExitStatus(outcome, err) != 4 || !strings.Contains(err.Error(), "which cannot come back") {
+		t.Errorf("rollback meanwhile: %s, %v; want exit status 4, and why", outcome, err)
 	}
 	if _, err := c.Write([]byte("\r\n")); err != nil {
 		t.Fatal(err)
@@ -447,6 +520,10 @@ func TestOldWorkerThatStays(t *testing.T) {
 	if s.Pid() == old {
 		t.Error("the old master serves")
 	}
+	if outcome, err := s.takeOver(upgrade.Rollback); outcome != upgrade.Done || err != nil {
+		t.Errorf("rollback after it: %s, %v", outcome, err)
+	}
+	s.wantVersion("nginx/", upgrade.Done)
 	s.stop()
 }
 

@@ -1,7 +1,7 @@
 # "make help" lists the targets.
 #
 # Built-in paths, as nginx's configure takes them; empty means the default that
-# docs/operators.md tells:
+# docs/operator.md tells:
 #   make build PREFIX=/usr/share/nginx CONF_PATH=/etc/nginx/nginx.conf PID_PATH=/run/nginx.pid
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c

@@ -5,7 +5,7 @@ import (
 )
 
 // An Event is one thing that an upgrade tells about itself while it runs. As JSON
-// it is one line of the output of --json; docs/operators.md has its fields.
+// it is one line of the output of --json; docs/operator.md has its fields.
 type Event struct {
 	Schema int       `json:"schema"`
 	Time   time.Time `json:"time"`

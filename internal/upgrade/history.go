@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// A Past is one upgrade of the journal. Its JSON is documented in docs/operators.md.
+// A Past is one upgrade of the journal. Its JSON is documented in docs/operator.md.
 type Past struct {
 	Schema  int       `json:"schema"`
 	ID      string    `json:"id"`

@@ -237,7 +237,7 @@ func (s *site) open(text string) net.Conn {
 	return c
 }
 
-// What the verb prints, as docs/operators.md shows it.
+// What the verb prints, as docs/operator.md shows it.
 func TestStatusVerb(t *testing.T) {
 	t.Parallel()
 	for _, k := range kinds() {

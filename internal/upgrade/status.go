@@ -12,7 +12,7 @@ import (
 // field changes its meaning or goes; new fields may come at any time.
 const Schema = 1
 
-// Status is what status tells. Its JSON is documented in docs/operators.md.
+// Status is what status tells. Its JSON is documented in docs/operator.md.
 type Status struct {
 	Schema      int          `json:"schema"`
 	PidFile     string       `json:"pid_file"`

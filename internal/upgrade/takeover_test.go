@@ -36,6 +36,9 @@ func operate(point string) int {
 	o := upgrade.Options{
 		PidFile: os.Getenv("PIDFILE"), To: os.Getenv("TO"), Soak: 100 * time.Millisecond, Retry: true, Pace: quick,
 		Fault: func(at string) {
+			if file := os.Getenv("TOUCH"); file != "" && at == "begun soak" {
+				_ = os.WriteFile(file, nil, 0o644) // without it nothing fails, and the test does
+			}
 			if at == point {
 				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 				select {} // it has not arrived yet
@@ -228,6 +231,31 @@ func TestCommandIsKilledOnItsWayBack(t *testing.T) {
 			s.wantAsBefore(was)
 			s.stop()
 		})
+	}
+}
+
+// Killed while it has the old workers start again, or just before or after.
+func TestCommandIsKilledInRevive(t *testing.T) {
+	t.Parallel()
+	for _, point := range []string{"did restore", "begun revive", "HUP", "did revive"} {
+		for _, k := range kinds() {
+			t.Run(point+"/"+k.name, func(t *testing.T) {
+				t.Parallel()
+				s := newSite(t, k)
+				s.Configure(testbed.Conf{User: testbed.PackageUser(),
+					Server: "location = /probe { if (-f $document_root/broken) { return 503; } return 200; }"})
+				was := s.remember(s.start("./nginx"))
+				s.killedAt(point, "http://"+s.Addr+"/probe", "TOUCH="+s.Path("html", "broken"))
+				s.wantInterrupted()
+				s.Sh("rm html/broken") // verify asks the old version the same
+				if outcome, err := s.takeOver(upgrade.Rollback); outcome != upgrade.Done || err != nil {
+					t.Errorf("rollback: %s, %v", outcome, err)
+				}
+				s.wantVersion(k.versions[0], upgrade.Failed)
+				s.wantAsBefore(was)
+				s.stop()
+			})
+		}
 	}
 }
 

@@ -65,6 +65,7 @@ func (op *operation) revive(ctx context.Context) (string, error) {
 	if err := op.old.signal(syscall.SIGHUP); err != nil {
 		return "", err
 	}
+	op.o.Fault("HUP")
 	return op.waitOld(ctx, revivePatience)
 }
 

@@ -1,6 +1,7 @@
 package upgrade_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,8 +14,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/baton-deploy/baton/internal/testbed"
+	"github.com/baton-deploy/baton/internal/testbed/tree"
 	"github.com/baton-deploy/baton/internal/upgrade"
 )
 
@@ -221,6 +224,45 @@ func TestStatusOfSomebodyElse(t *testing.T) {
 	}
 	s.Sh("kill -TERM $(cat $P/logs/nginx.pid)")
 	s.WaitShape("")
+}
+
+// Watching tells each change, once, also that the server goes, until it is interrupted.
+func TestStatusWatches(t *testing.T) {
+	t.Parallel()
+	for _, k := range kinds() {
+		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, k)
+			s.Setenv("BATON", testbed.PlainFor(t, newVersion))
+			master := s.start("$P/sbin/nginx")
+			p := s.Start("sh", "-c", "exec $BATON status --prefix $P --watch")
+			j := s.Start("sh", "-c", "exec $BATON status --prefix $P --watch --json")
+			s.WaitFor("the first status", func() bool {
+				return strings.HasPrefix(p.Stdout(), "phase   serving\n") && strings.Contains(j.Stdout(), `"phase":"serving"`)
+			})
+			s.Sh(fmt.Sprintf("kill -WINCH %d", master))
+			s.WaitFor("a status without workers", func() bool {
+				return strings.Contains(p.Stdout(), "\n\nphase   stopped\n") && strings.Contains(j.Stdout(), `"phase":"stopped"`)
+			})
+			s.Sh(fmt.Sprintf("kill -TERM %d", master))
+			s.WaitFor("the end", func() bool {
+				return strings.Contains(p.Stdout(), "\nnothing is running there: ") && strings.Contains(j.Stdout(), `"error":"nothing is running there: `)
+			})
+			for _, w := range []*tree.Proc{p, j} {
+				s.Signal(w.PID, syscall.SIGINT)
+				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+				defer cancel()
+				if status, err := w.Wait(ctx); err != nil || status.ExitStatus() != 0 {
+					t.Errorf("status --watch: %v, %v; want exit status 0\n%s", status, err, w.Stderr())
+				}
+			}
+			told := strings.Split(regexp.MustCompile(`\d+s old`).ReplaceAllString(p.Stdout(), ""), "\n\n")
+			if whole := len(told); len(slices.Compact(told)) != whole {
+				t.Errorf("it told the same twice:\n%s", p.Stdout())
+			}
+			s.WaitShape("")
+		})
+	}
 }
 
 // open opens a connection to the site and sends text on it.

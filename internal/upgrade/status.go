@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -149,6 +150,20 @@ func (g *generation) tell() (Generation, error) {
 			Pid: w.pid, AgeSeconds: seconds(w.age()), ShuttingDown: w.isRetiring(), Connections: n})
 	}
 	return told, nil
+}
+
+// Facts returns all of st but ages, as text: it is the same as long as nothing changes.
+func (st *Status) Facts() string {
+	now := *st
+	now.Generations = slices.Clone(st.Generations)
+	for i := range now.Generations {
+		g := &now.Generations[i]
+		g.AgeSeconds, g.Workers = 0, slices.Clone(g.Workers)
+		for j := range g.Workers {
+			g.Workers[j].AgeSeconds = 0
+		}
+	}
+	return now.String()
 }
 
 // seconds rounds to hundredths, which is all that the kernel tells.

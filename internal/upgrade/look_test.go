@@ -71,6 +71,17 @@ func newSite(t *testing.T, k kind) *site {
 	return s
 }
 
+// eachKind runs f on a site of each kind, all at the same time.
+func eachKind(t *testing.T, f func(t *testing.T, s *site)) {
+	t.Parallel()
+	for _, k := range kinds() {
+		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			f(t, newSite(t, k))
+		})
+	}
+}
+
 // start starts the server by argv0, from the folder of its binary.
 func (s *site) start(argv0 string) (master int) {
 	s.t.Helper()
@@ -112,72 +123,60 @@ func (s *site) do(st *upgrade.Status, want string) {
 // Whoever types what status offers gets through an upgrade, back, and through
 // again, and status tells at each stage what is so.
 func TestStatusLeadsThroughAnUpgrade(t *testing.T) {
-	t.Parallel()
-	for _, k := range kinds() {
-		t.Run(k.name, func(t *testing.T) {
-			t.Parallel()
-			s := newSite(t, k)
-			old := s.start("./nginx")
-			st := s.waitPhase(upgrade.Serving)
-			g := st.Generations[0]
-			if g.Master != old || !strings.HasPrefix(g.Version, k.versions[0]) || len(g.Workers) != 2 || g.File != "same" {
-				t.Errorf("generation = %+v, want master %d, %s, two workers, the file as it is", g, old, k.versions[0])
-			}
-			if want := s.Binary(); g.Binary != want {
-				t.Errorf("binary = %q, want %q, which ./nginx is where it was started", g.Binary, want)
-			}
+	eachKind(t, func(t *testing.T, s *site) {
+		old := s.start("./nginx")
+		st := s.waitPhase(upgrade.Serving)
+		g := st.Generations[0]
+		if g.Master != old || !strings.HasPrefix(g.Version, s.kind.versions[0]) || len(g.Workers) != 2 || g.File != "same" {
+			t.Errorf("generation = %+v, want master %d, %s, two workers, the file as it is", g, old, s.kind.versions[0])
+		}
+		if want := s.Binary(); g.Binary != want {
+			t.Errorf("binary = %q, want %q, which ./nginx is where it was started", g.Binary, want)
+		}
 
-			if err := s.Install(s.new); err != nil {
-				t.Fatal(err)
-			}
-			st = s.waitPhase(upgrade.Serving)
-			if st.Generations[0].File != "replaced" || !strings.HasPrefix(st.Generations[0].Version, k.versions[0]) {
-				t.Errorf("generation = %+v, want the old version and its file replaced", st.Generations[0])
-			}
-			s.do(st, "kill -USR2")
-			st = s.waitPhase(upgrade.Both)
-			if st.Generations[0].Master != old || st.Generations[1].File != "same" ||
-				!strings.HasPrefix(st.Generations[1].Version, k.versions[1]) {
-				t.Errorf("generations = %+v, want %d first and then %s", st.Generations, old, k.versions[1])
-			}
-			s.do(st, "kill -WINCH")
-			st = s.waitPhase(upgrade.Soaking)
-			s.do(st, "kill -HUP")
-			st = s.waitPhase(upgrade.Both)
-			s.do(st, "kill -QUIT")
-			st = s.waitPhase(upgrade.Serving)
-			if st.Generations[0].Master != old {
-				t.Errorf("master = %d, want %d again", st.Generations[0].Master, old)
-			}
-			s.do(st, "kill -USR2")
-			s.do(s.waitPhase(upgrade.Both), "kill -WINCH")
-			s.do(s.waitPhase(upgrade.Soaking), "kill -QUIT")
-			st = s.waitPhase(upgrade.Serving)
-			if !strings.HasPrefix(st.Generations[0].Version, k.versions[1]) {
-				t.Errorf("version = %q, want %s", st.Generations[0].Version, k.versions[1])
-			}
-			s.Sh("kill -TERM $(cat $P/logs/nginx.pid)")
-			s.WaitShape("")
-		})
-	}
+		if err := s.Install(s.new); err != nil {
+			t.Fatal(err)
+		}
+		st = s.waitPhase(upgrade.Serving)
+		if st.Generations[0].File != "replaced" || !strings.HasPrefix(st.Generations[0].Version, s.kind.versions[0]) {
+			t.Errorf("generation = %+v, want the old version and its file replaced", st.Generations[0])
+		}
+		s.do(st, "kill -USR2")
+		st = s.waitPhase(upgrade.Both)
+		if st.Generations[0].Master != old || st.Generations[1].File != "same" ||
+			!strings.HasPrefix(st.Generations[1].Version, s.kind.versions[1]) {
+			t.Errorf("generations = %+v, want %d first and then %s", st.Generations, old, s.kind.versions[1])
+		}
+		s.do(st, "kill -WINCH")
+		st = s.waitPhase(upgrade.Soaking)
+		s.do(st, "kill -HUP")
+		st = s.waitPhase(upgrade.Both)
+		s.do(st, "kill -QUIT")
+		st = s.waitPhase(upgrade.Serving)
+		if st.Generations[0].Master != old {
+			t.Errorf("master = %d, want %d again", st.Generations[0].Master, old)
+		}
+		s.do(st, "kill -USR2")
+		s.do(s.waitPhase(upgrade.Both), "kill -WINCH")
+		s.do(s.waitPhase(upgrade.Soaking), "kill -QUIT")
+		st = s.waitPhase(upgrade.Serving)
+		if !strings.HasPrefix(st.Generations[0].Version, s.kind.versions[1]) {
+			t.Errorf("version = %q, want %s", st.Generations[0].Version, s.kind.versions[1])
+		}
+		s.stop()
+	})
 }
 
 // An open connection keeps an old worker of nginx alive; status tells where it is.
 func TestStatusCountsConnections(t *testing.T) {
-	t.Parallel()
-	for _, k := range kinds() {
-		t.Run(k.name, func(t *testing.T) {
-			t.Parallel()
-			s := newSite(t, k)
-			s.start("$P/sbin/nginx")
-			c := s.open("GET / HT") // a request that has begun
-			s.WaitFor("one connection in status", func() bool { return s.look().Generations[0].Connections == 1 })
-			c.Close()
-			s.WaitFor("no connection in status", func() bool { return s.look().Generations[0].Connections == 0 })
-			s.Sh("kill -TERM $(cat $P/logs/nginx.pid)")
-			s.WaitShape("")
-		})
-	}
+	eachKind(t, func(_ *testing.T, s *site) {
+		s.start("$P/sbin/nginx")
+		c := s.open("GET / HT") // a request that has begun
+		s.WaitFor("one connection in status", func() bool { return s.look().Generations[0].Connections == 1 })
+		c.Close()
+		s.WaitFor("no connection in status", func() bool { return s.look().Generations[0].Connections == 0 })
+		s.stop()
+	})
 }
 
 func TestStatusOfNothing(t *testing.T) {
@@ -206,8 +205,15 @@ func TestStatusOfNothing(t *testing.T) {
 // Whoever may not look into the master is told whose it is.
 func TestStatusOfSomebodyElse(t *testing.T) {
 	t.Parallel()
-	if os.Geteuid() != 0 {
-		t.Skip("only root can become somebody else")
+	if os.Geteuid() != 0 { // and cannot become somebody else: process 1 is somebody else's
+		path := filepath.Join(t.TempDir(), "pid")
+		if err := os.WriteFile(path, []byte("1\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := upgrade.Look(t.Context(), path); err == nil {
+			t.Error("process 1 is taken for a master of ours")
+		}
+		return
 	}
 	s := newSite(t, kinds()[0])
 	s.start("$P/sbin/nginx")
@@ -222,47 +228,41 @@ func TestStatusOfSomebodyElse(t *testing.T) {
 	if err == nil || !strings.Contains(string(out), "belongs to user 0 and you are user 65534; do it as that user or as root") {
 		t.Errorf("%v, %s, want to be told whose process it is", err, out)
 	}
-	s.Sh("kill -TERM $(cat $P/logs/nginx.pid)")
-	s.WaitShape("")
+	s.stop()
 }
 
 // Watching tells each change, once, also that the server goes, until it is interrupted.
 func TestStatusWatches(t *testing.T) {
-	t.Parallel()
-	for _, k := range kinds() {
-		t.Run(k.name, func(t *testing.T) {
-			t.Parallel()
-			s := newSite(t, k)
-			s.Setenv("BATON", testbed.PlainFor(t, newVersion))
-			master := s.start("$P/sbin/nginx")
-			p := s.Start("sh", "-c", "exec $BATON status --prefix $P --watch")
-			j := s.Start("sh", "-c", "exec $BATON status --prefix $P --watch --json")
-			s.WaitFor("the first status", func() bool {
-				return strings.HasPrefix(p.Stdout(), "phase   serving\n") && strings.Contains(j.Stdout(), `"phase":"serving"`)
-			})
-			s.Sh(fmt.Sprintf("kill -WINCH %d", master))
-			s.WaitFor("a status without workers", func() bool {
-				return strings.Contains(p.Stdout(), "\n\nphase   stopped\n") && strings.Contains(j.Stdout(), `"phase":"stopped"`)
-			})
-			s.Sh(fmt.Sprintf("kill -TERM %d", master))
-			s.WaitFor("the end", func() bool {
-				return strings.Contains(p.Stdout(), "\nnothing is running there: ") && strings.Contains(j.Stdout(), `"error":"nothing is running there: `)
-			})
-			for _, w := range []*tree.Proc{p, j} {
-				s.Signal(w.PID, syscall.SIGINT)
-				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-				defer cancel()
-				if status, err := w.Wait(ctx); err != nil || status.ExitStatus() != 0 {
-					t.Errorf("status --watch: %v, %v; want exit status 0\n%s", status, err, w.Stderr())
-				}
-			}
-			told := strings.Split(regexp.MustCompile(`\d+s old`).ReplaceAllString(p.Stdout(), ""), "\n\n")
-			if whole := len(told); len(slices.Compact(told)) != whole {
-				t.Errorf("it told the same twice:\n%s", p.Stdout())
-			}
-			s.WaitShape("")
+	eachKind(t, func(t *testing.T, s *site) {
+		s.Setenv("BATON", testbed.PlainFor(t, newVersion))
+		master := s.start("$P/sbin/nginx")
+		p := s.Start("sh", "-c", "exec $BATON status --prefix $P --watch")
+		j := s.Start("sh", "-c", "exec $BATON status --prefix $P --watch --json")
+		s.WaitFor("the first status", func() bool {
+			return strings.HasPrefix(p.Stdout(), "phase   serving\n") && strings.Contains(j.Stdout(), `"phase":"serving"`)
 		})
-	}
+		s.Sh(fmt.Sprintf("kill -WINCH %d", master))
+		s.WaitFor("a status without workers", func() bool {
+			return strings.Contains(p.Stdout(), "\n\nphase   stopped\n") && strings.Contains(j.Stdout(), `"phase":"stopped"`)
+		})
+		s.Sh(fmt.Sprintf("kill -TERM %d", master))
+		s.WaitFor("the end", func() bool {
+			return strings.Contains(p.Stdout(), "\nnothing is running there: ") && strings.Contains(j.Stdout(), `"error":"nothing is running there: `)
+		})
+		for _, w := range []*tree.Proc{p, j} {
+			s.Signal(w.PID, syscall.SIGINT)
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			if status, err := w.Wait(ctx); err != nil || status.ExitStatus() != 0 {
+				t.Errorf("status --watch: %v, %v; want exit status 0\n%s", status, err, w.Stderr())
+			}
+		}
+		told := strings.Split(regexp.MustCompile(`\d+s old`).ReplaceAllString(p.Stdout(), ""), "\n\n")
+		if whole := len(told); len(slices.Compact(told)) != whole {
+			t.Errorf("it told the same twice:\n%s", p.Stdout())
+		}
+		s.WaitShape("")
+	})
 }
 
 // open opens a connection to the site and sends text on it.
@@ -281,15 +281,11 @@ func (s *site) open(text string) net.Conn {
 
 // What the verb prints, as docs/operator.md shows it.
 func TestStatusVerb(t *testing.T) {
-	t.Parallel()
-	for _, k := range kinds() {
-		t.Run(k.name, func(t *testing.T) {
-			t.Parallel()
-			s := newSite(t, k)
-			s.Setenv("BATON", testbed.PlainFor(t, newVersion))
-			s.start("$P/sbin/nginx")
-			out := s.Sh("$BATON status --prefix $P")
-			want := regexp.MustCompile(`^phase   serving
+	eachKind(t, func(t *testing.T, s *site) {
+		s.Setenv("BATON", testbed.PlainFor(t, newVersion))
+		s.start("$P/sbin/nginx")
+		out := s.Sh("$BATON status --prefix $P")
+		want := regexp.MustCompile(`^phase   serving
 pid     /\S+/logs/nginx.pid
 master  \d+, (nginx|baton)/\S+, \d+s old, 0 connections
         /\S+/sbin/nginx
@@ -297,20 +293,18 @@ master  \d+, (nginx|baton)/\S+, \d+s old, 0 connections
         worker \d+, \d+s old, 0 connections
 next    baton upgrade --pid-file /\S+/logs/nginx.pid --to NEW  # upgrade, and go back when it fails
         kill -USR2 \d+  # upgrade: .*$`)
-			if !want.MatchString(out) {
-				t.Errorf("status printed\n%s\nwant it to match\n%s", out, want)
-			}
-			var st upgrade.Status
-			if err := json.Unmarshal([]byte(s.Sh("$BATON status --pid-file logs/nginx.pid --json")), &st); err != nil {
-				t.Fatal(err)
-			}
-			if st.Schema != 1 || st.Phase != upgrade.Serving || len(st.Generations) != 1 || len(st.Generations[0].Workers) != 2 {
-				t.Errorf("status as JSON = %+v", st)
-			}
-			// A configuration that is broken by now hides no server.
-			s.Sh("echo nonsense >>conf/nginx.conf && $BATON status --prefix $P")
-			s.Sh("kill -TERM $(cat $P/logs/nginx.pid)")
-			s.WaitShape("")
-		})
-	}
+		if !want.MatchString(out) {
+			t.Errorf("status printed\n%s\nwant it to match\n%s", out, want)
+		}
+		var st upgrade.Status
+		if err := json.Unmarshal([]byte(s.Sh("$BATON status --pid-file logs/nginx.pid --json")), &st); err != nil {
+			t.Fatal(err)
+		}
+		if st.Schema != 1 || st.Phase != upgrade.Serving || len(st.Generations) != 1 || len(st.Generations[0].Workers) != 2 {
+			t.Errorf("status as JSON = %+v", st)
+		}
+		// A configuration that is broken by now hides no server.
+		s.Sh("echo nonsense >>conf/nginx.conf && $BATON status --prefix $P")
+		s.stop()
+	})
 }

@@ -261,65 +261,55 @@ func TestCommandIsKilledInRevive(t *testing.T) {
 
 // What was begun by hand is brought to an end, either way, by the verbs.
 func TestUpgradeByHandIsTakenOver(t *testing.T) {
-	t.Parallel()
-	for _, k := range kinds() {
-		t.Run(k.name, func(t *testing.T) {
-			t.Parallel()
-			s := newSite(t, k)
-			old := s.start("./nginx")
-			byHand := func() {
-				if err := s.Install(s.new); err != nil {
-					t.Fatal(err)
-				}
-				s.Sh("kill -USR2 $(cat $P/logs/nginx.pid)")
-				s.do(s.waitPhase(upgrade.Both), "kill -WINCH")
-				s.waitPhase(upgrade.Soaking)
+	eachKind(t, func(t *testing.T, s *site) {
+		old := s.start("./nginx")
+		byHand := func() {
+			if err := s.Install(s.new); err != nil {
+				t.Fatal(err)
 			}
-			byHand()
-			if outcome, err := s.takeOver(upgrade.Rollback); outcome != upgrade.Done || err != nil {
-				t.Errorf("rollback: %s, %v", outcome, err)
-			}
-			s.WaitShape(oneMaster)
-			if s.Pid() != old {
-				t.Errorf("master %d, want %d", s.Pid(), old)
-			}
-			if out := s.Sh("cmp sbin/nginx /proc/$(cat logs/nginx.pid)/exe && echo same"); out != "same" {
-				t.Errorf("the file is not what runs: %s", out)
-			}
-			byHand()
-			if outcome, err := s.takeOver(upgrade.Finish); outcome != upgrade.Done || err != nil {
-				t.Errorf("commit: %s, %v", outcome, err)
-			}
-			s.wantVersion(k.versions[1], upgrade.Done)
-			s.stop()
-		})
-	}
+			s.Sh("kill -USR2 $(cat $P/logs/nginx.pid)")
+			s.do(s.waitPhase(upgrade.Both), "kill -WINCH")
+			s.waitPhase(upgrade.Soaking)
+		}
+		byHand()
+		if outcome, err := s.takeOver(upgrade.Rollback); outcome != upgrade.Done || err != nil {
+			t.Errorf("rollback: %s, %v", outcome, err)
+		}
+		s.WaitShape(oneMaster)
+		if s.Pid() != old {
+			t.Errorf("master %d, want %d", s.Pid(), old)
+		}
+		if out := s.Sh("cmp sbin/nginx /proc/$(cat logs/nginx.pid)/exe && echo same"); out != "same" {
+			t.Errorf("the file is not what runs: %s", out)
+		}
+		byHand()
+		if outcome, err := s.takeOver(upgrade.Finish); outcome != upgrade.Done || err != nil {
+			t.Errorf("commit: %s, %v", outcome, err)
+		}
+		s.wantVersion(s.kind.versions[1], upgrade.Done)
+		s.stop()
+	})
 }
 
 // Back after a commit, back again is nothing, and forth again works.
 func TestBackAndForth(t *testing.T) {
-	t.Parallel()
-	for _, k := range kinds() {
-		t.Run(k.name, func(t *testing.T) {
-			t.Parallel()
-			s := newSite(t, k)
-			s.start("./nginx")
-			if _, err := s.takeOver(upgrade.Rollback); !errors.Is(err, upgrade.ErrNothingToDo) {
-				t.Errorf("rollback of nothing: %v", err)
+	eachKind(t, func(t *testing.T, s *site) {
+		s.start("./nginx")
+		if _, err := s.takeOver(upgrade.Rollback); !errors.Is(err, upgrade.ErrNothingToDo) {
+			t.Errorf("rollback of nothing: %v", err)
+		}
+		for range 2 {
+			if outcome, err := s.upgrade(s.new, nil); outcome != upgrade.Done || err != nil {
+				t.Fatalf("upgrade: %s, %v", outcome, err)
 			}
-			for range 2 {
-				if outcome, err := s.upgrade(s.new, nil); outcome != upgrade.Done || err != nil {
-					t.Fatalf("upgrade: %s, %v", outcome, err)
-				}
-				s.wantVersion(k.versions[1], upgrade.Done)
-				if outcome, err := s.takeOver(upgrade.Rollback); outcome != upgrade.Done || err != nil {
-					t.Fatalf("rollback: %s, %v", outcome, err)
-				}
-				s.wantVersion(k.versions[0], upgrade.Done)
+			s.wantVersion(s.kind.versions[1], upgrade.Done)
+			if outcome, err := s.takeOver(upgrade.Rollback); outcome != upgrade.Done || err != nil {
+				t.Fatalf("rollback: %s, %v", outcome, err)
 			}
-			s.stop()
-		})
-	}
+			s.wantVersion(s.kind.versions[0], upgrade.Done)
+		}
+		s.stop()
+	})
 }
 
 // The command that runs an upgrade is told to commit, or to go back, by another.

@@ -90,43 +90,38 @@ func (s *site) stop() {
 }
 
 func TestUpgradeUnderLoad(t *testing.T) {
-	t.Parallel()
-	for _, k := range kinds() {
-		t.Run(k.name, func(t *testing.T) {
-			t.Parallel()
-			s := newSite(t, k)
-			old := s.start("./nginx")
-			was := inode(t, s.Binary())
-			groups := []load.Group{{Name: "new", Clients: 4, MinPause: time.Millisecond, MaxPause: 10 * time.Millisecond}}
-			if k.name == "baton" { // nginx cuts kept connections
-				groups = append(groups, load.Group{Name: "kept", Clients: 4, KeepAlive: true, Blind: true, MaxPause: 10 * time.Millisecond})
-			}
-			l := s.Load(groups...)
-			s.WaitAnswers(l, 50)
-			outcome, err := s.upgrade(s.new, func(o *upgrade.Options) {
-				o.Probes, o.Soak = []string{"http://" + s.Addr + "/"}, time.Second
-			})
-			if outcome != upgrade.Done || err != nil {
-				t.Fatalf("upgrade: %s, %v", outcome, err)
-			}
-			s.WaitAnswers(l, 50)
-			for _, got := range l.Stop().Groups {
-				if got.Failed() != 0 || got.Check() != nil || got.Name == "kept" && got.Noticed() != 0 {
-					t.Errorf("%s connections failed:\n%v%v", got.Name, l.Report(), l.Report().Trouble())
-				}
-			}
-			st := s.waitPhase(upgrade.Serving)
-			g := st.Generations[0]
-			if g.Master == old || !strings.HasPrefix(g.Version, k.versions[1]) || g.File != "same" {
-				t.Errorf("generation = %+v, want a new one of %s", g, k.versions[1])
-			}
-			backups, _ := filepath.Glob(s.Binary() + ".*")
-			if len(backups) != 1 || inode(t, backups[0]) != was {
-				t.Errorf("backups = %q, want one, the old file", backups)
-			}
-			s.stop()
+	eachKind(t, func(t *testing.T, s *site) {
+		old := s.start("./nginx")
+		was := inode(t, s.Binary())
+		groups := []load.Group{{Name: "new", Clients: 4, MinPause: time.Millisecond, MaxPause: 10 * time.Millisecond}}
+		if s.kind.name == "baton" { // nginx cuts kept connections
+			groups = append(groups, load.Group{Name: "kept", Clients: 4, KeepAlive: true, Blind: true, MaxPause: 10 * time.Millisecond})
+		}
+		l := s.Load(groups...)
+		s.WaitAnswers(l, 50)
+		outcome, err := s.upgrade(s.new, func(o *upgrade.Options) {
+			o.Probes, o.Soak = []string{"http://" + s.Addr + "/"}, time.Second
 		})
-	}
+		if outcome != upgrade.Done || err != nil {
+			t.Fatalf("upgrade: %s, %v", outcome, err)
+		}
+		s.WaitAnswers(l, 50)
+		for _, got := range l.Stop().Groups {
+			if got.Failed() != 0 || got.Check() != nil || got.Name == "kept" && got.Noticed() != 0 {
+				t.Errorf("%s connections failed:\n%v%v", got.Name, l.Report(), l.Report().Trouble())
+			}
+		}
+		st := s.waitPhase(upgrade.Serving)
+		g := st.Generations[0]
+		if g.Master == old || !strings.HasPrefix(g.Version, s.kind.versions[1]) || g.File != "same" {
+			t.Errorf("generation = %+v, want a new one of %s", g, s.kind.versions[1])
+		}
+		backups, _ := filepath.Glob(s.Binary() + ".*")
+		if len(backups) != 1 || inode(t, backups[0]) != was {
+			t.Errorf("backups = %q, want one, the old file", backups)
+		}
+		s.stop()
+	})
 }
 
 // A new binary that is broken in whatever way leaves all as it was, and the cause is
@@ -366,17 +361,18 @@ func TestFailedBuildIsRemembered(t *testing.T) {
 // Owner, mode and capabilities stay, and what is executed is never written to.
 func TestReplacedFileKeepsItsAttributes(t *testing.T) {
 	t.Parallel()
-	if os.Geteuid() != 0 {
-		t.Skip("only root may give files away")
-	}
 	s := newSite(t, kinds()[1])
-	s.Sh("chown 0:65534 sbin/nginx && chmod 0750 sbin/nginx && setcap cap_net_bind_service=ep sbin/nginx")
+	s.Sh("chmod 0750 sbin/nginx")
+	if os.Geteuid() == 0 { // only root may give files away
+		s.Sh("chown 0:65534 sbin/nginx && setcap cap_net_bind_service=ep sbin/nginx")
+	}
+	const attributes = "stat -c '%u:%g %a' sbin/nginx; getcap sbin/nginx"
+	want := s.Sh(attributes)
 	s.start("$P/sbin/nginx")
 	if outcome, err := s.upgrade(s.new, nil); outcome != upgrade.Done || err != nil {
 		t.Fatalf("upgrade: %s, %v", outcome, err)
 	}
-	got := s.Sh("stat -c '%u:%g %a' sbin/nginx; getcap sbin/nginx")
-	if want := "0:65534 750\nsbin/nginx cap_net_bind_service=ep"; got != want {
+	if got := s.Sh(attributes); got != want {
 		t.Errorf("the new file has %q, want %q", got, want)
 	}
 	s.stop()
@@ -384,83 +380,73 @@ func TestReplacedFileKeepsItsAttributes(t *testing.T) {
 
 // The binary lies behind a link, as packages and releases have it.
 func TestBinaryBehindALink(t *testing.T) {
-	t.Parallel()
-	for _, k := range kinds() {
-		t.Run(k.name, func(t *testing.T) {
-			t.Parallel()
-			s := newSite(t, k)
-			s.Sh("mkdir -p releases/1 && mv sbin/nginx releases/1/server && ln -s releases/1 current && ln -s ../current/server sbin/nginx")
-			s.start("$P/sbin/nginx")
-			var notes []string
-			outcome, err := s.upgrade(s.new, func(o *upgrade.Options) {
-				o.Tell = func(e upgrade.Event) {
-					if e.Event == "note" {
-						notes = append(notes, e.Text)
-					}
+	eachKind(t, func(t *testing.T, s *site) {
+		s.Sh("mkdir -p releases/1 && mv sbin/nginx releases/1/server && ln -s releases/1 current && ln -s ../current/server sbin/nginx")
+		s.start("$P/sbin/nginx")
+		var notes []string
+		outcome, err := s.upgrade(s.new, func(o *upgrade.Options) {
+			o.Tell = func(e upgrade.Event) {
+				if e.Event == "note" {
+					notes = append(notes, e.Text)
 				}
-			})
-			if outcome != upgrade.Done || err != nil {
-				t.Fatalf("upgrade: %s, %v", outcome, err)
 			}
-			if want := s.Path("sbin/nginx") + " leads to " + s.Path("releases/1/server"); !slices.ContainsFunc(notes, func(n string) bool {
-				return strings.HasPrefix(n, want)
-			}) {
-				t.Errorf("notes = %q, want %q", notes, want)
-			}
-			if to := s.Sh("readlink sbin/nginx current"); to != "../current/server\nreleases/1" {
-				t.Errorf("links lead to %q now", to)
-			}
-			s.stop()
 		})
-	}
+		if outcome != upgrade.Done || err != nil {
+			t.Fatalf("upgrade: %s, %v", outcome, err)
+		}
+		if want := s.Path("sbin/nginx") + " leads to " + s.Path("releases/1/server"); !slices.ContainsFunc(notes, func(n string) bool {
+			return strings.HasPrefix(n, want)
+		}) {
+			t.Errorf("notes = %q, want %q", notes, want)
+		}
+		if to := s.Sh("readlink sbin/nginx current"); to != "../current/server\nreleases/1" {
+			t.Errorf("links lead to %q now", to)
+		}
+		s.stop()
+	})
 }
 
 // What the verb prints, and its exit statuses.
 func TestUpgradeVerb(t *testing.T) {
-	t.Parallel()
-	for _, k := range kinds() {
-		t.Run(k.name, func(t *testing.T) {
-			t.Parallel()
-			s := newSite(t, k)
-			s.Setenv("BATON", testbed.PlainFor(t, newVersion))
-			s.Setenv("NEW", s.new)
-			s.Setenv("BAD", testbed.Pretender(t, s.new, testbed.ExitsAtOnce))
-			s.wantVerb("$BATON upgrade --prefix $P --to $NEW", 3, "", `^baton-\S+: nothing is running there: there is no pid file /\S+/logs/nginx.pid$`)
-			s.start("$P/sbin/nginx")
-			s.wantVerb("$BATON upgrade --prefix $P", 2, "", `^\S+: give either --to NEW or --resume\n\S+: hint: "\S+ upgrade --help" tells how it is used$`)
-			s.wantVerb("$BATON upgrade --prefix $P --to $NEW --soak=-1s --probe x", 2, "",
-				`^\S+: the soak is negative: -1s\nprobe "x" is no URL with http or https\n`)
-			s.wantVerb("$BATON upgrade --prefix $P --to $P/none", 1,
-				`^   \d\.\d\ds  check    failed$`,
-				`^\S+: upgrade failed, the old version serves as before:\n  check: look at the new binary: stat /\S+/none: no such file or directory$`)
-			s.wantVerb("$BATON upgrade --prefix $P --to $BAD", 1,
-				`^   \d\.\d\ds  check    master \d+, \S+, can become \S+
+	eachKind(t, func(t *testing.T, s *site) {
+		s.Setenv("BATON", testbed.PlainFor(t, newVersion))
+		s.Setenv("NEW", s.new)
+		s.Setenv("BAD", testbed.Pretender(t, s.new, testbed.ExitsAtOnce))
+		s.wantVerb("$BATON upgrade --prefix $P --to $NEW", 3, "", `^baton-\S+: nothing is running there: there is no pid file /\S+/logs/nginx.pid$`)
+		s.start("$P/sbin/nginx")
+		s.wantVerb("$BATON upgrade --prefix $P", 2, "", `^\S+: give either --to NEW or --resume\n\S+: hint: "\S+ upgrade --help" tells how it is used$`)
+		s.wantVerb("$BATON upgrade --prefix $P --to $NEW --soak=-1s --probe x", 2, "",
+			`^\S+: the soak is negative: -1s\nprobe "x" is no URL with http or https\n`)
+		s.wantVerb("$BATON upgrade --prefix $P --to $P/none", 1,
+			`^   \d\.\d\ds  check    failed$`,
+			`^\S+: upgrade failed, the old version serves as before:\n  check: look at the new binary: stat /\S+/none: no such file or directory$`)
+		s.wantVerb("$BATON upgrade --prefix $P --to $BAD", 1,
+			`^   \d\.\d\ds  check    master \d+, \S+, can become \S+
    \d\.\d\ds  replace  /\S+/sbin/nginx is the new one; the old one is /\S+/sbin/nginx\.(baton|nginx)-\d\S+
    \d\.\d\ds  switch   failed
    \d\.\d\ds  restore  /\S+/sbin/nginx is the old one again
    \d\.\d\ds  end      there is no new master
    \d\.\d\ds  verify   \S+, master \d+, serves as before$`,
-				`^\S+: upgrade failed, the old version serves as before:
+			`^\S+: upgrade failed, the old version serves as before:
   switch: the new master did not come to serve and is gone
 the error log says:
 (  .*\n)+next: baton upgrade --pid-file /\S+/logs/nginx.pid --to /\S+ --retry  # try the same build again$`)
-			s.wantVerb("$BATON upgrade --prefix $P --to $NEW --dry-run", 0,
-				`^   \d\.\d\ds  check    master \d+, \S+, would become \S+; /\S+/sbin/nginx would be replaced by /\S+$`, "^$")
-			s.wantVerb("$BATON upgrade --prefix $P --to $NEW --probe http://"+s.Addr+"/ --soak 1s", 0,
-				`^   \d\.\d\ds  check    master \d+, \S+, can become \S+
+		s.wantVerb("$BATON upgrade --prefix $P --to $NEW --dry-run", 0,
+			`^   \d\.\d\ds  check    master \d+, \S+, would become \S+; /\S+/sbin/nginx would be replaced by /\S+$`, "^$")
+		s.wantVerb("$BATON upgrade --prefix $P --to $NEW --probe http://"+s.Addr+"/ --soak 1s", 0,
+			`^   \d\.\d\ds  check    master \d+, \S+, can become \S+
    \d\.\d\ds  replace  /\S+/sbin/nginx is the new one; the old one is /\S+/sbin/nginx\.(baton|nginx)-\d\S+
    \d\.\d\ds  switch   master \d+, \S+, serves with 2 workers on the same sockets
    \d\.\d\ds  probe    1 probe answered, 10 times each
    \d\.\d\ds  retire   only the new workers serve; the old ones are gone
    1\.\d\ds  soak     all went well for 1s
    \d\.\d\ds  commit   the old master \d+ is gone, \S+ serves$`, "^$")
-			out := s.Sh("$BATON upgrade --prefix $P --to $NEW --json | tail -n 1")
-			if want := regexp.MustCompile(`^{"schema":1,"time":"\S+","event":"result","seconds":\S+,"result":"done","exit_status":0}$`); !want.MatchString(out) {
-				t.Errorf("last event = %s, want it to match %s", out, want)
-			}
-			s.stop()
-		})
-	}
+		out := s.Sh("$BATON upgrade --prefix $P --to $NEW --json | tail -n 1")
+		if want := regexp.MustCompile(`^{"schema":1,"time":"\S+","event":"result","seconds":\S+,"result":"done","exit_status":0}$`); !want.MatchString(out) {
+			t.Errorf("last event = %s, want it to match %s", out, want)
+		}
+		s.stop()
+	})
 }
 
 // wantVerb runs a command and checks its exit status and what it writes.
@@ -534,20 +520,15 @@ func TestOldWorkerThatStays(t *testing.T) {
 }
 
 func TestTenUpgradesInARow(t *testing.T) {
-	t.Parallel()
-	for _, k := range kinds() {
-		t.Run(k.name, func(t *testing.T) {
-			t.Parallel()
-			s := newSite(t, k)
-			s.start("./nginx")
-			binaries := []string{s.new, k.old(t)}
-			for i := range 10 {
-				if outcome, err := s.upgrade(binaries[i%2], nil); outcome != upgrade.Done || err != nil {
-					t.Fatalf("upgrade %d: %s, %v", i+1, outcome, err)
-				}
+	eachKind(t, func(t *testing.T, s *site) {
+		s.start("./nginx")
+		binaries := []string{s.new, s.kind.old(t)}
+		for i := range 10 {
+			if outcome, err := s.upgrade(binaries[i%2], nil); outcome != upgrade.Done || err != nil {
+				t.Fatalf("upgrade %d: %s, %v", i+1, outcome, err)
 			}
-			s.wantVersion(k.versions[0], upgrade.Done)
-			s.stop()
-		})
-	}
+		}
+		s.wantVersion(s.kind.versions[0], upgrade.Done)
+		s.stop()
+	})
 }

@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/baton-deploy/baton/internal/conf"
@@ -9,30 +10,50 @@ import (
 // CoreGroup is the directives of the HTTP core module, which is part of this
 // package and always there.
 func CoreGroup() conf.Group {
-	const hsl = conf.HTTPServerLocation
-	hs := conf.HTTP | conf.Server
-	one := func(name string, in conf.Context) conf.Spec { return conf.Spec{Name: name, In: in, Min: 1, Max: 1} }
-	flag := func(name string, in conf.Context) conf.Spec {
-		return conf.Spec{Name: name, In: in, Min: 1, Max: 1, Flag: true}
+	return conf.Group{
+		Module: "ngx_http_core_module",
+		Specs:  slices.Concat(placeSpecs(), transferSpecs(), idleSpecs(), idleTableSpecs()),
 	}
-	none := func(s conf.Spec, note string) conf.Spec {
-		s.Effect, s.Note = conf.NoEffect, note
-		return s
-	}
-	args := func(s conf.Spec, lo, hi int) conf.Spec {
-		s.Min, s.Max = lo, hi
-		return s
-	}
-	repeat := func(s conf.Spec) conf.Spec {
-		s.Repeat = true
-		return s
-	}
-	// checked is for what has no effect, too: a wrong value is an error all the same.
-	checked := func(s conf.Spec, check func(*conf.Directive) error) conf.Spec {
-		s.Check = check
-		return s
-	}
-	return conf.Group{Module: "ngx_http_core_module", Specs: []conf.Spec{
+}
+
+// Where most directives stand.
+const (
+	hsl = conf.HTTPServerLocation
+	hs  = conf.HTTP | conf.Server
+)
+
+func one(name string, in conf.Context) conf.Spec {
+	return conf.Spec{Name: name, In: in, Min: 1, Max: 1}
+}
+
+func flag(name string, in conf.Context) conf.Spec {
+	return conf.Spec{Name: name, In: in, Min: 1, Max: 1, Flag: true}
+}
+
+func none(s conf.Spec, note string) conf.Spec {
+	s.Effect, s.Note = conf.NoEffect, note
+	return s
+}
+
+func args(s conf.Spec, lo, hi int) conf.Spec {
+	s.Min, s.Max = lo, hi
+	return s
+}
+
+func repeat(s conf.Spec) conf.Spec {
+	s.Repeat = true
+	return s
+}
+
+// checked is for what has no effect, too: a wrong value is an error all the same.
+func checked(s conf.Spec, check func(*conf.Directive) error) conf.Spec {
+	s.Check = check
+	return s
+}
+
+// placeSpecs say where and as what something is served.
+func placeSpecs() []conf.Spec {
+	return []conf.Spec{
 		{Name: "http", In: conf.Main, Block: true, Inner: conf.HTTP},
 		{Name: "server", In: conf.HTTP, Block: true, Inner: conf.Server, Repeat: true},
 		{Name: "location", In: conf.Server | conf.Location, Min: 1, Max: 2, Block: true, Inner: conf.Location, Repeat: true},
@@ -57,7 +78,13 @@ func CoreGroup() conf.Group {
 		flag("chunked_transfer_encoding", hsl),
 		flag("merge_slashes", hs),
 		flag("underscores_in_headers", hs),
-		none(flag("ignore_invalid_headers", hs), "Fields with names that are no names are always dropped."),
+		args(one("internal", conf.Location), 0, 0),
+	}
+}
+
+// transferSpecs say how requests come and responses go.
+func transferSpecs() []conf.Spec {
+	return []conf.Spec{
 		one("client_max_body_size", hsl),
 		one("client_body_buffer_size", hsl),
 		one("client_body_timeout", hsl),
@@ -81,7 +108,14 @@ func CoreGroup() conf.Group {
 		flag("open_file_cache_errors", hsl),
 		flag("log_not_found", hsl),
 		args(one("disable_symlinks", hsl), 1, 2),
-		args(one("internal", conf.Location), 0, 0),
+		checked(args(one("client_body_temp_path", hsl), 1, 4), conf.CheckTempPath),
+	}
+}
+
+// idleSpecs have no effect here.
+func idleSpecs() []conf.Spec {
+	return []conf.Spec{
+		none(flag("ignore_invalid_headers", hs), "Fields with names that are no names are always dropped."),
 		none(flag("tcp_nopush", hsl), "A response's head and body are sent together where they fit."),
 		none(flag("tcp_nodelay", hsl), "Always on."),
 		checked(none(one("sendfile_max_chunk", hsl), "A call sends 2 MB at most; a slow client delays no other."), conf.CheckSize),
@@ -90,6 +124,15 @@ func CoreGroup() conf.Group {
 		none(flag("reset_timedout_connection", hsl), "A connection that timed out is closed."),
 		checked(none(args(one("keepalive_disable", hsl), 1, 2), "The browsers that it is about are gone."), checkBrowsers),
 		checked(none(one("keepalive_time", hsl), "Use keepalive_requests."), conf.CheckTime),
+		none(flag("log_subrequest", hsl), "There are no subrequests yet."),
+		none(flag("client_body_in_single_buffer", hsl), "A body is passed on as a stream."),
+		checked(none(one("client_body_in_file_only", hsl), "A body is passed on as a stream."), conf.CheckEnum("off", "on", "clean")),
+	}
+}
+
+// idleTableSpecs are sizes of tables, pools and buffers of nginx, which have none here.
+func idleTableSpecs() []conf.Spec {
+	return []conf.Spec{
 		checked(none(one("server_names_hash_max_size", conf.HTTP), "Tables grow by themselves."), conf.CheckNumber),
 		checked(none(one("server_names_hash_bucket_size", conf.HTTP), "Tables grow by themselves."), conf.CheckNumber),
 		checked(none(one("types_hash_max_size", hsl), "Tables grow by themselves."), conf.CheckNumber),
@@ -104,11 +147,7 @@ func CoreGroup() conf.Group {
 		checked(none(one("directio_alignment", hsl), "Left to the kernel."), conf.CheckOffset),
 		checked(none(one("aio", hsl), "A read from disk delays its own request only."), checkAIO),
 		none(flag("aio_write", hsl), "A write to disk delays its own request only."),
-		none(flag("log_subrequest", hsl), "There are no subrequests yet."),
-		checked(args(one("client_body_temp_path", hsl), 1, 4), conf.CheckTempPath),
-		none(flag("client_body_in_single_buffer", hsl), "A body is passed on as a stream."),
-		checked(none(one("client_body_in_file_only", hsl), "A body is passed on as a stream."), conf.CheckEnum("off", "on", "clean")),
-	}}
+	}
 }
 
 // checkDirectio wants "off" or a size.

@@ -5,9 +5,10 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
+
+	"github.com/baton-deploy/baton/internal/gather"
 )
 
 // An Output is one place that records go to: a file, standard error. It is
@@ -20,8 +21,7 @@ type Output struct {
 	// mu guards what follows. It is held while the buffer is written, so that lines
 	// stay in order.
 	mu    sync.Mutex
-	buf   []byte // lines that wait for who took them upon himself
-	taken bool   // somebody did
+	lines gather.Lines
 }
 
 // NewOutput returns an Output that writes to w the records of level and above.
@@ -50,25 +50,12 @@ func (o *Output) Reopen(w io.Writer) io.Writer {
 	return *o.sink.Swap(&w)
 }
 
-// maxGathered is how much gather lets wait.
-const maxGathered = 32 << 10
-
-// gather is write for lines of which a busy server has many at the same moment:
-// whoever comes first lets the goroutines run that are ready to, and then writes
-// for all of them, before it goes on itself. A line so waits no longer than it takes
-// to serve what has arrived already, and not at all when nothing has. What goes
-// wrong is told to the one who writes.
+// gather is write for lines of which a busy server has many at the same moment. What
+// goes wrong is told to the one who writes for all of them.
 func (o *Output) gather(line []byte) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.buf = append(o.buf, line...)
-	if !o.taken {
-		o.taken = true
-		o.mu.Unlock()
-		runtime.Gosched()
-		o.mu.Lock()
-		o.taken = false
-	} else if len(o.buf) < maxGathered {
+	if !o.lines.Join(&o.mu, line) {
 		return nil
 	}
 	return o.flushLocked()
@@ -76,13 +63,11 @@ func (o *Output) gather(line []byte) error {
 
 // flushLocked writes what waits. o.mu must be held.
 func (o *Output) flushLocked() error {
-	if len(o.buf) == 0 {
+	if len(o.lines.Buf) == 0 {
 		return nil
 	}
-	err := o.writeNow(o.buf)
-	if o.buf = o.buf[:0]; cap(o.buf) > 2*maxGathered {
-		o.buf = nil
-	}
+	err := o.writeNow(o.lines.Buf)
+	o.lines.Clear()
 	return err
 }
 

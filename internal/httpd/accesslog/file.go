@@ -2,9 +2,10 @@ package accesslog
 
 import (
 	"io"
-	"runtime"
 	"sync"
 	"time"
+
+	"github.com/baton-deploy/baton/internal/gather"
 )
 
 // A file is one log file, with or without a buffer before it. All access_log
@@ -17,11 +18,11 @@ type file struct {
 	// mu guards what follows. It is a leaf, and is held while the buffer is
 	// written, so that lines stay in order.
 	mu     sync.Mutex
-	buf    []byte
-	timer  *time.Timer // runs while buf holds something, if flush is set
-	taken  bool        // without a buffer: somebody is going to write what buf holds
-	failed error       // of a write that no request waited for
-	told   time.Time   // when a failure was reported last
+	buf    []byte       // with a buffer
+	timer  *time.Timer  // runs while buf holds something, if flush is set
+	lines  gather.Lines // without one
+	failed error        // of a write that no request waited for
+	told   time.Time    // when a failure was reported last
 }
 
 // quiet is how long a failure to write is not reported again.
@@ -56,25 +57,12 @@ func (f *file) write(line []byte) error {
 	return f.reportLocked(err)
 }
 
-// maxGathered is how much gather lets wait.
-const maxGathered = 32 << 10
-
 // gather writes line together with those of other requests that complete at the
-// same moment: whoever comes first lets the goroutines run that are ready to, and
-// then writes for all of them, before it goes on itself. So a line waits no longer
-// than it takes to serve what has arrived already, and when nothing has it does not
-// wait at all. A busy worker saves most of its writes.
+// same moment.
 func (f *file) gather(line []byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.buf = append(f.buf, line...)
-	if !f.taken {
-		f.taken = true
-		f.mu.Unlock()
-		runtime.Gosched()
-		f.mu.Lock()
-		f.taken = false
-	} else if len(f.buf) < maxGathered {
+	if !f.lines.Join(&f.mu, line) {
 		return nil
 	}
 	f.flushLocked()
@@ -91,25 +79,29 @@ func (f *file) startTimerLocked() {
 	f.timer.Reset(f.flush)
 }
 
-// Flush writes what the buffer holds.
+// Flush writes what waits.
 func (f *file) Flush() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.flushLocked()
 }
 
-// flushLocked writes the buffer. f.mu must be held.
+// flushLocked writes what waits. f.mu must be held.
 func (f *file) flushLocked() {
 	if f.timer != nil {
 		f.timer.Stop()
 	}
-	if len(f.buf) == 0 {
-		return
+	waits := f.buf
+	if f.size == 0 {
+		waits = f.lines.Buf
 	}
-	if _, err := f.out.Write(f.buf); err != nil {
-		f.failed = err
+	if len(waits) > 0 {
+		if _, err := f.out.Write(waits); err != nil {
+			f.failed = err
+		}
 	}
 	f.buf = f.buf[:0]
+	f.lines.Clear()
 }
 
 // reportLocked returns err unless one was reported a short while ago: a full disk

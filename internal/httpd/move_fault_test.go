@@ -228,9 +228,7 @@ func TestPromisedConnectionIsTaken(t *testing.T) {
 		{"full by now", func(t *testing.T, s *httpd.Server) {}},
 		{"retiring by now", func(t *testing.T, s *httpd.Server) {
 			go s.Retire(context.Background(), nil)
-			for s.Wants(1, stateOf(addr), 1) {
-				time.Sleep(time.Millisecond)
-			}
+			until(t, "refusal", func() bool { return !s.Wants(1, stateOf(addr), 1) })
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

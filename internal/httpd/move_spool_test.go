@@ -266,13 +266,14 @@ func moveFlood(t *testing.T, settings, path string, bounded bool) {
 		}
 	}
 	got := ""
-	for end := time.Now().Add(5 * time.Second); got == "" && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	until(t, "line of the log", func() bool {
 		b, err := os.ReadFile(log.Name())
 		if err != nil {
 			t.Fatal(err)
 		}
 		got = string(b)
-	}
+		return got != ""
+	})
 	if got != want {
 		t.Errorf("logged %q, want %q", got, want)
 	}
@@ -297,12 +298,7 @@ func TestRefusedKeptAnswerGoesOn(t *testing.T) {
 			<-asked
 			f.more <- struct{}{}
 			if settings == "" {
-				for end := time.Now().Add(5 * time.Second); f.done.Load() == 0 && time.Now().Before(end); {
-					time.Sleep(5 * time.Millisecond)
-				}
-				if f.done.Load() == 0 {
-					t.Error("the backend waits for the client")
-				}
+				until(t, "backend that does not wait for the client", func() bool { return f.done.Load() > 0 })
 			}
 			c.wantFlood()
 			c.nc.Close()
@@ -342,9 +338,7 @@ func TestKeptAnswerThatCannotMoveDrains(t *testing.T) {
 		location / { proxy_pass http://`+f.addr+`; proxy_http_version 1.1; `+makeTemps(t)+` } }`)
 	c, _ := slowClient(t, addr, "/length", "1.1", "Accept-Encoding: gzip\r\n")
 	f.more <- struct{}{}
-	for f.done.Load() == 0 {
-		time.Sleep(5 * time.Millisecond)
-	}
+	until(t, "end of the backend's answer", func() bool { return f.done.Load() > 0 })
 	done := make(chan httpd.Retired)
 	go func() { done <- old.Retire(t.Context(), giveTo(next)) }()
 	awaitClosed(t, addr)

@@ -113,12 +113,10 @@ func (r *relay) move() {
 func (r *relay) lines(n int) (lines []logged) {
 	r.t.Helper()
 	var text []byte
-	for end := time.Now().Add(5 * time.Second); bytes.Count(text, []byte("\n")) < n; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			r.t.Fatalf("%d lines of the log:\n%s", n, text)
-		}
+	until(r.t, fmt.Sprintf("%d lines of the log", n), func() bool {
 		text, _ = os.ReadFile(r.log)
-	}
+		return bytes.Count(text, []byte("\n")) >= n
+	})
 	for line := range strings.Lines(string(text)) {
 		m := loggedLine.FindStringSubmatch(strings.TrimSuffix(line, "\n"))
 		if m == nil {

@@ -68,9 +68,7 @@ func TestIdleConnectionMoves(t *testing.T) {
 		}
 	}
 	fresh := dial(t, addr) // accepted, no byte yet
-	for old.Conns() != n+1 {
-		time.Sleep(time.Millisecond)
-	}
+	until(t, "connections", func() bool { return old.Conns() == n+1 })
 	got := old.Retire(t.Context(), giveTo(next))
 	if want := (httpd.Retired{Moved: n + 1}); got != want {
 		t.Errorf("Retire = %+v, want %+v", got, want)
@@ -142,9 +140,8 @@ func TestRefusedConnectionDrains(t *testing.T) {
 		})
 	}()
 	awaitClosed(t, addr)
-	for asked.Load() == 0 { // else the request is answered before anybody refused
-		time.Sleep(time.Millisecond)
-	}
+	// Else the request is answered before anybody refused.
+	until(t, "question", func() bool { return asked.Load() > 0 })
 	resp, body := c.do("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	if body != "old" || !resp.Close {
 		t.Errorf("after the refusal: %q, close %v", body, resp.Close)
@@ -275,9 +272,7 @@ func TestConnectionsAreServedUntilTheirTurn(t *testing.T) {
 			return give(kind, state, fds...)
 		})
 	}()
-	for asked.Load() == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	until(t, "question", func() bool { return asked.Load() > 0 })
 	answers := make(chan string, n)
 	for _, c := range clients {
 		go func() {
@@ -326,11 +321,7 @@ func headOf(t *testing.T, c *client) string {
 // awaitTotals waits until ok says that the server's counters are as they should be.
 func awaitTotals(t *testing.T, s *httpd.Server, ok func(httpd.Totals) bool) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); !ok(s.Totals()); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("timed out: %+v", s.Totals())
-		}
-	}
+	until(t, "totals that are right", func() bool { return ok(s.Totals()) })
 }
 
 // echoBackend switches protocols and then echoes, on every connection, and counts

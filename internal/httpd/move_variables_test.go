@@ -5,7 +5,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -39,12 +38,10 @@ func variablesOf(t *testing.T, directives, raw string, act func(c *client, move 
 	})
 	_ = c.nc.Close()
 	var text []byte
-	for end := time.Now().Add(5 * time.Second); len(text) == 0; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("nothing is logged")
-		}
+	until(t, "line of the log", func() bool {
 		text, _ = os.ReadFile(r.log)
-	}
+		return len(text) > 0
+	})
 	values := map[string]string{}
 	for i, pair := range strings.Split(strings.TrimSuffix(string(text), "\n"), "|") {
 		name, value, _ := strings.Cut(pair, "=")

@@ -6,7 +6,6 @@ import (
 	"io"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/baton-deploy/baton/internal/httpd"
 )
@@ -18,16 +17,6 @@ func refusing() (give httpd.Give, asked *atomic.Int32) {
 		asked.Add(1)
 		return errors.New("refused")
 	}, asked
-}
-
-// until polls ok.
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("timed out: %s", what)
-		}
-	}
 }
 
 // echoed fails the test unless a tunnel to an echo answers.

@@ -230,6 +230,16 @@ func TestRetiringServerAnswersIdleConnectionOnceMore(t *testing.T) {
 	}
 }
 
+// until waits for what, and asks ok whether it is so.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("timed out: %s", what)
+		}
+	}
+}
+
 // awaitClosed waits until nobody listens on addr.
 func awaitClosed(t *testing.T, addr string) {
 	t.Helper()
@@ -243,18 +253,13 @@ func awaitClosed(t *testing.T, addr string) {
 	}
 	// To connect would make a connection that is counted with the others.
 	listening := fmt.Sprintf(" 0100007F:%04X 00000000:0000 0A ", n)
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+	until(t, "close of the listener", func() bool {
 		sockets, err := os.ReadFile("/proc/net/tcp")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !strings.Contains(string(sockets), listening) {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatal("the listener is still open")
-		}
-	}
+		return !strings.Contains(string(sockets), listening)
+	})
 }
 
 // A fault that one request brings out costs its connection and no other.

@@ -85,6 +85,35 @@ func LimitFiles(n uint64) error {
 	return nil
 }
 
+// maxRoom bounds the memory that RoomForFiles takes: eight bytes for each descriptor.
+const maxRoom = 1 << 16
+
+// RoomForFiles makes the kernel's table of this process's descriptors large enough
+// for n of them, as far as their limit allows and within reason.
+//
+// The table grows by itself when descriptors come, but in a process of several threads
+// each time it does the thread that needs it sleeps until all processors have been
+// elsewhere (synchronize_rcu, about ten milliseconds), and so does whoever needs a
+// descriptor then. A process that is given hundreds of connections at once would
+// stand still three or four times. The call itself takes as long, once.
+func RoomForFiles(n uint64) error {
+	var l syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
+		return fmt.Errorf("getrlimit(RLIMIT_NOFILE) failed (%w)", Errno(err))
+	}
+	last := min(n, l.Cur, maxRoom) - 1
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, int(last))
+	if err != nil {
+		return fmt.Errorf("fcntl(F_DUPFD_CLOEXEC, %d) failed (%w)", last, Errno(err))
+	}
+	return unix.Close(fd)
+}
+
 // LimitCore sets the limit of a core file's size, soft and hard, in bytes.
 func LimitCore(n uint64) error {
 	l := syscall.Rlimit{Cur: n, Max: n}

@@ -434,3 +434,30 @@ func TestLookup(t *testing.T) {
 		t.Errorf("unknown group: %v", err)
 	}
 }
+
+// The kernel's table of descriptors is as large as it was asked to be, and no larger
+// than the limit allows.
+func TestRoomForFiles(t *testing.T) {
+	room := func() (n int) {
+		status, err := os.ReadFile("/proc/self/status")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(string(status), "FDSize:")
+		n, err = strconv.Atoi(strings.Fields(rest)[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	before := room()
+	if err := RoomForFiles(uint64(4 * before)); err != nil {
+		t.Fatal(err)
+	}
+	if got := room(); got < 4*before {
+		t.Errorf("room for %d descriptors, want %d", got, 4*before)
+	}
+	if err := RoomForFiles(1 << 40); err != nil {
+		t.Errorf("more than the limit: %v", err)
+	}
+}

@@ -93,6 +93,14 @@ func (w *worker) become(s control.Start, p conf.Process) error {
 			w.log.Log(context.Background(), errorlog.Alert, err.Error())
 		}
 	}
+	// Aside: nothing at the start needs the room, and making it takes a while.
+	go func() {
+		// A connection to a client and one to a server for each, and what else is open.
+		room := uint64(p.WorkerConnections)*uint64(runtime.GOMAXPROCS(0))*2 + 64
+		if err := proc.RoomForFiles(room); err != nil {
+			w.log.Log(context.Background(), errorlog.Info, err.Error())
+		}
+	}()
 	if p.Core >= 0 {
 		if err := proc.LimitCore(uint64(p.Core)); err != nil {
 			w.log.Log(context.Background(), errorlog.Alert, err.Error())

@@ -41,6 +41,7 @@ type plan struct {
 	Drain                             bool // connections never end by themselves
 	Shutdown                          time.Duration
 	Nofile                            uint64
+	Connections                       int
 }
 
 func decode(snapshot []byte) (*conf.Config, error) {
@@ -52,6 +53,7 @@ func decode(snapshot []byte) (*conf.Config, error) {
 		return nil, errors.New(p.DecodeFails)
 	}
 	c := &conf.Config{Logs: []string{string(snapshot)}}
+	c.Process.WorkerConnections = p.Connections
 	c.Process.ShutdownTimeout, c.Process.Nofile, c.Process.Core = p.Shutdown, p.Nofile, -1
 	return c, nil
 }
@@ -319,6 +321,27 @@ func TestServes(t *testing.T) {
 	}
 	if w.stats[9] != 7 {
 		t.Error("the memory is not shared")
+	}
+}
+
+// A worker has the kernel make room for the connections that it may get before they
+// come: see proc.RoomForFiles.
+func TestMakesRoomForConnections(t *testing.T) {
+	w := startWorker(t, plan{Nofile: 3000, Connections: 1000})
+	w.hear(control.KindReady)
+	var room int
+	for end := time.Now().Add(10 * time.Second); room < 2000 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", w.pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(string(status), "FDSize:")
+		if room, err = strconv.Atoi(strings.Fields(rest)[0]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if room < 2000 {
+		t.Errorf("room for %d descriptors, want some for 1000 connections", room)
 	}
 }
 

@@ -27,6 +27,12 @@ const (
 	// turnsPatience bounds how long one turn is waited for. It is longer than a
 	// successor may take for a connection: one that hangs is given up before.
 	turnsPatience = 3 * time.Second
+	// turnsApart is how long after one connection the next is interrupted. Moving one
+	// takes two processes a tenth of a millisecond, and without a pause requests would
+	// wait for the cores until all are moved.
+	turnsApart = time.Millisecond
+	// turnsSpread bounds what that comes to when there are many connections.
+	turnsSpread = 200 * time.Millisecond
 )
 
 // pokeInTurn is pokeAll, a few connections at a time: one that was interrupted waits
@@ -36,7 +42,13 @@ func (s *Server) pokeInTurn(ctx context.Context) {
 	turns := make(chan struct{}, turnsAtOnce)
 	patience := time.NewTimer(turnsPatience)
 	defer patience.Stop()
-	for _, c := range s.open() {
+	conns := s.open()
+	apart := min(turnsApart, turnsSpread/time.Duration(max(len(conns), 1)))
+	begun := time.Now()
+	for i, c := range conns {
+		if !waitUntil(ctx, begun.Add(time.Duration(i)*apart)) {
+			return
+		}
 		select {
 		case turns <- struct{}{}:
 			patience.Reset(turnsPatience)
@@ -49,6 +61,23 @@ func (s *Server) pokeInTurn(ctx context.Context) {
 		if !c.poke(turns) {
 			<-turns // it is being served, and moves when it is answered
 		}
+	}
+}
+
+// waitUntil waits until t and reports whether ctx was not done before. What timers
+// cannot tell apart is not waited for.
+func waitUntil(ctx context.Context, t time.Time) bool {
+	d := time.Until(t)
+	if d < time.Millisecond/2 {
+		return ctx.Err() == nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 

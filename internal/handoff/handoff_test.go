@@ -84,10 +84,13 @@ func wantFDs(t *testing.T, n int) {
 
 // receiver is a Receiver made of functions; a nil one does nothing.
 type receiver struct {
-	want func(Ticket) bool
-	take func(Ticket)
-	drop func(Ticket)
+	want    func(Ticket) bool
+	take    func(Ticket)
+	drop    func(Ticket)
+	leaving bool
 }
+
+func (r receiver) Leaving() bool { return r.leaving }
 
 func (r receiver) Want(tk Ticket) bool { return r.want(tk) }
 func (r receiver) Take(tk Ticket)      { r.take(tk) }
@@ -182,7 +185,7 @@ func TestLateHoldIsDropped(t *testing.T) {
 	taken, dropped := 0, 0
 	ran := make(chan error, 1)
 	go func() {
-		ran <- taker.Run(receiver{all, func(tk Ticket) { taken++; closeAll(tk.Files) }, func(Ticket) { dropped++ }})
+		ran <- taker.Run(receiver{all, func(tk Ticket) { taken++; closeAll(tk.Files) }, func(Ticket) { dropped++ }, false})
 	}()
 	_ = g.Close()
 	if err := <-ran; !errors.Is(err, ErrClosed) { // it is given up
@@ -377,6 +380,49 @@ func TestWireFormVersion1(t *testing.T) {
 	}
 	if got.String() != string(want) {
 		t.Errorf("wire form:\n%swant:\n%s", got.String(), want)
+	}
+}
+
+// Version 2 has one word more.
+func TestWireFormVersion2(t *testing.T) {
+	if got := hex.EncodeToString(message{kind: msgLater, id: 259}.append(nil)); got != laterOf259 {
+		t.Errorf("later: %s, want %s", got, laterOf259)
+	}
+}
+
+const laterOf259 = "42544e080000000000000103000000000000"
+
+// A taker that retires itself says so, unless its giver is of a release that does not
+// know the word; then it refuses.
+func TestTakerThatLeavesSaysSo(t *testing.T) {
+	for version, want := range map[uint32]error{1: ErrRefused, 2: ErrLater} {
+		before := fds(t)
+		gf, tf, err := Pair()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ran := make(chan error, 1)
+		go func() {
+			taker, err := NewTaker(t.Context(), tf)
+			if err == nil {
+				err = taker.Run(receiver{want: func(Ticket) bool { return false }, leaving: true})
+			}
+			ran <- err
+		}()
+		g, err := newGiver(t.Context(), gf, 5*time.Second, 1, version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, b := pipe(t)
+		if err := g.Give(Ticket{Kind: 1, Files: []int{a}}); !errors.Is(err, ErrRefused) || errors.Is(err, ErrLater) != (want == ErrLater) {
+			t.Errorf("Give over a link of version %d = %v, want %v", version, err, want)
+		}
+		g.Close()
+		if err := <-ran; err != nil {
+			t.Errorf("Run = %v", err)
+		}
+		closeAll([]int{a, b})
+		wantFDs(t, before)
 	}
 }
 

@@ -40,6 +40,8 @@ type conn struct {
 	// stays is the successor that the connection was offered to in vain: it drains
 	// here unless there is another one.
 	stays *Give
+	// later is when a successor put the connection off; see [conn.expects].
+	later time.Time
 	// moveMu guards what follows. The transport's poller is told while it is held;
 	// nothing else is locked.
 	moveMu sync.Mutex

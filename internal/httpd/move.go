@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/baton-deploy/baton/internal/handoff"
 	"golang.org/x/sys/unix"
 )
 
@@ -91,7 +92,17 @@ func (c *conn) movable() bool {
 }
 
 // drains reports whether the connection is to end with its next response.
-func (c *conn) drains() bool { return c.srv.retiring.Load() && !c.movable() }
+func (c *conn) drains() bool { return c.srv.retiring.Load() && !c.movable() && !c.expects() }
+
+// laterPatience is how long another successor is waited for when the present one has
+// promised him, or has ended. The master names him when it tells the one before to
+// retire, or has put another in the place of one that died, so he comes soon or not at
+// all.
+const laterPatience = time.Second
+
+// expects reports whether another successor should come soon: until then the client
+// needs not be told to leave.
+func (c *conn) expects() bool { return !c.later.IsZero() && time.Since(c.later) < laterPatience }
 
 // giveAway moves the connection and reports whether it is gone. If not it stays and
 // drains, unless another successor comes.
@@ -114,6 +125,9 @@ func (c *conn) giveAway(t *ticket, more ...int) bool {
 	}
 	if err != nil {
 		c.stays = give
+		if c.later = (time.Time{}); errors.Is(err, handoff.ErrLater) || errors.Is(err, handoff.ErrClosed) {
+			c.later = time.Now()
+		}
 		c.srv.log.Debug("connection not moved, draining it", "conn", c.number, "err", err)
 		return false
 	}

@@ -42,6 +42,12 @@ func (k *stormTaker) Want(t handoff.Ticket) bool {
 	return !k.refuses
 }
 
+func (k *stormTaker) Leaving() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.refuses
+}
+
 func (k *stormTaker) Take(t handoff.Ticket) {
 	_ = k.s.Take(t.Kind, t.State, t.Files)
 	k.Drop(t)

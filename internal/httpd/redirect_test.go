@@ -6,7 +6,9 @@ import (
 	"io"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/baton-deploy/baton/internal/handoff"
 	"github.com/baton-deploy/baton/internal/httpd"
 )
 
@@ -90,4 +92,55 @@ func TestAnotherSuccessorTakesWhatWasRefused(t *testing.T) {
 	}
 	ws.echoed("word")
 	ws.nc.Close()
+}
+
+// A successor that retires itself has promised another: until he comes nobody is told
+// to leave, and when he does not come everybody is.
+func TestClientsOfAPromisedSuccessorStay(t *testing.T) {
+	t.Parallel() // mostly waits
+	addr, old, next := pair(t, `server { LISTEN echo WHO; }`)
+	moves, ends := dial(t, addr), dial(t, addr)
+	const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+	moves.do(get)
+	ends.do(get)
+	var asked atomic.Int32
+	done := make(chan httpd.Retired, 1)
+	go func() {
+		done <- old.Retire(context.Background(), func(byte, []byte, ...int) error {
+			asked.Add(1)
+			return handoff.ErrLater
+		})
+	}()
+	until(t, "both are put off", func() bool { return asked.Load() >= 2 })
+	began := time.Now()
+	for _, c := range []*client{moves, ends} {
+		if resp, body := c.do(get); (resp.Close || body != "old") && time.Since(began) < time.Second {
+			t.Errorf("before the promised successor came: %q, close %v", body, resp.Close)
+		}
+	}
+	give := giveTo(next)
+	var taken atomic.Int32
+	old.Redirect(func(kind byte, state []byte, fds ...int) error {
+		if taken.Add(1) > 1 {
+			return handoff.ErrLater
+		}
+		return give(kind, state, fds...)
+	})
+	until(t, "one has moved and one is put off again", func() bool { return taken.Load() == 2 })
+	putOff, last := time.Now(), 0
+	until(t, "the one that stayed is told to leave", func() bool {
+		last++
+		for _, c := range []*client{moves, ends} {
+			if resp, body := c.do(get); body == "old" && resp.Close {
+				return true
+			}
+		}
+		return false
+	})
+	if last < 2 && time.Since(putOff) < time.Second {
+		t.Error("it was told at once")
+	}
+	if r := <-done; r != (httpd.Retired{Moved: 1, Drained: 1}) {
+		t.Errorf("Retire = %+v", r)
+	}
 }

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/baton-deploy/baton/internal/control"
@@ -36,7 +35,8 @@ func only(m control.Message, name string) *os.File {
 }
 
 // outbound opens the giving end of a link. Without one, or when the peer does not
-// answer, give is nil and everything drains.
+// answer, give is nil and everything drains. When the peer has gone it gives in vain:
+// there will be a link to another, see [handoff.ErrClosed].
 func (w *worker) outbound(ctx context.Context, link *os.File) (give Give) {
 	if link == nil {
 		return nil
@@ -44,6 +44,9 @@ func (w *worker) outbound(ctx context.Context, link *os.File) (give Give) {
 	greet, cancel := context.WithTimeout(ctx, greetPatience)
 	defer cancel()
 	g, err := handoff.NewGiver(greet, link, givePatience)
+	if errors.Is(err, handoff.ErrClosed) && ctx.Err() == nil {
+		return func(byte, []byte, ...int) error { return err }
+	}
 	if err != nil {
 		if ctx.Err() == nil { // else we exit with nothing left to give
 			w.log.Warn("connections are not moved, they drain", "err", err)
@@ -108,7 +111,7 @@ func (w *worker) take(ctx context.Context, link *os.File) {
 		greet, cancel := context.WithTimeout(ctx, greetPatience)
 		defer cancel()
 		t, err := handoff.NewTaker(greet, link)
-		if errors.Is(err, syscall.EPIPE) || errors.Is(err, handoff.ErrClosed) {
+		if errors.Is(err, handoff.ErrClosed) {
 			return // its giver had nothing left before we came
 		}
 		if err == nil {
@@ -126,6 +129,8 @@ type receiver struct{ w *worker }
 func (r receiver) Want(t handoff.Ticket) bool {
 	return r.w.service.Wants(t.Kind, t.State, len(t.Files)) && r.w.inbound.hold()
 }
+
+func (r receiver) Leaving() bool { return r.w.inbound.refuses() }
 
 func (r receiver) Take(t handoff.Ticket) {
 	defer r.w.inbound.settle()
@@ -156,6 +161,13 @@ func (in *inbound) hold() bool {
 	}
 	in.held++
 	return true
+}
+
+// refuses reports whether nothing more is let in.
+func (in *inbound) refuses() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.refused
 }
 
 func (in *inbound) settle() {

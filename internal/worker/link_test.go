@@ -35,8 +35,10 @@ func (w *ward) retireOver() (taker *os.File) {
 type nobody struct{}
 
 func (nobody) Want(handoff.Ticket) bool { return false }
-func (nobody) Take(handoff.Ticket)      {}
-func (nobody) Drop(handoff.Ticket)      {}
+
+func (nobody) Leaving() bool       { return false }
+func (nobody) Take(handoff.Ticket) {}
+func (nobody) Drop(handoff.Ticket) {}
 
 // A worker that cannot give all it has to its first successor gives the rest to the
 // next one, and ends all links when it has nothing left.
@@ -75,8 +77,8 @@ func TestDrainsBesideAnUnknownRelease(t *testing.T) {
 	}
 	defer nc.Close()
 	_ = nc.SetDeadline(time.Now().Add(10 * time.Second))
-	// Versions 2 to 9, as docs/handoff.md has it.
-	if _, err := nc.Write([]byte("BTN\x01\x00\x00\x00\x02\x00\x00\x00\x09\x00\x00\x00\x00\x00\x00")); err != nil {
+	// Versions 3 to 9, as docs/handoff.md has it.
+	if _, err := nc.Write([]byte("BTN\x01\x00\x00\x00\x03\x00\x00\x00\x09\x00\x00\x00\x00\x00\x00")); err != nil {
 		t.Fatal(err)
 	}
 	for i, want := range []string{"BTN\x01", ""} {
@@ -90,7 +92,7 @@ func TestDrainsBesideAnUnknownRelease(t *testing.T) {
 		t.Errorf("%+v, %v", r, err)
 	}
 	w.exits(0)
-	if log := w.file("error.log"); !strings.Contains(log, "we speak 1 to 1, the peer 2 to 9") {
+	if log := w.file("error.log"); !strings.Contains(log, "we speak 1 to 2, the peer 3 to 9") {
 		t.Errorf("the error log does not say why nothing moved:\n%s", log)
 	}
 	if log := w.file("access.log"); !strings.Contains(log, "retires, gives false") {

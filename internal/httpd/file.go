@@ -145,13 +145,17 @@ func (o *Response) sendStretch() error {
 	switch {
 	case o.chunked, o.encoder != nil:
 		return o.writeStretch()
-	case o.r.core().sendfile && (b.left > smallFile || o.rate > 0):
+	case o.sendsFiles() && (b.left > smallFile || o.rate > 0):
 		return o.sendfileStretch()
 	case o.rate > 0:
 		return o.pacedStretch()
 	}
 	return o.copyStretch()
 }
+
+// sendsFiles reports whether a file goes from the page cache to the socket. Where a
+// layer wants to see the bytes it is better sent together with what is before it.
+func (o *Response) sendsFiles() bool { return o.r.core().sendfile && o.r.c.layer == nil }
 
 // maxSendfile bounds one call of sendfile, so that a fast client does not keep
 // its thread for a whole large file.

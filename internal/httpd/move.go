@@ -22,7 +22,7 @@ var errMoved = errors.New("connection was moved")
 // A window is a stretch of a connection's life in which its goroutine waits and the
 // connection could move: Retire interrupts such a wait and no other. Whoever opens
 // it looks at [conn.movable] afterwards, whoever retires sets that before he pokes,
-// so one of the two sees the other.
+// so one of the two sees the other. What cannot move at all is not interrupted.
 func (c *conn) openWindow() { c.openWindowOn(nil) }
 
 // A waiter is what is interrupted in the place of the connection: a tunnel that it
@@ -35,7 +35,7 @@ type waiter interface {
 // openWindowOn is openWindow for a goroutine that waits on w.
 func (c *conn) openWindowOn(w waiter) {
 	c.moveMu.Lock()
-	c.window, c.waiter = true, w
+	c.window, c.waiter = c.canMove(), w
 	turn := c.turn
 	c.turn = nil
 	c.moveMu.Unlock()
@@ -88,7 +88,7 @@ func (c *conn) poke(turn <-chan struct{}) bool {
 // movable reports whether the connection is to be moved as soon as it can be.
 func (c *conn) movable() bool {
 	give := c.srv.give.Load()
-	return give != nil && give != c.stays
+	return give != nil && give != c.stays && c.canMove()
 }
 
 // drains reports whether the connection is to end with its next response.

@@ -71,7 +71,7 @@ func (t *ticket) spoolConf() *SpoolConf {
 // outlastMovable reports whether the response to a slow client can go on in another
 // process.
 func (r *Request) outlastMovable(s *Stream) bool {
-	return !s.Pinned && r.Out.movable() && !s.hasFailed()
+	return !s.Pinned && r.Out.movable() && s.goesOn()
 }
 
 // moveSpool moves the connection of a slow client, with the server's if the answer is

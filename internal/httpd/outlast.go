@@ -179,11 +179,12 @@ func (s *Stream) stopReading() {
 	sp.stopped = false
 }
 
-// hasFailed reports whether the answer has ended too soon.
-func (s *Stream) hasFailed() bool {
+// goesOn reports whether another process could go on with the answer: it has not ended
+// too soon, and if it has not ended at all its server's socket can move.
+func (s *Stream) goesOn() bool {
 	s.spool.mu.Lock()
 	defer s.spool.mu.Unlock()
-	return s.failed != nil
+	return s.failed == nil && (s.over || s.Server.t.canMove())
 }
 
 // unspool lets go of the spool.
@@ -211,7 +212,7 @@ func (r *Request) sendSpooled(s *Stream) (bool, error) {
 		return true, err
 	case st.n == 0:
 		return false, nil
-	case o.chunked || o.encoder != nil || !r.core().sendfile:
+	case o.chunked || o.encoder != nil || !o.sendsFiles():
 		return true, o.copySpooled(s.spool, st)
 	}
 	return true, r.sendfileSpooled(s, st)

@@ -34,6 +34,10 @@ func NewSocket(fd int, name string) (*Socket, error) {
 	return &Socket{t: t, in: new(inbuf)}, nil
 }
 
+// SetLayer makes l read and write in the place of the socket from here on. Nothing
+// may be buffered.
+func (s *Socket) SetLayer(l Layer) { s.t.layer = l }
+
 // SetBuffer sets how large a first input buffer is, and how large it may grow.
 func (s *Socket) SetBuffer(first, largest int) { s.t.first, s.t.limit = first, largest }
 
@@ -65,14 +69,19 @@ func (s *Socket) FillNow() error {
 
 // Ready reports whether Fill would return at once, with input, the end or an
 // error.
-func (s *Socket) Ready() bool { return s.poll(unix.POLLIN) != 0 }
+func (s *Socket) Ready() bool {
+	if s.t.layer != nil {
+		return s.t.peek() != unix.EAGAIN
+	}
+	return s.poll(unix.POLLIN) != 0
+}
 
 // WaitInput waits until Ready, without reading.
 func (s *Socket) WaitInput(timeout time.Duration) error {
 	t := s.t
 	t.read.timeout = timeout
 	return t.wait(&t.read, t.raw.Read, func(fd uintptr) bool {
-		if pollFD(int(fd), unix.POLLIN) == 0 {
+		if !t.readable(fd) {
 			t.read.arm(t, t.file.SetReadDeadline)
 			return false
 		}
@@ -140,6 +149,9 @@ func (s *Socket) WaitConnected(timeout time.Duration) error {
 // HungUp reports whether the peer closed at least its sending side, or the socket
 // is closed here.
 func (s *Socket) HungUp() bool {
+	if s.t.layer != nil {
+		return s.t.hungUp()
+	}
 	return s.poll(unix.POLLRDHUP)&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0
 }
 
@@ -150,6 +162,9 @@ func (s *Socket) Closed() bool { return s.t.raw.Control(func(uintptr) {}) != nil
 // connection that can be used again.
 func (s *Socket) Idle() bool {
 	quiet := false
+	if s.t.layer != nil {
+		return s.in.empty() && s.t.peek() == unix.EAGAIN
+	}
 	_ = s.t.raw.Control(func(fd uintptr) { quiet = wouldBlock(int(fd)) })
 	return quiet && s.in.empty()
 }

@@ -243,7 +243,7 @@ func (r *Request) fillStream(s *Stream, timeout time.Duration) error {
 	c, end := r.c, s.Waited+timeout
 	for {
 		timeout = max(end-s.Waited, time.Millisecond)
-		if s.pinned() || !r.Out.streamMovable() {
+		if s.pinned() || !r.Out.streamMovable() || !s.Server.t.canMove() {
 			return s.fill(timeout)
 		}
 		if c.movable() && r.moveStream(s) {

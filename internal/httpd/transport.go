@@ -18,8 +18,9 @@ import (
 // One goroutine reads and one writes, which may be the same; Close and interrupt
 // may be called from any.
 type transport struct {
-	file *os.File
-	raw  syscall.RawConn
+	file  closer
+	raw   syscall.RawConn
+	layer Layer // nil: the socket itself is read and written
 
 	read  side
 	write side
@@ -85,10 +86,15 @@ func newTransport(fd int, name string) (*transport, error) {
 		f.Close()
 		return nil, err
 	}
-	t := &transport{file: f, raw: raw, first: bufferSmall, limit: bufferLarge}
+	t := &transport{file: f, raw: raw}
+	t.init()
+	return t, nil
+}
+
+func (t *transport) init() {
+	t.first, t.limit = bufferSmall, bufferLarge
 	t.onFill, t.onFillNow, t.onAsk = t.tryFill, t.tryFillNow, t.tryAsk
 	t.onRead, t.onWrite, t.onSendfile = t.tryRead, t.tryWrite, t.trySendfile
-	return t, nil
 }
 
 // fill reads once into in, at least one byte. It waits for at most timeout;
@@ -233,7 +239,7 @@ func (t *transport) tryFill(fd uintptr) bool {
 		t.read.err = io.ErrShortBuffer
 		return true
 	}
-	n, err := readSocket(int(fd), in.b[in.w:])
+	n, err := t.recv(fd, in.b[in.w:])
 	if err == unix.EAGAIN {
 		in.release()
 		t.read.arm(t, t.file.SetReadDeadline)
@@ -241,7 +247,7 @@ func (t *transport) tryFill(fd uintptr) bool {
 	}
 	switch {
 	case err != nil:
-		t.read.err = os.NewSyscallError("recv", err)
+		t.read.err = t.sysError("recv", err)
 	case n == 0:
 		t.read.err = io.EOF
 	default:
@@ -257,12 +263,12 @@ func (t *transport) tryAsk(fd uintptr) bool {
 	if len(t.src) == 0 {
 		return t.tryFill(fd)
 	}
-	n, err := writeSocket(int(fd), t.src, 0)
+	n, err := t.send(fd, t.src)
 	switch {
 	case err == unix.EAGAIN:
 		return true
 	case err != nil:
-		t.read.err = os.NewSyscallError("send", err)
+		t.read.err = t.sysError("send", err)
 		return true
 	}
 	t.sent += int64(n)
@@ -280,12 +286,12 @@ func (t *transport) tryFillNow(fd uintptr) bool {
 		t.read.err = io.ErrShortBuffer
 		return true
 	}
-	n, err := readSocket(int(fd), in.b[in.w:])
+	n, err := t.recv(fd, in.b[in.w:])
 	switch {
 	case err == unix.EAGAIN:
 		t.read.err = ErrWouldBlock
 	case err != nil:
-		t.read.err = os.NewSyscallError("recv", err)
+		t.read.err = t.sysError("recv", err)
 	case n == 0:
 		t.read.err = io.EOF
 	default:
@@ -295,14 +301,14 @@ func (t *transport) tryFillNow(fd uintptr) bool {
 }
 
 func (t *transport) tryRead(fd uintptr) bool {
-	n, err := readSocket(int(fd), t.dst)
+	n, err := t.recv(fd, t.dst)
 	if err == unix.EAGAIN {
 		t.read.arm(t, t.file.SetReadDeadline)
 		return false
 	}
 	switch {
 	case err != nil:
-		t.read.err = os.NewSyscallError("recv", err)
+		t.read.err = t.sysError("recv", err)
 	case n == 0:
 		t.read.err = io.EOF
 	}
@@ -317,6 +323,8 @@ func (t *transport) tryWrite(fd uintptr) bool {
 	var n int
 	var err error
 	switch {
+	case t.layer != nil:
+		n, err = t.layer.Send(int(fd), t.src, t.src2)
 	case len(t.src2) == 0:
 		n, err = t.sendHead(int(fd))
 	case len(t.src) == 0:
@@ -333,7 +341,7 @@ func (t *transport) tryWrite(fd uintptr) bool {
 		return false
 	}
 	if err != nil {
-		t.write.err = os.NewSyscallError("send", err)
+		t.write.err = t.sysError("send", err)
 		return true
 	}
 	t.write.n = n
@@ -355,6 +363,9 @@ func (t *transport) hurry(fd uintptr) {
 
 func (t *transport) trySendfile(fd uintptr) bool {
 	t.hurry(fd)
+	if t.layer != nil {
+		return t.trySendThrough(fd)
+	}
 	var n int
 	var err error
 	for {
@@ -379,8 +390,11 @@ func (t *transport) trySendfile(fd uintptr) bool {
 	return true
 }
 
-// pending reports whether input waits in the kernel, without waiting for any.
+// pending reports whether input waits, without waiting for any.
 func (t *transport) pending() bool {
+	if t.layer != nil {
+		return t.peek() == nil
+	}
 	var n int
 	_ = t.raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
 	return n > 0
@@ -389,7 +403,13 @@ func (t *transport) pending() bool {
 // shutdownWrite tells the client that no more bytes follow. Only for a connection
 // that is about to be closed: it acts on the socket, not on the descriptor.
 func (t *transport) shutdownWrite() {
-	_ = t.raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_WR) })
+	_ = t.raw.Control(func(fd uintptr) {
+		if t.layer != nil {
+			t.layer.CloseWrite(int(fd))
+			return
+		}
+		_ = unix.Shutdown(int(fd), unix.SHUT_WR)
+	})
 }
 
 // Close closes the descriptor. It may be called from any goroutine; a read or

@@ -128,6 +128,9 @@ var ErrMoved = errMoved
 func (r *Request) ServeTunnel(t *Tunnel, settle func()) error {
 	c := r.c
 	t.guard = r.Guarded
+	if !t.Server.t.canMove() {
+		return t.Run()
+	}
 	for {
 		if c.movable() {
 			settle()

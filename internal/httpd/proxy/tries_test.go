@@ -61,7 +61,8 @@ var logPrefix = regexp.MustCompile(`^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (\[\w+\]) \d
 
 func logLines(p *sidebyside.Pair, text string, keep *regexp.Regexp) []string {
 	var lines []string
-	for _, l := range strings.Split(strings.TrimSpace(text), "\n") {
+	for l := range strings.Lines(strings.TrimSpace(text)) {
+		l = strings.TrimSuffix(l, "\n")
 		l = p.Neutral(sidebyside.Answer{Body: l}).Body
 		l = logPrefix.ReplaceAllString(l, "$1 ")
 		if keep == nil || keep.MatchString(l) {

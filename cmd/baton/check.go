@@ -20,13 +20,15 @@ func (p *program) testConfig(o options) int {
 	defer closeLog()
 	path := p.paths.full(p.paths.conf)
 	cfg, err := p.load(o)
-	if err == nil {
+	if late, ok := errors.AsType[*conf.Error](err); err == nil || ok && late.Late {
 		for _, w := range cfg.Warnings {
 			log.Warn(w)
 		}
 		if !o.quiet {
 			fmt.Fprintf(p.stderr, "%s: the configuration file %s syntax is ok\n", p.word, path)
 		}
+	}
+	if err == nil {
 		err = checkSystem(cfg)
 	}
 	if err != nil {

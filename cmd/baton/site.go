@@ -11,7 +11,8 @@ import (
 
 // loadConfig loads the configuration and checks all of it: also what only the
 // modules understand, and that the users it names exist. Errors are in nginx's
-// words. The master calls it for each load, the command line for -t and -s.
+// words. The master calls it for each load, the command line for -t and -s. With an error
+// that is Late there is a configuration, too.
 func loadConfig(o conf.Options) (*conf.Config, error) {
 	table, err := modules.Table()
 	if err != nil {
@@ -29,7 +30,7 @@ func loadConfig(o conf.Options) (*conf.Config, error) {
 		return nil, err
 	}
 	cfg.Warnings = append(cfg.Warnings, site.Warnings()...)
-	return cfg, nil
+	return cfg, cfg.CheckEvents()
 }
 
 // product is what the server calls itself in responses.

@@ -36,9 +36,6 @@ func (ch *checker) run() error {
 		return err
 	}
 	c.Root = &Scope{Context: Main, Block: root.out}
-	if ch.table.Knows("events") && len(c.Root.Own("events")) == 0 {
-		return Errorf(nil, `no "events" section in configuration`)
-	}
 	return nil
 }
 

@@ -15,6 +15,8 @@ type Error struct {
 	// 0 in a text that has no lines: [CommandLine].
 	File string
 	Line int
+	// Late: the configuration's syntax is right, and nginx says so before it finds this.
+	Late bool
 }
 
 // Error returns the message without its level: `unknown directive "foo" in

@@ -136,9 +136,8 @@ func TestServerWithoutListenHasThePortOfTheUser(t *testing.T) {
 
 func TestErrorsHaveNoPlaceOnlyWhenThereIsNone(t *testing.T) {
 	t.Parallel()
-	_, err := Load(testTable(t), Options{Prefix: newPrefix(t, "", nil)})
-	e, ok := errors.AsType[*Error](err)
+	e, ok := errors.AsType[*Error](mustLoad(t, "", nil).CheckEvents())
 	if !ok || e.File != "" || e.Error() != `no "events" section in configuration` {
-		t.Errorf("got %#v", err)
+		t.Errorf("got %#v", e)
 	}
 }

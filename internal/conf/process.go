@@ -121,6 +121,22 @@ func readEvents(c *Config, p *Process) error {
 	return err
 }
 
+// CheckEvents finds what is wrong with the events block as a whole. nginx does it when
+// everything else was found right, and says so before: the error is [Error.Late].
+func (c *Config) CheckEvents() error {
+	var e *Error
+	switch n := c.Process.WorkerConnections; {
+	case len(c.Root.Own("events")) == 0:
+		e = Errorf(nil, `no "events" section in configuration`)
+	case n < len(c.Listens)+1:
+		e = Errorf(nil, "%d worker_connections are not enough for %d listening sockets", n, len(c.Listens))
+	default:
+		return nil
+	}
+	e.Late = true
+	return e
+}
+
 // connections words a bad number as nginx does for this directive alone.
 func connections(d *Directive) (int, error) {
 	n, err := parseCount(d.Arg(0))

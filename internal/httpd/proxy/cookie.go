@@ -6,6 +6,7 @@ import (
 
 	"github.com/baton-deploy/baton/internal/conf"
 	"github.com/baton-deploy/baton/internal/httpd"
+	"github.com/baton-deploy/baton/internal/httpd/gateway"
 )
 
 // A cookieRule is one proxy_cookie_domain or proxy_cookie_path.
@@ -64,9 +65,9 @@ func (l *location) cookie(r *httpd.Request, value []byte) []byte {
 		name := bytes.TrimSpace(key)
 		var to []byte
 		switch {
-		case isName(name, "domain"):
+		case gateway.IsName(name, "domain"):
 			to, ok = rewriteDomain(l.cookieDomains, r, attr)
-		case isName(name, "path"):
+		case gateway.IsName(name, "path"):
 			to, ok = rewritePath(l.cookiePaths, r, attr)
 		default:
 			ok = false

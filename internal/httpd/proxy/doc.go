@@ -2,20 +2,14 @@
 // HTTP/1.0 or 1.1 and their answers back, and becomes a tunnel when both sides
 // switch protocols.
 //
-// # One request
-//
-// location.Serve → exchange: the client's body (whole, in memory or in a file,
-// unless proxy_request_buffering is off) → the request's head, written once for
-// all tries → for each try a server, a connection, the request, the answer's
-// head → the answer's fields → its body, relayed as it comes.
+// How a request goes through servers and their answers come back is package
+// gateway's; what is here is what is HTTP's alone: the request line and fields that
+// a server is sent, and the fields of its answer that name the server (Location,
+// Refresh, Set-Cookie).
 //
 // # Why not a client library
 //
-// They hide the connection: see package upstream. Answers' heads are parsed here,
-// because fields must reach the client in the server's order and spelling,
-// duplicates included, and because how a body is framed is decided from all of
-// them at once: an answer with both Content-Length and Transfer-Encoding, or
-// with two lengths, is refused.
+// They hide the connection: see package upstream.
 //
 // # Buffering
 //

@@ -43,7 +43,7 @@ func newRedirects(b *httpd.Builder, s *conf.Scope, t *target) ([]redirect, error
 
 func defaultRedirect(b *httpd.Builder, t *target) (rd redirect, err error) {
 	from, to := t.url, t.location
-	if t.fixed.uri == "" {
+	if t.fixed.URI == "" {
 		from, to = t.url+"/", "/"
 	}
 	if rd.prefix, err = b.Template(nil, from); err != nil {

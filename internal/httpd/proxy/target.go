@@ -8,6 +8,7 @@ import (
 
 	"github.com/baton-deploy/baton/internal/conf"
 	"github.com/baton-deploy/baton/internal/httpd"
+	"github.com/baton-deploy/baton/internal/httpd/gateway"
 	"github.com/baton-deploy/baton/internal/httpd/upstream"
 )
 
@@ -27,12 +28,9 @@ type target struct {
 
 // A place is a proxy_pass taken apart.
 type place struct {
-	address  string // "host:port" or "unix:path"
-	host     string // $proxy_host
-	port     string // $proxy_port
-	uri      string // "" when there is none: the client's own is passed on
-	isUnix   bool
-	resolved upstream.Address
+	gateway.Place        // $proxy_host, $proxy_port
+	address       string // "host:port" or "unix:path"
+	resolved      upstream.Address
 }
 
 func newTarget(m *module, b *httpd.Builder, s *conf.Scope, d *conf.Directive) (target, error) {
@@ -62,7 +60,7 @@ func newTarget(m *module, b *httpd.Builder, s *conf.Scope, d *conf.Directive) (t
 	if t.fixed, err = parsePlace(t.url[len("http://"):]); err != nil {
 		return t, conf.Errorf(d, "%s in upstream \"%s\"", err, t.url[len("http://"):])
 	}
-	if t.fixed.uri != "" && !plain {
+	if t.fixed.URI != "" && !plain {
 		return t, conf.Errorf(d, "\"proxy_pass\" cannot have URI part in location given by regular expression, "+
 			"or inside named location, or inside \"if\" statement, or inside \"limit_except\" block")
 	}
@@ -100,73 +98,62 @@ func parsePlace(rest string) (place, error) {
 	var p place
 	if len(rest) >= 5 && strings.EqualFold(rest[:5], "unix:") {
 		path, uri, _ := strings.Cut(rest[5:], ":")
-		p.address, p.uri, p.isUnix, p.host = "unix:"+path, uri, true, "localhost"
+		p.address, p.URI, p.IsUnix, p.Host = "unix:"+path, uri, true, "localhost"
 	} else {
 		p.address = rest
 		if i := strings.IndexAny(rest, "/?#"); i >= 0 {
-			p.address, p.uri = rest[:i], rest[i:]
+			p.address, p.URI = rest[:i], rest[i:]
 		}
 	}
-	if strings.HasPrefix(p.uri, "?") {
-		p.uri = "/" + p.uri
+	if strings.HasPrefix(p.URI, "?") {
+		p.URI = "/" + p.URI
 	}
 	var err error
-	if p.resolved, err = upstream.ParseAddress(p.address); err != nil || p.isUnix {
+	if p.resolved, err = upstream.ParseAddress(p.address); err != nil || p.IsUnix {
 		return p, err
 	}
-	p.host, p.port = p.address, strconv.Itoa(defaultPort)
+	p.Host, p.Port = p.address, strconv.Itoa(defaultPort)
 	if port := p.resolved.Port; port == defaultPort {
-		p.host = p.address[:strings.LastIndexByte(p.address, ':')]
+		p.Host = p.address[:strings.LastIndexByte(p.address, ':')]
 	} else if port != 0 {
-		p.port = p.address[strings.LastIndexByte(p.address, ':')+1:]
+		p.Port = p.address[strings.LastIndexByte(p.address, ':')+1:]
 	}
 	return p, nil
 }
 
-// resolve finds the place and the group for this request. A status other than 0
-// is the answer.
-func (x *exchange) resolve() (status int) {
-	t := &x.loc.target
+// Resolve implements [gateway.Protocol].
+func (l *location) Resolve(x *gateway.Exchange) (status int) {
+	t := &l.target
 	if t.text == nil {
-		x.to, x.group = t.fixed, t.group
+		x.To, x.Group = t.fixed.Place, t.group
 		return 0
 	}
-	url := t.text.String(x.r)
+	url := t.text.String(x.R)
 	if len(url) < 7 || !strings.EqualFold(url[:7], "http://") {
-		x.log(levelError, fmt.Sprintf("invalid URL prefix in \"%s\"", url))
+		x.Log(gateway.LevelError, fmt.Sprintf("invalid URL prefix in \"%s\"", url))
 		return 500
 	}
-	var err error
-	if x.to, err = parsePlace(url[len("http://"):]); err != nil {
-		x.log(levelError, fmt.Sprintf("%s in upstream \"%s\"", err, url[len("http://"):]))
+	to, err := parsePlace(url[len("http://"):])
+	if err != nil {
+		x.Log(gateway.LevelError, fmt.Sprintf("%s in upstream \"%s\"", err, url[len("http://"):]))
 		return 500
 	}
-	if x.group = t.ups.Known(x.to.resolved, defaultPort); x.group != nil {
-		return 0
-	}
-	if t.resolver == nil {
-		x.log(levelError, "no resolver defined to resolve "+x.to.resolved.Host)
-		return 502
-	}
-	if x.group, err = t.resolver.Group(x.to.resolved, defaultPort); err != nil {
-		x.log(levelError, err.Error())
-		return 502
-	}
-	return 0
+	x.To = to.Place
+	return x.ResolveGroup(t.ups, t.resolver, to.resolved, defaultPort)
 }
 
 // appendURI appends the request's target as the server is to see it.
-func (x *exchange) appendURI(dst []byte) []byte {
-	r, t := x.r, &x.loc.target
-	if x.to.uri == "" && !r.URIChanged() {
+func (l *location) appendURI(x *gateway.Exchange, dst []byte) []byte {
+	r, t := x.R, &l.target
+	if x.To.URI == "" && !r.URIChanged() {
 		return append(dst, originForm(r.Head.RequestURI())...)
 	}
-	if t.text != nil && x.to.uri != "" {
-		return append(dst, x.to.uri...)
+	if t.text != nil && x.To.URI != "" {
+		return append(dst, x.To.URI...)
 	}
 	rest := r.URI
-	if x.to.uri != "" && !r.Strayed() { // else the location's name says nothing about it
-		dst = append(dst, x.to.uri...)
+	if x.To.URI != "" && !r.Strayed() { // else the location's name says nothing about it
+		dst = append(dst, x.To.URI...)
 		rest = bytes.TrimPrefix(rest, []byte(t.location))
 	}
 	if r.Internal() || bytes.IndexByte(r.RawPath(), '%') >= 0 || bytes.IndexByte(rest, ' ') >= 0 {

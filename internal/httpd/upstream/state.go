@@ -56,11 +56,28 @@ func (u *Upstreams) State(r *httpd.Request) *State {
 }
 
 // Begin is called when a protocol begins to serve the request. e is told when the
-// request is over.
-func (s *State) Begin(e Releaser) {
+// request is over. What it returns is who served the request before, or nil.
+func (s *State) Begin(e Releaser) (earlier Releaser) {
+	earlier = s.serving()
 	s.again = len(s.Tries) > 0
 	s.Head = nil
 	s.owned = append(s.owned, e)
+	return earlier
+}
+
+func (s *State) serving() Releaser {
+	if len(s.owned) == 0 {
+		return nil
+	}
+	return s.owned[len(s.owned)-1]
+}
+
+// Serving returns what was last given to Begin of r's state, or nil.
+func (u *Upstreams) Serving(r *httpd.Request) Releaser {
+	if s, ok := r.State(u.key).(*State); ok {
+		return s.serving()
+	}
+	return nil
 }
 
 // Try adds a try. The result is valid until the next call.

@@ -1,4 +1,4 @@
-package proxy
+package gateway
 
 import (
 	"bytes"
@@ -40,7 +40,7 @@ var errGone = errors.New("client prematurely closed connection")
 
 // readHead reads the answer's head. Answers that only say to wait (1xx) are
 // skipped. waited is how long it was waited for already.
-func (x *exchange) readHead(waited time.Duration) failure {
+func (x *Exchange) readHead(waited time.Duration) Failure {
 	seen := 0
 	for {
 		n, ok := headEnd(x.conn.Buffered(), seen)
@@ -75,7 +75,7 @@ func (x *exchange) readHead(waited time.Duration) failure {
 
 // resume goes on sending the request when what the server had to say was only that
 // it is still there.
-func (x *exchange) resume() failure {
+func (x *Exchange) resume() Failure {
 	if x.whole {
 		return 0
 	}
@@ -85,13 +85,13 @@ func (x *exchange) resume() failure {
 }
 
 // acceptHead parses the n bytes of a head and takes them off the input.
-func (x *exchange) acceptHead(n int) failure {
+func (x *Exchange) acceptHead(n int) Failure {
 	a := &x.ans
 	a.raw = append(a.raw[:0], x.conn.Buffered()[:n]...)
 	x.conn.Consume(n)
 	if err := a.parse(); err != nil {
-		x.log(levelError, err.Error()+" while "+x.doing)
-		return failHeader
+		x.Log(LevelError, err.Error()+" while "+x.doing)
+		return FailHeader
 	}
 	return 0
 }
@@ -105,7 +105,7 @@ const (
 
 // fillAfter waits for input from the server, as long as the client is there. Some of
 // the time is over already.
-func (x *exchange) fillAfter(waited time.Duration) error {
+func (x *Exchange) fillAfter(waited time.Duration) error {
 	timeout := x.loc.readTimeout
 	for tick := firstTick; ; tick = min(2*tick, lastTick) {
 		switch {
@@ -125,7 +125,7 @@ func (x *exchange) fillAfter(waited time.Duration) error {
 
 // gone reports whether the client closed its connection and this ends the
 // request, or the server ended the connection because its time is over.
-func (x *exchange) gone() bool {
+func (x *Exchange) gone() bool {
 	return x.client.HungUp() && (!x.loc.ignoreAbort || x.client.Closed())
 }
 
@@ -263,13 +263,13 @@ func (a *answer) statusLine(line []byte) bool {
 func (a *answer) meaning(f field) error {
 	switch len(f.name) {
 	case len("upgrade"):
-		a.upgr = a.upgr || isName(f.name, "upgrade")
+		a.upgr = a.upgr || IsName(f.name, "upgrade")
 	case len("connection"):
-		if isName(f.name, "connection") && containsFold(f.value, "close") {
+		if IsName(f.name, "connection") && containsFold(f.value, "close") {
 			a.close = true
 		}
 	case len("content-length"):
-		if !isName(f.name, "content-length") {
+		if !IsName(f.name, "content-length") {
 			return nil
 		}
 		if a.length >= 0 {
@@ -282,10 +282,10 @@ func (a *answer) meaning(f field) error {
 		a.length = n
 	case len("transfer-encoding"):
 		switch {
-		case !isName(f.name, "transfer-encoding"):
+		case !IsName(f.name, "transfer-encoding"):
 		case a.chunks:
 			return errTwoCodings
-		case !isName(f.value, "chunked"):
+		case !IsName(f.value, "chunked"):
 			return errBadCoding
 		default:
 			a.chunks = true
@@ -297,7 +297,7 @@ func (a *answer) meaning(f field) error {
 // containsFold reports whether lower is somewhere in v, in any case.
 func containsFold(v []byte, lower string) bool {
 	for ; len(v) >= len(lower); v = v[1:] {
-		if isName(v[:len(lower)], lower) {
+		if IsName(v[:len(lower)], lower) {
 			return true
 		}
 	}

@@ -1,4 +1,4 @@
-package proxy
+package gateway
 
 import (
 	"errors"
@@ -9,9 +9,9 @@ import (
 )
 
 // relay passes the answer's body on.
-func (x *exchange) relay() int {
+func (x *Exchange) relay() int {
 	a, s := &x.ans, &x.rest
-	if b := x.conn.Buffered(); a.length >= 0 && a.length <= min(httpd.BufferPage, int64(len(b))) && x.r.Out.Rate() == 0 {
+	if b := x.conn.Buffered(); a.length >= 0 && a.length <= min(httpd.BufferPage, int64(len(b))) && x.R.Out.Rate() == 0 {
 		return x.passWhole(b[:a.length])
 	}
 	if a.chunks || a.length < 0 || a.length > httpd.BufferPage {
@@ -33,7 +33,7 @@ func (x *exchange) relay() int {
 		s.Spool = &x.loc.spool
 	}
 	a.close = a.close || !a.chunks && a.length < 0
-	lost, err := x.r.Relay(s)
+	lost, err := x.R.Relay(s)
 	if errors.Is(err, httpd.ErrMoved) {
 		if !x.ended {
 			x.done(false)
@@ -47,8 +47,8 @@ func (x *exchange) relay() int {
 }
 
 // passWhole passes on a small body that is here already: it is not worth a stream.
-func (x *exchange) passWhole(p []byte) int {
-	_, err := x.r.Out.Write(p)
+func (x *Exchange) passWhole(p []byte) int {
+	_, err := x.R.Out.Write(p)
 	x.rest.Content = int64(len(p))
 	x.conn.Consume(len(p))
 	if err == nil {
@@ -59,29 +59,29 @@ func (x *exchange) passWhole(p []byte) int {
 
 // buffers reports whether small pieces may wait for more, and the server must not
 // wait for the client.
-func (x *exchange) buffers() bool {
+func (x *Exchange) buffers() bool {
 	switch v := x.control("x-accel-buffering"); {
-	case isName(v, "no"):
+	case IsName(v, "no"):
 		return false
-	case isName(v, "yes"):
+	case IsName(v, "yes"):
 		return true
 	}
 	return x.loc.buffering
 }
 
 // warnExcess tells the log that the server sent more than it said it would.
-func (x *exchange) warnExcess() {
+func (x *Exchange) warnExcess() {
 	if len(x.conn.Buffered()) > 0 {
-		x.log(levelWarn, "upstream sent more data than specified in its header while "+x.doing)
+		x.Log(LevelWarn, "upstream sent more data than specified in its header while "+x.doing)
 	}
 }
 
 // Settle implements [httpd.StreamOwner].
-func (x *exchange) Settle() { x.finishTry(time.Now()) }
+func (x *Exchange) Settle() { x.finishTry(time.Now()) }
 
 // Ended implements [httpd.StreamOwner]: the server is free before the client has
 // everything.
-func (x *exchange) Ended(err error) {
+func (x *Exchange) Ended(err error) {
 	if err == nil {
 		x.warnExcess()
 	}
@@ -93,15 +93,15 @@ func (x *exchange) Ended(err error) {
 }
 
 // Report implements [httpd.StreamOwner].
-func (x *exchange) Report(level slog.Level, msg string) { x.log(level, msg) }
+func (x *Exchange) Report(level slog.Level, msg string) { x.Log(level, msg) }
 
 // logRead logs what went wrong while the body was read.
-func (x *exchange) logRead(err error) {
+func (x *Exchange) logRead(err error) {
 	if errors.Is(err, httpd.ErrChunks) {
-		x.log(levelError, httpd.ErrChunks.Error()+" while "+x.doing)
+		x.Log(LevelError, httpd.ErrChunks.Error()+" while "+x.doing)
 		return
 	}
-	if x.readFailed(err) == failTimeout {
+	if x.readFailed(err) == FailTimeout {
 		x.logTimeout()
 	}
 }

@@ -1,4 +1,4 @@
-package proxy
+package gateway
 
 import (
 	"errors"
@@ -22,30 +22,30 @@ func cause(err error) string {
 
 // connectFailed accounts a connection that did not come about. A time-out is
 // logged by next, as all are.
-func (x *exchange) connectFailed(err error) failure {
+func (x *Exchange) connectFailed(err error) Failure {
 	if errors.Is(err, httpd.ErrTimeout) {
-		return failTimeout
+		return FailTimeout
 	}
 	var local *upstream.LocalError
 	if errors.As(err, &local) {
-		level := levelAlert
+		level := LevelAlert
 		if strings.HasPrefix(local.Call, "bind(") {
-			level = levelCrit // the configuration's fault
+			level = LevelCrit // the configuration's fault
 		}
 		x.now().Addr = "" // nobody was asked, as nginx has it
-		x.log(level, local.Call+" failed "+cause(err)+" while "+x.doing)
-		return failHere
+		x.Log(level, local.Call+" failed "+cause(err)+" while "+x.doing)
+		return FailHere
 	}
-	level, to := levelError, ""
+	level, to := LevelError, ""
 	var refused *upstream.RefusedError
 	if errors.As(err, &refused) {
 		to = " to " + refused.Addr
 		if !unreachable(err) {
-			level = levelCrit
+			level = LevelCrit
 		}
 	}
-	x.log(level, "connect()"+to+" failed "+cause(err)+" while "+x.doing)
-	return failError
+	x.Log(level, "connect()"+to+" failed "+cause(err)+" while "+x.doing)
+	return FailError
 }
 
 // unreachable reports whether err says that nobody is there, which is for the
@@ -62,49 +62,49 @@ func unreachable(err error) bool {
 	return false
 }
 
-func (x *exchange) logTimeout() {
-	x.log(levelError, "upstream timed out "+errorlog.Errno(syscall.ETIMEDOUT)+" while "+x.doing)
+func (x *Exchange) logTimeout() {
+	x.Log(LevelError, "upstream timed out "+errorlog.Errno(syscall.ETIMEDOUT)+" while "+x.doing)
 }
 
 // readFailed accounts an error of reading an answer. A time-out is left to log.
-func (x *exchange) readFailed(err error) failure {
+func (x *Exchange) readFailed(err error) Failure {
 	switch {
 	case errors.Is(err, errGone):
-		x.log(levelInfo, "client prematurely closed connection, so upstream connection is closed too while "+x.doing)
-		return failGone
+		x.Log(LevelInfo, "client prematurely closed connection, so upstream connection is closed too while "+x.doing)
+		return FailGone
 	case errors.Is(err, httpd.ErrTimeout):
-		return failTimeout
+		return FailTimeout
 	case err == io.EOF:
-		x.log(levelError, "upstream prematurely closed connection while "+x.doing)
-		return failError
+		x.Log(LevelError, "upstream prematurely closed connection while "+x.doing)
+		return FailError
 	case errors.Is(err, io.ErrShortBuffer):
-		x.log(levelError, "upstream sent too big header while "+x.doing)
-		return failHeader
+		x.Log(LevelError, "upstream sent too big header while "+x.doing)
+		return FailHeader
 	}
-	x.log(levelError, "recv() failed "+cause(err)+" while "+x.doing)
-	return failError
+	x.Log(LevelError, "recv() failed "+cause(err)+" while "+x.doing)
+	return FailError
 }
 
-func (x *exchange) sendFailed(err error) failure {
+func (x *Exchange) sendFailed(err error) Failure {
 	if errors.Is(err, httpd.ErrTimeout) {
-		return failTimeout
+		return FailTimeout
 	}
 	if x.out.duplex {
-		return failError // the answer goes on
+		return FailError // the answer goes on
 	}
-	x.log(levelError, "send() failed "+cause(err)+" while "+x.doing)
-	return failError
+	x.Log(LevelError, "send() failed "+cause(err)+" while "+x.doing)
+	return FailError
 }
 
 // bodyFailed accounts an error of reading the client's body while it is passed
 // on.
-func (x *exchange) bodyFailed(err error) failure {
+func (x *Exchange) bodyFailed(err error) Failure {
 	if x.out.duplex {
-		return failBody // the answer goes on
+		return FailBody // the answer goes on
 	}
-	x.body.status = bodyStatus(err)
-	x.log(levelInfo, err.Error()+" while "+x.doing)
-	return failBody
+	x.Body.status = bodyStatus(err)
+	x.Log(LevelInfo, err.Error()+" while "+x.doing)
+	return FailBody
 }
 
 // bodyStatus is the answer to a body that cannot be read.

@@ -1,4 +1,4 @@
-package proxy
+package gateway
 
 import (
 	"errors"
@@ -12,52 +12,52 @@ import (
 
 // Levels of the error log.
 const (
-	levelInfo  = slog.LevelInfo
-	levelWarn  = slog.LevelWarn
-	levelError = slog.LevelError
-	levelCrit  = slog.Level(12)
-	levelAlert = slog.Level(14)
+	LevelInfo  = slog.LevelInfo
+	LevelWarn  = slog.LevelWarn
+	LevelError = slog.LevelError
+	LevelCrit  = slog.Level(12)
+	LevelAlert = slog.Level(14)
 )
 
-// A failure is why a try did not give an answer for the client, or, in a
+// A Failure is why a try did not give an answer for the client, or, in a
 // location's settings, which of them lead to the next server.
-type failure uint32
+type Failure uint32
 
 const (
-	failError failure = 1 << iota
-	failTimeout
-	failHeader // an answer that is no HTTP
-	fail500
-	fail502
-	fail503
-	fail504
-	fail403
-	fail404
-	fail429
-	failUnsafe // the request may have had an effect already: POST, LOCK, PATCH
-	failOff
-	failGone // the client went away: nobody is asked any more
-	failBody // the client's body could not be read to its end
-	failHere // there is no socket to ask with: no other server would do better
+	FailError Failure = 1 << iota
+	FailTimeout
+	FailHeader // an answer that is no HTTP
+	Fail500
+	Fail502
+	Fail503
+	Fail504
+	Fail403
+	Fail404
+	Fail429
+	FailUnsafe // the request may have had an effect already: POST, LOCK, PATCH
+	FailOff
+	FailGone // the client went away: nobody is asked any more
+	FailBody // the client's body could not be read to its end
+	FailHere // there is no socket to ask with: no other server would do better
 )
 
-// failureOf is the failure that an answer's status is, or 0.
-func failureOf(status int) failure {
+// failureOf is the Failure that an answer's status is, or 0.
+func failureOf(status int) Failure {
 	switch status {
 	case 500:
-		return fail500
+		return Fail500
 	case 502:
-		return fail502
+		return Fail502
 	case 503:
-		return fail503
+		return Fail503
 	case 504:
-		return fail504
+		return Fail504
 	case 403:
-		return fail403
+		return Fail403
 	case 404:
-		return fail404
+		return Fail404
 	case 429:
-		return fail429
+		return Fail429
 	}
 	return 0
 }
@@ -67,36 +67,44 @@ func failureOf(status int) failure {
 const lostClient = 499
 
 // status is what the client is told when no other server is asked.
-func (f failure) status() int {
+func (f Failure) status() int {
 	switch f {
-	case failTimeout, fail504:
+	case FailTimeout, Fail504:
 		return 504
-	case fail500, failHere:
+	case Fail500, FailHere:
 		return 500
-	case fail503:
+	case Fail503:
 		return 503
-	case fail403:
+	case Fail403:
 		return 403
-	case fail404:
+	case Fail404:
 		return 404
-	case fail429:
+	case Fail429:
 		return 429
-	case failGone:
+	case FailGone:
 		return lostClient
 	}
 	return 502
 }
 
-// An exchange is one request on its way through a proxy location. It belongs to
-// the connection's goroutine and lives until the request is logged.
-type exchange struct {
-	r     *httpd.Request
-	loc   *location
-	st    *upstream.State
-	pick  upstream.Pick
-	group *upstream.Group
-	to    place
-	body  *body
+// An Exchange is one request on its way through a location that passes requests on.
+// It belongs to the connection's goroutine and lives until the request is logged.
+type Exchange struct {
+	R *httpd.Request
+	// To and Group are where the request goes; the protocol's Resolve sets both.
+	To    Place
+	Group *upstream.Group
+	// Body is what is sent behind the head; nil when there is none.
+	Body *Body
+	// URI is what the log says behind the server's address; it may be part of what
+	// Compose has returned.
+	URI []byte
+	// IsHead says that no body follows the answer's head.
+	IsHead bool
+
+	loc  *Location
+	st   *upstream.State
+	pick upstream.Pick
 
 	conn   *upstream.Conn
 	addr   string    // of the server that is tried
@@ -107,66 +115,75 @@ type exchange struct {
 	whole  bool      // all of it was
 	client httpd.Socket
 	out    sending
-	sender chan failure // of the goroutine that sends on; nil: there is none
+	sender chan Failure // of the goroutine that sends on; nil: there is none
 	// watching is closed when the goroutine of watch has ended; nil: there is none.
 	watching chan struct{}
 
 	req    []byte // the request's head
-	uri    []byte // its target, part of req
-	isHead bool   // no body follows the answer's head
 	ans    answer
 	chunks httpd.Chunks
 	rest   httpd.Stream // the answer's body, while it is passed on
 	ended  bool         // the try has ended, ahead of the client
 	raw    int64        // bytes received in this try, but for those of rest
 	count  int64        // bytes of a tunnel
+	name   [64]byte     // of a field, in lower case: on the stack it would be the heap's
 }
 
-var exchanges = sync.Pool{New: func() any { return new(exchange) }}
+var exchanges = sync.Pool{New: func() any { return new(Exchange) }}
 
 // Release gives the exchange back when the request is over.
-func (x *exchange) Release() {
-	if x.body != nil {
-		x.body.close()
+func (x *Exchange) Release() {
+	if x.Body != nil {
+		x.Body.close()
 	}
 	req, fields, raw := x.req[:0], x.ans.fields[:0], x.ans.raw[:0]
 	pick := x.pick
-	*x = exchange{req: req, pick: pick}
+	*x = Exchange{req: req, pick: pick}
 	x.ans.fields, x.ans.raw = fields, raw
 	exchanges.Put(x)
 }
 
 // Serve passes r to a server.
-func (l *location) Serve(r *httpd.Request) int {
-	x := exchanges.Get().(*exchange)
-	earlier, _ := r.State(l.m.key).(*exchange)
-	x.r, x.loc, x.client = r, l, r.Client()
-	x.st = l.m.ups.State(r)
-	x.st.Begin(x)
-	r.SetState(l.m.key, x)
+func (l *Location) Serve(r *httpd.Request) int {
+	x := exchanges.Get().(*Exchange)
+	x.R, x.loc, x.client = r, l, r.Client()
+	x.st = l.ups.State(r)
+	earlier, _ := x.st.Begin(x).(*Exchange)
 	if status := x.takeBody(earlier); status != 0 {
 		return status
 	}
-	if status := x.resolve(); status != 0 {
+	if status := l.protocol.Resolve(x); status != 0 {
 		return status
 	}
-	x.compose()
+	req, status := l.protocol.Compose(x, x.req[:0])
+	if x.req = req; status != 0 {
+		return status
+	}
 	return x.run()
 }
 
+// Of returns the exchange that serves r now, or nil when it is not passed on.
+func Of(ups *upstream.Upstreams, r *httpd.Request) *Exchange {
+	x, _ := ups.Serving(r).(*Exchange)
+	return x
+}
+
+// Protocol is what the exchange speaks with its servers.
+func (x *Exchange) Protocol() Protocol { return x.loc.protocol }
+
 // run tries servers until one has answered.
-func (x *exchange) run() int {
-	x.pick.Begin(x.group, x.r, x.loc.nextTries)
+func (x *Exchange) run() int {
+	x.pick.Begin(x.Group, x.R, x.loc.nextTries)
 	x.began = time.Now()
 	x.tried = x.began
 	for {
 		peer := x.pick.Next(x.tried)
 		if peer == nil {
-			x.addr = x.group.Name
+			x.addr = x.Group.Name
 			x.st.Try(x.addr).Status = 502
 			x.finishTry(x.tried)
 			x.doing = "connecting to upstream"
-			x.log(levelError, "no live upstreams while connecting to upstream")
+			x.Log(LevelError, "no live upstreams while connecting to upstream")
 			return 502
 		}
 		x.addr = peer.Name()
@@ -179,7 +196,7 @@ func (x *exchange) run() int {
 			return x.answer()
 		}
 		if status := x.next(f); status == lostClient {
-			return x.r.Lost(lostClient)
+			return x.R.Lost(lostClient)
 		} else if status != 0 {
 			return status
 		}
@@ -187,13 +204,13 @@ func (x *exchange) run() int {
 }
 
 // now is the present try in the request's state.
-func (x *exchange) now() *upstream.Try { return &x.st.Tries[len(x.st.Tries)-1] }
+func (x *Exchange) now() *upstream.Try { return &x.st.Tries[len(x.st.Tries)-1] }
 
 // try asks one server: 0 when its answer's head has come.
-func (x *exchange) try(peer *upstream.Peer) failure {
+func (x *Exchange) try(peer *upstream.Peer) Failure {
 	x.sent, x.whole, x.raw, x.count = false, false, 0, 0
 	x.doing = "connecting to upstream"
-	if x.conn = x.group.Take(peer, x.repeatable()); x.conn == nil {
+	if x.conn = x.Group.Take(peer, x.repeatable()); x.conn == nil {
 		c, err := upstream.Dial(peer, &x.loc.dial)
 		if err != nil {
 			return x.connectFailed(err)
@@ -221,8 +238,8 @@ func (x *exchange) try(peer *upstream.Peer) failure {
 // ask sends a request that has no body, and waits a little for the answer: one turn
 // of the poller where send and readHead take two. What it could not write is for
 // send; waited is how long it waited in vain for an answer. stop is send's.
-func (x *exchange) ask() (f failure, stop bool, waited time.Duration) {
-	if x.body != nil {
+func (x *Exchange) ask() (f Failure, stop bool, waited time.Duration) {
+	if x.Body != nil {
 		return 0, false, 0
 	}
 	wait := min(firstTick, x.loc.readTimeout)
@@ -246,9 +263,9 @@ func (x *exchange) ask() (f failure, stop bool, waited time.Duration) {
 	return f, false, waited
 }
 
-// rejected is the failure that the answer is taken for, when another server may
+// rejected is the Failure that the answer is taken for, when another server may
 // be asked instead.
-func (x *exchange) rejected() failure {
+func (x *Exchange) rejected() Failure {
 	if x.ans.status < 300 {
 		return 0
 	}
@@ -259,15 +276,15 @@ func (x *exchange) rejected() failure {
 	return f
 }
 
-// allowed reports whether failure f may lead to the next server.
-func (x *exchange) allowed(f failure) bool {
+// allowed reports whether Failure f may lead to the next server.
+func (x *Exchange) allowed(f Failure) bool {
 	if x.sent && x.unsafe() {
-		f |= failUnsafe
+		f |= FailUnsafe
 	}
 	switch {
 	case x.loc.next&f != f:
 		return false
-	case x.sent && x.body != nil && x.body.streams:
+	case x.sent && x.Body != nil && x.Body.streams:
 		return false
 	case x.loc.nextTimeout > 0 && time.Since(x.began) >= x.loc.nextTimeout:
 		return false
@@ -277,8 +294,8 @@ func (x *exchange) allowed(f failure) bool {
 
 // unsafe reports whether the client's method is one that changes something each
 // time it is carried out.
-func (x *exchange) unsafe() bool {
-	switch string(x.r.Head.Method()) {
+func (x *Exchange) unsafe() bool {
+	switch string(x.R.Head.Method()) {
 	case "POST", "LOCK", "PATCH":
 		return true
 	}
@@ -287,8 +304,8 @@ func (x *exchange) unsafe() bool {
 
 // repeatable is when the try began if its request, without a body and of a method
 // that changes nothing, can be sent to a server again; else the zero time.
-func (x *exchange) repeatable() time.Time {
-	if x.body != nil || x.unsafe() || x.loc.next&failError == 0 {
+func (x *Exchange) repeatable() time.Time {
+	if x.Body != nil || x.unsafe() || x.loc.next&FailError == 0 {
 		return time.Time{}
 	}
 	return x.tried
@@ -296,31 +313,31 @@ func (x *exchange) repeatable() time.Time {
 
 // next ends a try that failed. It returns the status for the client, or 0 when
 // another server is to be asked.
-func (x *exchange) next(f failure) int {
+func (x *Exchange) next(f Failure) int {
 	reused := x.conn != nil && x.conn.Reused
 	x.dropConn()
-	if f == failGone || f == failBody || f == failHere {
+	if f == FailGone || f == FailBody || f == FailHere {
 		// It is not the server that failed.
 		now := time.Now()
 		x.pick.Free(upstream.Worked, now)
 		x.finishTry(now)
-		if f == failBody {
-			return x.body.status
+		if f == FailBody {
+			return x.Body.status
 		}
 		return f.status()
 	}
 	outcome := upstream.Failed
-	if f == fail403 || f == fail404 {
+	if f == Fail403 || f == Fail404 {
 		outcome = upstream.Moved
 	}
 	now := time.Now()
 	if x.pick.Free(outcome, now) {
-		x.log(levelWarn, "upstream server temporarily disabled while "+x.doing)
+		x.Log(LevelWarn, "upstream server temporarily disabled while "+x.doing)
 	}
-	if f == failTimeout {
+	if f == FailTimeout {
 		x.logTimeout()
 	}
-	if reused && f == failError {
+	if reused && f == FailError {
 		// The server closed the idle connection: that says nothing about it.
 		x.pick.Tries++
 	}
@@ -335,13 +352,13 @@ func (x *exchange) next(f failure) int {
 }
 
 // finishTry writes down what the try came to at the time now.
-func (x *exchange) finishTry(now time.Time) {
+func (x *Exchange) finishTry(now time.Time) {
 	t := x.now()
 	t.Response = now.Sub(x.tried)
 	t.Length, t.Received = x.count+x.rest.Content, x.raw+x.rest.Raw
 }
 
-func (x *exchange) dropConn() {
+func (x *Exchange) dropConn() {
 	if x.conn != nil {
 		x.conn.Drop()
 		x.conn = nil
@@ -349,14 +366,14 @@ func (x *exchange) dropConn() {
 }
 
 // done ends the last try, and tells when that was. reuse says that nothing is under way on the connection.
-func (x *exchange) done(reuse bool) (now time.Time) {
+func (x *Exchange) done(reuse bool) (now time.Time) {
 	x.joinSender()
 	now = time.Now()
 	x.finishTry(now)
 	if c := x.conn; c != nil {
 		x.conn = nil
 		if reuse && x.whole && !x.ans.close {
-			x.group.Keep(c, now)
+			x.Group.Keep(c, now)
 		} else {
 			c.Drop()
 		}
@@ -366,17 +383,18 @@ func (x *exchange) done(reuse bool) (now time.Time) {
 }
 
 // upstreamURL is what the log calls the server.
-func (x *exchange) upstreamURL() string {
+func (x *Exchange) upstreamURL() string {
 	if x.addr == "" {
 		return ""
 	}
 	between := ""
-	if x.to.isUnix {
+	if x.To.IsUnix {
 		between = ":"
 	}
-	return "http://" + x.addr + between + string(x.uri)
+	return x.loc.protocol.Scheme() + x.addr + between + string(x.URI)
 }
 
-func (x *exchange) log(level slog.Level, msg string) {
-	x.r.LogUpstream(level, msg, x.upstreamURL())
+// Log writes to the error log of the request, with the server's URL.
+func (x *Exchange) Log(level slog.Level, msg string) {
+	x.R.LogUpstream(level, msg, x.upstreamURL())
 }

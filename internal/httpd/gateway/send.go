@@ -1,123 +1,13 @@
-package proxy
+package gateway
 
 import (
 	"errors"
 	"io"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/baton-deploy/baton/internal/httpd"
 )
-
-// compose writes the request's head, which is the same for all tries, and a small
-// body behind it.
-func (x *exchange) compose() {
-	l, r := x.loc, x.r
-	b := x.req[:0]
-	if l.method != nil {
-		b = l.method.Append(b, r)
-		if httpd.HasLineBreak(b) {
-			b = append(b[:0], httpd.EscapeLineBreaks(b)...)
-		}
-	} else {
-		b = append(b, r.Head.Method()...)
-	}
-	x.isHead = string(b) == "HEAD"
-	b = append(b, ' ')
-	from := len(b)
-	b = x.appendURI(b)
-	if httpd.HasLineBreak(b[from:]) { // it would begin a request of the client's making
-		b = append(b[:from], httpd.EscapeLineBreaks(b[from:])...)
-	}
-	to := len(b)
-	if l.http11 {
-		b = append(b, " HTTP/1.1\r\n"...)
-	} else {
-		b = append(b, " HTTP/1.0\r\n"...)
-	}
-	for i := range l.sets {
-		b = x.appendSet(b, &l.sets[i])
-	}
-	if l.passFields {
-		b = x.appendFields(b)
-	}
-	b = append(b, "\r\n"...)
-	x.req, x.uri = b, b[from:to]
-}
-
-// appendSet appends one field of proxy_set_header or its defaults; one without a
-// value is not sent.
-func (x *exchange) appendSet(b []byte, f *setField) []byte {
-	start := len(b)
-	b = append(b, f.name...)
-	valueAt := len(b)
-	switch f.kind {
-	case setText:
-		b = f.value.Append(b, x.r)
-		if httpd.HasLineBreak(b[valueAt:]) {
-			name := strings.TrimSuffix(string(f.name), ": ")
-			x.r.Log(levelError, "line break in the field \""+name+"\" for the server, which is not sent", nil)
-			return b[:start]
-		}
-	case setHost:
-		b = append(b, x.to.host...)
-	case setLength:
-		if x.body != nil && x.body.length >= 0 {
-			b = strconv.AppendInt(b, x.body.length, 10)
-		}
-	case setCoding:
-		if x.body != nil && x.body.length < 0 {
-			b = append(b, "chunked"...)
-		}
-	}
-	if len(b) == valueAt {
-		return b[:start]
-	}
-	return append(b, "\r\n"...)
-}
-
-// appendFields appends the client's fields, in its order and spelling.
-func (x *exchange) appendFields(b []byte) []byte {
-	underscores := !x.r.Location().DropsUnderscores()
-	x.r.EachField(func(name, value []byte) {
-		var buf [64]byte
-		if !validName(name, underscores) || x.loc.replaced[string(lower(&buf, name))] {
-			return
-		}
-		b = append(append(b, name...), ": "...)
-		b = append(append(b, value...), "\r\n"...)
-	})
-	return b
-}
-
-// validName reports whether nginx would take a field of that name for one.
-func validName(name []byte, underscores bool) bool {
-	for _, c := range name {
-		switch {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-':
-		case c == '_' && underscores:
-		default:
-			return false
-		}
-	}
-	return len(name) > 0
-}
-
-// lower is name in lower case, in buf when it fits.
-func lower(buf *[64]byte, name []byte) []byte {
-	out := buf[:0]
-	if len(name) > len(buf) {
-		out = make([]byte, 0, len(name))
-	}
-	for _, c := range name {
-		if c >= 'A' && c <= 'Z' {
-			c |= 0x20
-		}
-		out = append(out, c)
-	}
-	return out
-}
 
 // What of a request is still to be sent.
 type stage uint8
@@ -141,8 +31,8 @@ type sending struct {
 
 // send sends what is left of the request. stop says that the server has something
 // to say before it has everything.
-func (x *exchange) send() (f failure, stop bool) {
-	s, b := &x.out, x.body
+func (x *Exchange) send() (f Failure, stop bool) {
+	s, b := &x.out, x.Body
 	defer x.unwatch()
 	for {
 		if f, stop = x.push(); f != 0 || stop {
@@ -158,7 +48,7 @@ func (x *exchange) send() (f failure, stop bool) {
 			s.stage = sendRest
 		case sendRest:
 			switch {
-			case b != nil && b.file != nil && s.off < b.length:
+			case b != nil && b.file != nil && s.off < b.Length:
 				f, stop = x.sendFile()
 			case b != nil && b.streams && !b.ended:
 				f, stop = x.stream()
@@ -179,7 +69,7 @@ func (x *exchange) send() (f failure, stop bool) {
 const sendTick = 100 * time.Millisecond
 
 // push writes what is left of the present piece.
-func (x *exchange) push() (f failure, stop bool) {
+func (x *Exchange) push() (f Failure, stop bool) {
 	s := &x.out
 	idle := time.Duration(0)
 	for len(s.left) > 0 {
@@ -197,7 +87,7 @@ func (x *exchange) push() (f failure, stop bool) {
 }
 
 // pushed says what follows from the outcome of one write.
-func (x *exchange) pushed(err error, idle *time.Duration, waited time.Duration) (f failure, stop bool) {
+func (x *Exchange) pushed(err error, idle *time.Duration, waited time.Duration) (f Failure, stop bool) {
 	switch {
 	case err == nil:
 		return 0, false
@@ -220,10 +110,10 @@ func (x *exchange) pushed(err error, idle *time.Duration, waited time.Duration) 
 }
 
 // sendFile sends the next part of a body that lies in a file.
-func (x *exchange) sendFile() (f failure, stop bool) {
-	s, b := &x.out, x.body
+func (x *Exchange) sendFile() (f Failure, stop bool) {
+	s, b := &x.out, x.Body
 	idle := time.Duration(0)
-	for s.off < b.length {
+	for s.off < b.Length {
 		wait := min(sendTick, x.loc.sendTimeout-idle)
 		n, err := x.sendPart(wait)
 		s.off += int64(n)
@@ -238,12 +128,12 @@ func (x *exchange) sendFile() (f failure, stop bool) {
 	return 0, false
 }
 
-func (x *exchange) sendPart(wait time.Duration) (n int, err error) {
-	rc, err := x.body.file.SyscallConn()
+func (x *Exchange) sendPart(wait time.Duration) (n int, err error) {
+	rc, err := x.Body.file.SyscallConn()
 	if err != nil {
 		return 0, err
 	}
-	size := int(min(x.body.length-x.out.off, maxSendFile))
+	size := int(min(x.Body.Length-x.out.off, maxSendFile))
 	cerr := rc.Control(func(fd uintptr) { n, err = x.conn.SendFile(int(fd), x.out.off, size, wait) })
 	return n, errors.Join(err, cerr)
 }
@@ -251,8 +141,8 @@ func (x *exchange) sendPart(wait time.Duration) (n int, err error) {
 const maxSendFile = 1 << 20
 
 // stream reads the next piece of the client's body, to be pushed.
-func (x *exchange) stream() (f failure, stop bool) {
-	s, b := &x.out, x.body
+func (x *Exchange) stream() (f Failure, stop bool) {
+	s, b := &x.out, x.Body
 	if s.buf == nil {
 		s.buf = make([]byte, copyBytes)
 	}
@@ -260,14 +150,14 @@ func (x *exchange) stream() (f failure, stop bool) {
 		return 0, true
 	}
 	if !s.duplex {
-		if err := x.r.Body().Invite(); err != nil {
+		if err := x.R.Body().Invite(); err != nil {
 			return x.bodyFailed(err), false
 		}
 		x.watch()
 	}
 	const room = 10 // for a chunk's size line before what is read
 	const last = "0\r\n\r\n"
-	n, err := x.r.Body().Read(s.buf[room : len(s.buf)-2-len(last)])
+	n, err := x.R.Body().Read(s.buf[room : len(s.buf)-2-len(last)])
 	switch {
 	case err == httpd.ErrInterrupted:
 		return 0, true // by watch, or by joinSender
@@ -276,7 +166,7 @@ func (x *exchange) stream() (f failure, stop bool) {
 	}
 	b.ended = err == io.EOF
 	s.left = s.buf[room : room+n]
-	if b.length < 0 {
+	if b.Length < 0 {
 		if n > 0 {
 			s.left = frameChunk(s.buf, room, n)
 		}
@@ -290,7 +180,7 @@ func (x *exchange) stream() (f failure, stop bool) {
 // watch interrupts what waits for more of the client's body as soon as the server has
 // something to say: a client that sends slowly would get an early answer late. It is
 // for a body that is streamed, once for each sending; unwatch must follow.
-func (x *exchange) watch() {
+func (x *Exchange) watch() {
 	if x.watching != nil {
 		return
 	}
@@ -306,7 +196,7 @@ func (x *exchange) watch() {
 }
 
 // unwatch undoes watch, if there was one.
-func (x *exchange) unwatch() {
+func (x *Exchange) unwatch() {
 	if x.watching == nil || x.out.duplex {
 		return
 	}
@@ -329,13 +219,13 @@ func frameChunk(buf []byte, at, n int) []byte {
 
 // sendOn goes on sending the request while its answer is passed on: a server may
 // answer as it reads. joinSender must follow.
-func (x *exchange) sendOn() {
+func (x *Exchange) sendOn() {
 	x.out.duplex = true
-	x.r.Body().ReadApart()
-	x.sender = make(chan failure, 1)
+	x.R.Body().ReadApart()
+	x.sender = make(chan Failure, 1)
 	go func() { // ends with joinSender
-		f := failError
-		_ = x.r.Guarded(func() error {
+		f := FailError
+		_ = x.R.Guarded(func() error {
 			f, _ = x.send()
 			return nil
 		})
@@ -344,11 +234,11 @@ func (x *exchange) sendOn() {
 }
 
 // senderEnded reports whether nothing more is being sent, and is joinSender then.
-func (x *exchange) senderEnded() bool {
+func (x *Exchange) senderEnded() bool {
 	select {
 	case f := <-x.sender:
 		x.whole, x.sender = f == 0, nil
-		x.r.Body().Join()
+		x.R.Body().Join()
 		return true
 	default:
 		return x.sender == nil
@@ -357,7 +247,7 @@ func (x *exchange) senderEnded() bool {
 
 // joinSender ends what sendOn began: the answer is complete, or nobody wants the
 // rest of it.
-func (x *exchange) joinSender() {
+func (x *Exchange) joinSender() {
 	if x.sender == nil {
 		return
 	}
@@ -369,8 +259,8 @@ func (x *exchange) joinSender() {
 		x.client.Interrupt()
 		<-x.sender
 		x.client.Resume()
-		x.r.CloseAfter() // nobody reads the rest of the body
+		x.R.CloseAfter() // nobody reads the rest of the body
 	}
 	x.sender = nil
-	x.r.Body().Join()
+	x.R.Body().Join()
 }

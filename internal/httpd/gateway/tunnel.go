@@ -1,4 +1,4 @@
-package proxy
+package gateway
 
 import (
 	"errors"
@@ -7,8 +7,8 @@ import (
 )
 
 // tunnel sends the head of a 101 answer and passes bytes both ways from then on.
-func (x *exchange) tunnel() int {
-	r := x.r
+func (x *Exchange) tunnel() int {
+	r := x.R
 	r.CloseAfter()
 	if len(r.Field("Upgrade")) == 0 {
 		// The client did not ask for it: it would not know what follows.

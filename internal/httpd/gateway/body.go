@@ -1,22 +1,22 @@
-package proxy
+package gateway
 
 import (
 	"io"
 	"os"
 )
 
-// A body is the client's, read whole before a server is asked, or streamed.
-type body struct {
+// A Body is the client's, read whole before a server is asked, or streamed.
+type Body struct {
 	mem     []byte   // a whole one that is small
 	file    *os.File // a whole one that is not
-	length  int64    // -1: streamed, and not known
+	Length  int64    // -1: streamed, and not known
 	streams bool
 	ended   bool // a streamed one was read to its end
 	status  int  // the answer when it could not be read while it was streamed
 	shared  bool // it is an earlier exchange's, which closes it
 }
 
-func (b *body) close() {
+func (b *Body) close() {
 	if b.file != nil && !b.shared {
 		_ = b.file.Close()
 	}
@@ -25,41 +25,41 @@ func (b *body) close() {
 
 // takeBody gets the client's body ready to be sent. A status other than 0 is the
 // answer.
-func (x *exchange) takeBody(earlier *exchange) (status int) {
-	l, b := x.loc, x.r.Body()
+func (x *Exchange) takeBody(earlier *Exchange) (status int) {
+	l, b := x.loc, x.R.Body()
 	switch {
-	case earlier != nil && earlier.body != nil:
+	case earlier != nil && earlier.Body != nil:
 		// The request was passed on before and came back by an internal redirect.
-		again := *earlier.body
+		again := *earlier.Body
 		again.shared = true
-		x.body = &again
+		x.Body = &again
 		return 0
-	case l.setBody != nil:
-		mem := l.setBody.Append(nil, x.r)
-		x.body = &body{mem: mem, length: int64(len(mem))}
+	case l.SetBody != nil:
+		mem := l.SetBody.Append(nil, x.R)
+		x.Body = &Body{mem: mem, Length: int64(len(mem))}
 		return 0
 	case !l.passBody:
-		x.body = &body{}
+		x.Body = &Body{}
 		return 0
 	case b.Length() == 0:
-		if len(x.r.Field("Content-Length")) > 0 {
-			x.body = &body{}
+		if len(x.R.Field("Content-Length")) > 0 {
+			x.Body = &Body{}
 		}
 		return 0
-	case !l.requestBuf && (b.Length() > 0 || l.http11):
-		x.body = &body{streams: true, length: b.Length()}
+	case !l.requestBuf && (b.Length() > 0 || l.StreamsAny):
+		x.Body = &Body{streams: true, Length: b.Length()}
 		return 0
 	}
-	x.body = new(body)
+	x.Body = new(Body)
 	if err := x.readWhole(); err != nil {
 		if _, ok := err.(tempError); ok {
-			x.log(levelCrit, err.Error())
+			x.Log(LevelCrit, err.Error())
 			return 500
 		}
 		if status = bodyStatus(err); status != 413 {
-			x.log(levelInfo, err.Error())
+			x.Log(LevelInfo, err.Error())
 		} else {
-			x.log(levelError, err.Error())
+			x.Log(LevelError, err.Error())
 		}
 	}
 	return status
@@ -71,9 +71,9 @@ const maxFirstRead = 16 << 10
 
 // readWhole reads the client's body into memory, or into a file when it is larger
 // than client_body_buffer_size.
-func (x *exchange) readWhole() error {
-	in, out := x.r.Body(), x.body
-	limit := x.r.Location().BodyBuffer()
+func (x *Exchange) readWhole() error {
+	in, out := x.R.Body(), x.Body
+	limit := x.R.Location().BodyBuffer()
 	if n := in.Length(); n > 0 && n <= limit+limit/4 {
 		limit = n
 	}
@@ -91,47 +91,47 @@ func (x *exchange) readWhole() error {
 		out.mem = out.mem[:len(out.mem)+n]
 		switch {
 		case err == io.EOF:
-			out.length = int64(len(out.mem))
+			out.Length = int64(len(out.mem))
 			return nil
 		case err != nil:
 			return err
 		case int64(len(out.mem)) == in.Length():
-			out.length = in.Length()
+			out.Length = in.Length()
 			return nil
 		}
 	}
 }
 
-// tempError is a failure of the temporary file.
+// tempError is a Failure of the temporary file.
 type tempError struct{ err error }
 
 func (e tempError) Error() string { return e.err.Error() }
 
 // spill moves the body to a file and reads the rest into it.
-func (x *exchange) spill() error {
-	out := x.body
-	fd, name, err := x.r.CreateTemp(&x.loc.bodyTemp)
+func (x *Exchange) spill() error {
+	out := x.Body
+	fd, name, err := x.R.CreateTemp(&x.loc.bodyTemp)
 	if err != nil {
 		return tempError{err}
 	}
 	f := os.NewFile(uintptr(fd), name)
-	x.log(levelWarn, "a client request body is buffered to a temporary file "+name)
+	x.Log(LevelWarn, "a client request body is buffered to a temporary file "+name)
 	out.file = f
 	if _, err := f.Write(out.mem); err != nil {
 		return tempError{err}
 	}
-	out.length = int64(len(out.mem))
+	out.Length = int64(len(out.mem))
 	buf := out.mem[:cap(out.mem)]
 	if len(buf) < copyBytes {
 		buf = make([]byte, copyBytes)
 	}
 	for {
-		n, err := x.r.Body().Read(buf)
+		n, err := x.R.Body().Read(buf)
 		if n > 0 {
 			if _, werr := f.Write(buf[:n]); werr != nil {
 				return tempError{werr}
 			}
-			out.length += int64(n)
+			out.Length += int64(n)
 		}
 		if err == io.EOF {
 			out.mem = nil

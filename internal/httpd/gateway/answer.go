@@ -1,4 +1,4 @@
-package proxy
+package gateway
 
 import (
 	"bytes"
@@ -13,8 +13,8 @@ import (
 
 // answer passes the answer, whose head has come, on to the client. It returns
 // what Serve returns.
-func (x *exchange) answer() int {
-	l, r, a := x.loc, x.r, &x.ans
+func (x *Exchange) answer() int {
+	l, r, a := x.loc, x.R, &x.ans
 	if l.intercept && a.status >= 300 && r.HasErrorPage(a.status) {
 		x.keepChallenge()
 		x.done(x.empty())
@@ -50,25 +50,25 @@ func (x *exchange) answer() int {
 }
 
 // bodiless reports whether no body follows the head.
-func (x *exchange) bodiless() bool {
+func (x *Exchange) bodiless() bool {
 	a := &x.ans
-	return x.isHead || a.status == 204 || a.status == 304 || a.status < 200
+	return x.IsHead || a.status == 204 || a.status == 304 || a.status < 200
 }
 
 // empty reports whether nothing of the answer is still to come: its connection can
 // be used again.
-func (x *exchange) empty() bool {
+func (x *Exchange) empty() bool {
 	return x.bodiless() && x.ans.status >= 200 || x.ans.length == 0
 }
 
 // control returns the value of one of the fields by which a server gives us
 // orders, or nil.
-func (x *exchange) control(lower string) []byte {
+func (x *Exchange) control(lower string) []byte {
 	if x.loc.ignored[lower] {
 		return nil
 	}
 	for i := range x.ans.fields {
-		if f := &x.ans.fields[i]; isName(f.name, lower) {
+		if f := &x.ans.fields[i]; IsName(f.name, lower) {
 			return f.value
 		}
 	}
@@ -77,24 +77,23 @@ func (x *exchange) control(lower string) []byte {
 
 // keepChallenge keeps what a browser needs to answer 401 when our own page is
 // shown.
-func (x *exchange) keepChallenge() {
+func (x *Exchange) keepChallenge() {
 	if x.ans.status != 401 {
 		return
 	}
 	for _, f := range x.ans.fields {
-		if isName(f.name, "www-authenticate") {
-			x.r.Out.Add("WWW-Authenticate", f.value)
+		if IsName(f.name, "www-authenticate") {
+			x.R.Out.Add("WWW-Authenticate", f.value)
 		}
 	}
 }
 
 // accelRedirect serves another of our own URIs in place of the answer, with some
 // of the answer's fields.
-func (x *exchange) accelRedirect(to []byte) int {
-	r := x.r
+func (x *Exchange) accelRedirect(to []byte) int {
+	r := x.R
 	for _, f := range x.ans.fields {
-		var buf [64]byte
-		name := lower(&buf, f.name)
+		name := Lower(&x.name, f.name)
 		if x.loc.hidden[string(name)] {
 			continue
 		}
@@ -102,7 +101,9 @@ func (x *exchange) accelRedirect(to []byte) int {
 		case "content-type":
 			r.Out.ContentType = f.value
 		case "set-cookie":
-			r.Out.Add("Set-Cookie", x.loc.cookie(r, f.value))
+			if value, ok := x.loc.protocol.Rewrite(r, name, f.value); ok {
+				r.Out.Add("Set-Cookie", value)
+			}
 		case "content-disposition", "cache-control", "expires", "accept-ranges":
 			r.Out.Add(fieldName(f.name), f.value)
 		}
@@ -114,7 +115,7 @@ func (x *exchange) accelRedirect(to []byte) int {
 	path, args, _ := bytes.Cut(to, []byte("?"))
 	uri, ok := unescape(path)
 	if !ok {
-		x.log(levelError, "unsafe URI \""+string(to)+"\" was detected")
+		x.Log(LevelError, "unsafe URI \""+string(to)+"\" was detected")
 		return 404
 	}
 	r.FetchAsGet()
@@ -157,8 +158,8 @@ func fieldName(name []byte) string {
 }
 
 // copyHead copies the answer's head into the response.
-func (x *exchange) copyHead() {
-	out, a := &x.r.Out, &x.ans
+func (x *Exchange) copyHead() {
+	out, a := &x.R.Out, &x.ans
 	out.Status, out.Reason = a.status, reasonText(a.status, a.reason)
 	// A server whose own name or date is passed on may also have none.
 	if !x.loc.hidden["server"] {
@@ -181,44 +182,33 @@ func reasonText(status int, reason []byte) string {
 }
 
 // copyField copies one field unless it is hidden or about the connection.
-func (x *exchange) copyField(f *field) {
-	l, r := x.loc, x.r
+func (x *Exchange) copyField(f *field) {
+	l, r := x.loc, x.R
 	out := &r.Out
-	var buf [64]byte
-	name := lower(&buf, f.name)
+	name := Lower(&x.name, f.name)
 	if l.hidden[string(name)] {
 		return
 	}
-	value := f.value
 	switch string(name) {
 	case "content-length", "transfer-encoding", "connection", "keep-alive":
 		return
 	case "content-type":
-		out.ContentType = value
+		out.ContentType = f.value
 		return
-	case "location":
-		if v, ok := l.redirected(r, value); ok {
-			if len(v) > 0 && v[0] == '/' && r.RedirectWithin(v) {
-				return
-			}
-			value = v
-		}
-	case "refresh":
-		value = l.refreshed(r, value)
-	case "set-cookie":
-		value = l.cookie(r, value)
 	}
-	out.Add(fieldName(f.name), value)
+	if value, ok := l.protocol.Rewrite(r, name, f.value); ok {
+		out.Add(fieldName(f.name), value)
+	}
 }
 
 // finish ends an exchange whose answer was begun. client and server are what went
 // wrong on either side; whole says that the answer came to its end.
-func (x *exchange) finish(client, server error, whole bool) int {
+func (x *Exchange) finish(client, server error, whole bool) int {
 	ended := x.ended
 	if !ended {
 		now := x.done(whole && server == nil)
 		if whole {
-			x.r.Answered(now)
+			x.R.Answered(now)
 		}
 	}
 	switch {
@@ -226,9 +216,9 @@ func (x *exchange) finish(client, server error, whole bool) int {
 		if !ended {
 			x.logRead(server)
 		}
-		x.r.Out.Abort()
+		x.R.Out.Abort()
 	case server != nil || client != nil:
-		return x.r.Lost(lostClient)
+		return x.R.Lost(lostClient)
 	}
 	return httpd.Done
 }

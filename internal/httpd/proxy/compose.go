@@ -1,0 +1,90 @@
+package proxy
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/baton-deploy/baton/internal/httpd"
+	"github.com/baton-deploy/baton/internal/httpd/gateway"
+)
+
+// Compose implements [gateway.Protocol]: it writes the request's head, which is the
+// same for all tries.
+func (l *location) Compose(x *gateway.Exchange, b []byte) ([]byte, int) {
+	r := x.R
+	if l.method != nil {
+		b = l.method.Append(b, r)
+		if httpd.HasLineBreak(b) {
+			b = append(b[:0], httpd.EscapeLineBreaks(b)...)
+		}
+	} else {
+		b = append(b, r.Head.Method()...)
+	}
+	x.IsHead = string(b) == "HEAD"
+	b = append(b, ' ')
+	from := len(b)
+	b = l.appendURI(x, b)
+	if httpd.HasLineBreak(b[from:]) { // it would begin a request of the client's making
+		b = append(b[:from], httpd.EscapeLineBreaks(b[from:])...)
+	}
+	to := len(b)
+	if l.http11 {
+		b = append(b, " HTTP/1.1\r\n"...)
+	} else {
+		b = append(b, " HTTP/1.0\r\n"...)
+	}
+	for i := range l.sets {
+		b = appendSet(x, b, &l.sets[i])
+	}
+	if l.PassFields() {
+		b = l.appendFields(r, b)
+	}
+	b = append(b, "\r\n"...)
+	x.URI = b[from:to]
+	return b, 0
+}
+
+// appendSet appends one field of proxy_set_header or its defaults; one without a
+// value is not sent.
+func appendSet(x *gateway.Exchange, b []byte, f *setField) []byte {
+	start := len(b)
+	b = append(b, f.name...)
+	valueAt := len(b)
+	switch f.kind {
+	case setText:
+		b = f.value.Append(b, x.R)
+		if httpd.HasLineBreak(b[valueAt:]) {
+			name := strings.TrimSuffix(string(f.name), ": ")
+			x.R.Log(gateway.LevelError, "line break in the field \""+name+"\" for the server, which is not sent", nil)
+			return b[:start]
+		}
+	case setHost:
+		b = append(b, x.To.Host...)
+	case setLength:
+		if x.Body != nil && x.Body.Length >= 0 {
+			b = strconv.AppendInt(b, x.Body.Length, 10)
+		}
+	case setCoding:
+		if x.Body != nil && x.Body.Length < 0 {
+			b = append(b, "chunked"...)
+		}
+	}
+	if len(b) == valueAt {
+		return b[:start]
+	}
+	return append(b, "\r\n"...)
+}
+
+// appendFields appends the client's fields, in its order and spelling.
+func (l *location) appendFields(r *httpd.Request, b []byte) []byte {
+	underscores := !r.Location().DropsUnderscores()
+	r.EachField(func(name, value []byte) {
+		var buf [64]byte
+		if !gateway.ValidName(name, underscores) || l.replaced[string(gateway.Lower(&buf, name))] {
+			return
+		}
+		b = append(append(b, name...), ": "...)
+		b = append(append(b, value...), "\r\n"...)
+	})
+	return b
+}

@@ -85,6 +85,7 @@ func (r *Request) reset() {
 	r.Head = Head{}
 	r.URI, r.Args, r.Host = r.URI[:0], r.Args[:0], r.Host[:0]
 	r.Server, r.loc, r.c = nil, nil, nil
+	r.Out.endEncoding(false) // of a response that was given up without its end
 	r.Out.reset()
 	r.body = Body{kept: r.body.kept[:0]}
 	r.line, r.clean, r.target, r.targetHost = r.line[:0], r.clean[:0], r.target[:0], r.targetHost[:0]

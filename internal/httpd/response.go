@@ -52,6 +52,7 @@ type Response struct {
 
 	modified    int64 // when the content was modified, seconds since 1970
 	hasModified bool
+	ownFields   int   // how many of Fields were there before filters added theirs
 	completed   bool  // Location was a path, and got the server's name
 	keepFields  bool  // an error page has the fields that the response had
 	ranges      uint8 // rangesOff and so on
@@ -152,6 +153,7 @@ func (o *Response) SendHead() error {
 	if o.hasModified && o.Status != 200 && o.Status != 304 {
 		o.LastModified = nil
 	}
+	o.ownFields = len(o.Fields)
 	for _, filter := range r.loc.head {
 		filter(r)
 	}
@@ -302,7 +304,7 @@ func (o *Response) Write(p []byte) (int, error) {
 	}
 	var err error
 	if o.encoder != nil {
-		err = o.encoder.Write(p)
+		err = o.encode(p)
 	} else {
 		err = o.writeContent(p)
 	}

@@ -12,8 +12,13 @@ import (
 // all there is to know to go on with it.
 type fileBody struct {
 	fd        int
-	off, left int64 // the stretch being sent
-	copied    int64 // how much of it was copied behind the pending output
+	off, left int64  // the stretch being sent
+	copied    int64  // how much of it was copied behind the pending output
+	lead      []byte // what is sent before it
+
+	// Of an answer with some bytes before what is in the file:
+	front []byte // those bytes
+	shift int64  // where in the file the rest begins
 
 	// Of an answer with several ranges:
 	parts    []byteRange
@@ -31,8 +36,17 @@ const boundaryDigits = 20
 // obeys the request's conditions and ranges; call [Response.SetValidators] first.
 // fd stays the caller's, who must keep it open until ServeFile returned.
 func (o *Response) ServeFile(status, fd int, size int64) int {
+	return o.ServeRest(status, nil, fd, 0, size)
+}
+
+// ServeRest is [Response.ServeFile] for front, which must not change, and what follows
+// in the file from offset from on.
+func (o *Response) ServeRest(status int, front []byte, fd int, from, size int64) int {
+	b := &o.body
+	b.fd, b.front, b.shift = fd, front, from
+	size += int64(len(front)) - from
 	o.Status, o.ContentLength, o.ranges = status, size, rangesAllowed
-	o.body.fd, o.body.off, o.body.left = fd, 0, size
+	b.place(0, size)
 	if o.SendHead() != nil {
 		return Done
 	}
@@ -57,17 +71,27 @@ func (o *Response) SendFile(fd int, off, n int64) error {
 	return o.sendBody()
 }
 
+// place makes the stretch to be sent that of the content from start up to end.
+func (b *fileBody) place(start, end int64) {
+	n := int64(len(b.front))
+	if b.lead = nil; start < n {
+		b.lead = b.front[start:min(end, n)]
+		start, end = n, max(end, n)
+	}
+	b.off, b.left = start-n+b.shift, end-start
+}
+
 // split makes the body consist of parts of content of size bytes, and describes
 // them in the head.
 func (b *fileBody) split(o *Response, parts []byteRange, size int64) {
 	b.parts, b.size = parts, size
 	if len(parts) == 1 {
-		b.off, b.left = parts[0].start, parts[0].end-parts[0].start
-		o.ContentLength = b.left
+		b.place(parts[0].start, parts[0].end)
+		o.ContentLength = parts[0].end - parts[0].start
 		o.Add("Content-Range", b.appendRange([]byte("bytes "), parts[0]))
 		return
 	}
-	b.multi, b.next, b.left = true, 0, 0
+	b.multi, b.next, b.left, b.lead = true, 0, 0, nil
 	b.partType = o.ContentType
 	for i := range b.boundary {
 		b.boundary[i] = '0' + byte(rand.IntN(10))
@@ -107,6 +131,12 @@ func (o *Response) sendBody() error {
 	b := &o.body
 	b.copied = 0
 	for {
+		if lead := b.lead; len(lead) > 0 {
+			b.lead = nil
+			if _, err := o.Write(lead); err != nil {
+				return err
+			}
+		}
 		if b.left > 0 {
 			if err := o.sendStretch(); err != nil {
 				return err
@@ -120,7 +150,7 @@ func (o *Response) sendBody() error {
 		if b.next < len(b.parts) {
 			p := b.parts[b.next]
 			between = b.appendStart(nil, p)
-			b.off, b.left = p.start, p.end-p.start
+			b.place(p.start, p.end)
 			b.next++
 		} else {
 			between = b.appendEnd(nil)

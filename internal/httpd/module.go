@@ -46,8 +46,9 @@ type Part struct {
 	// ContentIsProxy: as nginx's auto_redirect, "location /a/" answers a request
 	// for /a with a redirect to /a/.
 	ContentIsProxy bool
-	// Default answers when no module set Content, in the order of the modules'
-	// list, until one does not decline (index, then static files).
+	// Default answers when no module set Content, or what was set declined, in the
+	// order of the modules' list, until one does not decline (index, then static
+	// files).
 	Default Handler
 	// Head is called just before a response's head is written, also for error
 	// pages; it may change status and fields of r.Out.

@@ -355,9 +355,7 @@ func (b *Builder) location(vs *VirtualServer, s *conf.Scope, loc *Location) (*Lo
 		}
 		defaults = append(defaults, loc.addPart(p)...)
 	}
-	if len(loc.content) == 0 {
-		loc.content = defaults
-	}
+	loc.content = append(loc.content, defaults...)
 	return loc, nil
 }
 

@@ -105,10 +105,14 @@ func (r *Request) appendHost(dst []byte) []byte {
 	return append(dst, r.Server.Name...)
 }
 
-// argVariable is $arg_name: the first argument of that name, in any case, as it
-// was sent.
+// argVariable is $arg_name.
 func argVariable(r *Request, name string, dst []byte) ([]byte, bool) {
-	name = name[len("arg_"):]
+	value, ok := r.Argument(name[len("arg_"):])
+	return append(dst, value...), ok
+}
+
+// Argument returns the first argument of that name, in any case, as it was sent.
+func (r *Request) Argument(name string) (value []byte, ok bool) {
 	args := r.Args
 	for len(args) > 0 {
 		arg := args
@@ -118,8 +122,8 @@ func argVariable(r *Request, name string, dst []byte) ([]byte, bool) {
 			args = nil
 		}
 		if len(arg) > len(name) && arg[len(name)] == '=' && equalFold(arg[:len(name)], name) {
-			return append(dst, arg[len(name)+1:]...), true
+			return arg[len(name)+1:], true
 		}
 	}
-	return dst, false
+	return nil, false
 }

@@ -129,7 +129,7 @@ func (c *compression) apply(r *httpd.Request) {
 	default:
 		return
 	}
-	if o.Upgraded || o.Get("Content-Encoding") != nil || o.ContentLength >= 0 && o.ContentLength < c.minLength || !c.rightType(o.ContentType) {
+	if o.Upgraded || o.Coding() != nil || o.ContentLength >= 0 && o.ContentLength < c.minLength || !c.rightType(o.ContentType) {
 		return
 	}
 	o.VaryEncoding = c.vary

@@ -7,6 +7,7 @@ import (
 	"github.com/baton-deploy/baton/internal/httpd"
 	"github.com/baton-deploy/baton/internal/httpd/accesslog"
 	"github.com/baton-deploy/baton/internal/httpd/autoindex"
+	"github.com/baton-deploy/baton/internal/httpd/flv"
 	"github.com/baton-deploy/baton/internal/httpd/gzip"
 	"github.com/baton-deploy/baton/internal/httpd/headers"
 	"github.com/baton-deploy/baton/internal/httpd/index"
@@ -29,10 +30,12 @@ func All() []httpd.Module {
 		rewrite.Module(),
 		tryfiles.Module(),
 		headers.Module(),
+		gzip.GunzipModule(),
 		gzip.Module(), // compresses what has its other fields already
 		index.Module(),
 		autoindex.Module(),
 		ssl.Module(),
+		flv.Module(),
 		gzip.StaticModule(),
 		static.Module(),
 		status.Module(),

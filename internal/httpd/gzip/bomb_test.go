@@ -1,0 +1,132 @@
+package gzip_test
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/baton-deploy/baton/internal/httpd/sidebyside"
+)
+
+const (
+	bombBytes   = 1 << 30
+	memberBytes = 8 << 20
+	// fewBytes is what one response may keep in memory.
+	fewBytes = 4 << 20
+)
+
+// bomb is a megabyte that grows to a gigabyte.
+func bomb(t *testing.T) string {
+	t.Helper()
+	b := strings.Repeat(packed(t, string(make([]byte, memberBytes))), bombBytes/memberBytes)
+	if len(b) > 2<<20 {
+		t.Fatalf("the bomb has %d bytes", len(b))
+	}
+	return b
+}
+
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("timed out: %s", what)
+		}
+	}
+}
+
+// heap is how much memory is in use.
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// A client that reads slowly, or not at all, or is gone, does not make a bomb fill
+// memory, nor the processor go on with it. It is no parallel test: it looks at memory.
+func TestBombStaysSmall(t *testing.T) {
+	p := sidebyside.Start(t, `
+		log_format sent "$uri $body_bytes_sent"; access_log logs/sent.log sent;
+		server {
+			listen ADDR; root ROOT; gunzip on;
+			location /file/ { alias ROOT/; gzip_static always; }
+			location /raw/ { alias ROOT/; gunzip off; gzip_static always; access_log off; }
+			location /proxied/ { proxy_pass http://ADDR/raw/; }
+			location /unbuffered/ { proxy_pass http://ADDR/raw/; proxy_buffering off; }
+			location /rate/ { proxy_pass http://ADDR/raw/; limit_rate 1m; }
+		}`, sidebyside.Files{"bomb.gz": bomb(t)})
+	before := heap()
+	for _, folder := range []string{"/file/", "/proxied/", "/unbuffered/", "/rate/"} {
+		t.Run(strings.Trim(folder, "/"), func(t *testing.T) {
+			routines := runtime.NumGoroutine()
+			c, err := net.Dial("tcp", p.Baton)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+			fmt.Fprint(c, sidebyside.Get(folder+"bomb"))
+			for _, n := range []int64{1 << 10, 512 << 10} {
+				if _, err := io.CopyN(io.Discard, c, n); err != nil {
+					t.Fatal(err)
+				}
+				waits(t, c)
+				if more := heap() - before; more > fewBytes {
+					t.Errorf("%d bytes are in memory", more)
+				}
+			}
+			c.Close()
+			until(t, "the server to give up", func() bool { return runtime.NumGoroutine() <= routines })
+			if sent := bytesSent(t, p, folder); sent > 64<<20 {
+				t.Errorf("%d bytes were decompressed for a client that went away", sent)
+			}
+		})
+	}
+	if got := p.Same(sidebyside.Ask("HEAD", "/file/bomb")); got.Code() != "200" {
+		t.Errorf("HEAD: %s", got)
+	}
+}
+
+// waits returns when nothing more comes to c, which nobody reads.
+func waits(t *testing.T, c net.Conn) {
+	t.Helper()
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, same := 0, 0
+	until(t, "the server to wait for its client", func() bool {
+		var n int
+		_ = raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
+		if same++; n == 0 || n != last {
+			last, same = n, 0
+		}
+		return same == 10
+	})
+}
+
+// bytesSent is what the log says about a request for the bomb.
+func bytesSent(t *testing.T, p *sidebyside.Pair, folder string) (n int64) {
+	t.Helper()
+	line := regexp.MustCompile(regexp.QuoteMeta(folder) + `bomb (\d+)`)
+	until(t, "line in the log", func() bool {
+		b, err := os.ReadFile(filepath.Join(filepath.Dir(p.Dir), "baton/logs/sent.log"))
+		m := line.FindSubmatch(b)
+		if err != nil || m == nil {
+			return false
+		}
+		n, err = strconv.ParseInt(string(m[1]), 10, 64)
+		return err == nil
+	})
+	return n
+}

@@ -27,6 +27,9 @@ func AppendDate(dst []byte, unix int64) []byte {
 
 func appendTwo(dst []byte, n int) []byte { return append(dst, byte('0'+n/10), byte('0'+n%10)) }
 
+// ParseDate reads a time as HTTP writes it, in one of its three forms.
+func ParseDate(b []byte) (unix int64, ok bool) { return parseHTTPDate(b) }
+
 // parseHTTPDate reads the three forms of a date that HTTP has, as leniently as
 // nginx: the name of the day and the zone are not looked at.
 //

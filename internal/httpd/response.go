@@ -20,6 +20,8 @@ type Response struct {
 	Reason string
 	// ContentType of the body; nil sends none.
 	ContentType []byte
+	// ForeignType: ContentType is another server's, who put a charset into it.
+	ForeignType bool
 	// ContentLength of the body, or -1 when only its end will tell.
 	ContentLength int64
 	// LastModified as an HTTP date; nil sends none. Location and ETag likewise.

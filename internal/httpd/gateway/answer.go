@@ -99,7 +99,7 @@ func (x *Exchange) accelRedirect(to []byte) int {
 		}
 		switch string(name) {
 		case "content-type":
-			r.Out.ContentType = f.value
+			r.Out.ContentType, r.Out.ForeignType = f.value, true
 		case "set-cookie":
 			if value, ok := x.loc.protocol.Rewrite(r, name, f.value); ok {
 				r.Out.Add("Set-Cookie", value)
@@ -193,7 +193,7 @@ func (x *Exchange) copyField(f *field) {
 	case "content-length", "transfer-encoding", "connection", "keep-alive":
 		return
 	case "content-type":
-		out.ContentType = f.value
+		out.ContentType, out.ForeignType = f.value, true
 		return
 	}
 	if value, ok := l.protocol.Rewrite(r, name, f.value); ok {

@@ -129,7 +129,7 @@ func (c *compression) apply(r *httpd.Request) {
 	default:
 		return
 	}
-	if o.Upgraded || o.Coding() != nil || o.ContentLength >= 0 && o.ContentLength < c.minLength || !c.rightType(o.ContentType) {
+	if o.Upgraded || o.Coding() != nil || o.ContentLength >= 0 && o.ContentLength < c.minLength || !c.rightType(o) {
 		return
 	}
 	o.VaryEncoding = c.vary
@@ -145,17 +145,31 @@ func (c *compression) apply(r *httpd.Request) {
 	o.Encode("gzip", e)
 }
 
-// rightType compares the type without its parameters.
-func (c *compression) rightType(contentType []byte) bool {
-	if len(contentType) == 0 {
-		return false
-	}
+// rightType looks the type up.
+func (c *compression) rightType(o *httpd.Response) bool {
 	if c.types == nil {
 		return true
 	}
-	t, _, _ := bytes.Cut(contentType, []byte(";"))
-	t = bytes.TrimRight(t, " ")
+	t := o.ContentType
+	if o.ForeignType {
+		t = withoutCharset(t)
+	}
 	return c.types[string(t)] || c.types[strings.ToLower(string(t))]
+}
+
+// withoutCharset is a type without its parameters when the charset is among them. As
+// in nginx other parameters are part of the type.
+func withoutCharset(t []byte) []byte {
+	for i, ch := range t {
+		if ch != ';' {
+			continue
+		}
+		const name = "charset="
+		if p := bytes.TrimLeft(t[i+1:], " "); len(p) >= len(name) && strings.EqualFold(string(p[:len(name)]), name) {
+			return t[:i]
+		}
+	}
+	return t
 }
 
 // An encoder compresses one response at a time. Its output is gathered, so that

@@ -2,8 +2,8 @@ package gzip
 
 import (
 	"bytes"
-	"net/http"
 	"strings"
+	"time"
 
 	"github.com/baton-deploy/baton/internal/conf"
 	"github.com/baton-deploy/baton/internal/httpd"
@@ -14,12 +14,14 @@ type rule struct {
 	vary    bool
 	http10  bool
 	proxied uint // of the proxied constants
+	msie6   bool // old browsers get nothing compressed
 	disable []*httpd.Pattern
 }
 
 // What gzip_proxied allows for a request that came through a proxy.
 const (
-	proxiedExpired uint = 1 << iota
+	proxiedOff uint = 1 << iota
+	proxiedExpired
 	proxiedNoCache
 	proxiedNoStore
 	proxiedPrivate
@@ -33,7 +35,7 @@ var proxiedWords = []struct {
 	word string
 	bit  uint
 }{
-	{"off", 0}, {"expired", proxiedExpired}, {"no-cache", proxiedNoCache}, {"no-store", proxiedNoStore},
+	{"off", proxiedOff}, {"expired", proxiedExpired}, {"no-cache", proxiedNoCache}, {"no-store", proxiedNoStore},
 	{"private", proxiedPrivate}, {"no_last_modified", proxiedNoLastModified}, {"no_etag", proxiedNoETag},
 	{"auth", proxiedAuth}, {"any", proxiedAny},
 }
@@ -55,7 +57,8 @@ func newRule(b *httpd.Builder, s *conf.Scope) (*rule, error) {
 	for _, d := range s.All("gzip_disable") {
 		for _, a := range d.Args {
 			if a == "msie6" {
-				a = `MSIE [4-6]\.(?!.*SV1)`
+				r.msie6 = true
+				continue
 			}
 			p, err := b.Pattern(d, a, true)
 			if err != nil {
@@ -69,7 +72,7 @@ func newRule(b *httpd.Builder, s *conf.Scope) (*rule, error) {
 
 func proxied(d *conf.Directive) (bits uint, err error) {
 	if d == nil {
-		return 0, nil
+		return proxiedOff, nil
 	}
 next:
 	for _, a := range d.Args {
@@ -96,6 +99,9 @@ func (c *rule) allows(r *httpd.Request) bool {
 		return false
 	}
 	if agent := r.Field("User-Agent"); agent != nil {
+		if c.msie6 && isMSIE6(agent) {
+			return false
+		}
 		for _, p := range c.disable {
 			if _, ok, err := p.Match(agent, nil); ok || err != nil {
 				return false
@@ -110,27 +116,85 @@ func (c *rule) allows(r *httpd.Request) bool {
 func (c *rule) allowsProxied(r *httpd.Request) bool {
 	o := &r.Out
 	switch {
-	case c.proxied == 0:
+	case c.proxied&proxiedOff != 0:
 		return false
 	case c.proxied&proxiedAny != 0, c.proxied&proxiedAuth != 0 && r.Field("Authorization") != nil:
 		return true
 	}
 	if expires := o.Get("Expires"); expires != nil {
-		if c.proxied&proxiedExpired == 0 {
-			return false
-		}
-		at, err := http.ParseTime(string(expires))
-		return err == nil && at.Before(r.Start())
+		return c.proxied&proxiedExpired != 0 && isPast(expires, lastDate(o), r.Start())
 	}
-	if control := o.Get("Cache-Control"); control != nil {
-		return c.proxied&proxiedNoCache != 0 && bytes.Contains(control, []byte("no-cache")) ||
-			c.proxied&proxiedNoStore != 0 && bytes.Contains(control, []byte("no-store")) ||
-			c.proxied&proxiedPrivate != 0 && bytes.Contains(control, []byte("private"))
+	if o.Get("Cache-Control") != nil {
+		return c.proxied&proxiedNoCache != 0 && controls(o, "no-cache") ||
+			c.proxied&proxiedNoStore != 0 && controls(o, "no-store") ||
+			c.proxied&proxiedPrivate != 0 && controls(o, "private")
 	}
 	// As in nginx the time of a file of our own does not count.
 	modified := o.Get("Last-Modified") != nil
 	tagged := o.ETag != nil || o.Get("ETag") != nil
 	return !(c.proxied&proxiedNoLastModified != 0 && modified) && !(c.proxied&proxiedNoETag != 0 && tagged)
+}
+
+// isPast reports whether a time has come, by date unless that is nil.
+func isPast(at, date []byte, now time.Time) bool {
+	t, ok := httpd.ParseDate(at)
+	if !ok {
+		return false
+	}
+	today := now.Unix()
+	if date != nil {
+		if today, ok = httpd.ParseDate(date); !ok {
+			return false
+		}
+	}
+	return t < today
+}
+
+// lastDate is the response's Date if it has one of its own: another server's.
+func lastDate(o *httpd.Response) (date []byte) {
+	for i := range o.Fields {
+		if strings.EqualFold(o.Fields[i].Name, "Date") {
+			date = o.Fields[i].Value
+		}
+	}
+	return date
+}
+
+// controls reports whether word is one of a response's Cache-Control.
+func controls(o *httpd.Response, word string) bool {
+	for i := range o.Fields {
+		if !strings.EqualFold(o.Fields[i].Name, "Cache-Control") {
+			continue
+		}
+		for v := o.Fields[i].Value; len(v) > 0; {
+			part, rest := v, []byte(nil)
+			end := byte(',')
+			if i := bytes.IndexAny(v, ",;"); i >= 0 {
+				part, end, rest = v[:i], v[i], bytes.TrimLeft(v[i+1:], " ")
+			}
+			if end == ',' && strings.EqualFold(string(bytes.TrimRight(part, " ")), word) {
+				return true
+			}
+			v = rest
+		}
+	}
+	return false
+}
+
+// isMSIE6 reports whether a browser is one of those that have trouble with what is
+// compressed: Internet Explorer 4 to 6, but for a mended 6.
+func isMSIE6(agent []byte) bool {
+	i := bytes.Index(agent, []byte("MSIE "))
+	if i < 0 || i+7 >= len(agent) || agent[i+6] != '.' || bytes.Contains(agent, []byte("Opera")) {
+		return false
+	}
+	switch agent[i+5] {
+	case '4', '5':
+		return true
+	case '6':
+		return !bytes.Contains(agent[i+8:], []byte("SV1"))
+	}
+	return false
 }
 
 // acceptsGzip reports whether an Accept-Encoding names gzip with a quality that is

@@ -15,7 +15,7 @@ func Module() httpd.Module {
 		Name:   "ngx_http_flv_module",
 		Option: "with-http_flv_module",
 		Directives: []conf.Spec{
-			{Name: "flv", In: conf.Location},
+			{Name: "flv", In: conf.Location, Repeat: true},
 		},
 		New: func(*httpd.Builder) (httpd.Instance, error) { return instance{}, nil },
 	}

@@ -156,9 +156,3 @@ func (d *decoder) Close(cut bool) error {
 	pool.Put(d)
 	return err
 }
-
-// Make sure at compile time that both are what a response takes.
-var (
-	_ httpd.Encoder = (*encoder)(nil)
-	_ httpd.Encoder = (*decoder)(nil)
-)

@@ -23,8 +23,8 @@ func Module() httpd.Module {
 		s.Check = conf.CheckBuffers
 		return s
 	}
-	size := func(s conf.Spec) conf.Spec {
-		s.Check = conf.CheckSize
+	size := func(s conf.Spec, check func(*conf.Directive) error) conf.Spec {
+		s.Check = check
 		return s
 	}
 	flag := func(s conf.Spec) conf.Spec {
@@ -36,21 +36,21 @@ func Module() httpd.Module {
 		Name: "ngx_http_gzip_module",
 		Directives: []conf.Spec{
 			{Name: "gzip", In: hsl | conf.LocationIf, Min: 1, Max: 1, Flag: true},
-			{Name: "gzip_types", In: hsl, Min: 1, Max: conf.AnyArgs},
+			{Name: "gzip_types", In: hsl, Min: 1, Max: conf.AnyArgs, Repeat: true},
 			{Name: "gzip_comp_level", In: hsl, Min: 1, Max: 1},
 			{Name: "gzip_min_length", In: hsl, Min: 1, Max: 1},
 			{Name: "gzip_vary", In: hsl, Min: 1, Max: 1, Flag: true},
 			{Name: "gzip_http_version", In: hsl, Min: 1, Max: 1},
-			{Name: "gzip_proxied", In: hsl, Min: 1, Max: conf.AnyArgs},
-			{Name: "gzip_disable", In: hsl, Min: 1, Max: conf.AnyArgs},
+			{Name: "gzip_proxied", In: hsl, Min: 1, Max: conf.AnyArgs, Repeat: true},
+			{Name: "gzip_disable", In: hsl, Min: 1, Max: conf.AnyArgs, Repeat: true},
 			buffers(none("gzip_buffers", 2, 2, memory)),
-			size(none("gzip_window", 1, 1, memory)),
-			size(none("gzip_hash", 1, 1, memory)),
+			size(none("gzip_window", 1, 1, memory), checkPower(32<<10, "512, 1k, 2k, 4k, 8k, 16k, or 32k")),
+			size(none("gzip_hash", 1, 1, memory), checkPower(128<<10, "512, 1k, 2k, 4k, 8k, 16k, 32k, 64k, or 128k")),
 			flag(none("gzip_no_buffer", 1, 1, "Output waits for no more than 8 KB or the end.")),
-			size(none("postpone_gzipping", 1, 1, "Output waits for no more than 8 KB or the end.")),
+			size(none("postpone_gzipping", 1, 1, "Output waits for no more than 8 KB or the end."), conf.CheckSize),
 		},
 		New: func(b *httpd.Builder) (httpd.Instance, error) {
-			in := &instance{b: b}
+			in := &instance{b: b, types: map[*conf.Directive]map[string]bool{}, warned: map[*conf.Directive]bool{}}
 			var err error
 			in.key, err = b.StateKey()
 			b.AddVariable("gzip_ratio", in.ratioVariable)
@@ -61,9 +61,11 @@ func Module() httpd.Module {
 
 // An instance keeps compressors by level for all responses.
 type instance struct {
-	b     *httpd.Builder
-	key   httpd.StateKey // of *sizes
-	pools [10]sync.Pool
+	b      *httpd.Builder
+	key    httpd.StateKey                      // of *sizes
+	types  map[*conf.Directive]map[string]bool // by the first directive
+	warned map[*conf.Directive]bool            // of gzip_proxied, likewise
+	pools  [10]sync.Pool
 }
 
 func (in *instance) Location(s *conf.Scope) (httpd.Part, error) {
@@ -79,10 +81,11 @@ func (in *instance) Location(s *conf.Scope) (httpd.Part, error) {
 	if r.level, err = level(s); err != nil {
 		return httpd.Part{}, err
 	}
+	in.warnProxied(s)
 	if r.minLength, err = s.Size("gzip_min_length", 20); err != nil {
 		return httpd.Part{}, err
 	}
-	r.types = types(s)
+	r.types = in.typesOf(s)
 	if !on {
 		return httpd.Part{}, nil
 	}
@@ -97,17 +100,53 @@ func level(s *conf.Scope) (int, error) {
 	return n, err
 }
 
-// types are the MIME types to compress, in lower case; nil means all.
-func types(s *conf.Scope) map[string]bool {
+// checkPower returns a check that wants a power of two from 512 up to most.
+func checkPower(most int64, words string) func(*conf.Directive) error {
+	return func(d *conf.Directive) error {
+		if err := conf.CheckSize(d); err != nil {
+			return err
+		}
+		n, _ := conf.ParseSize(d.Arg(0)) // it was checked
+		if n < 512 || n > most || n&(n-1) != 0 {
+			return conf.Errorf(d, "\"%s\" directive must be %s", d.Name, words)
+		}
+		return nil
+	}
+}
+
+// warnProxied warns of gzip_proxied, once for all locations that have it in common.
+func (in *instance) warnProxied(s *conf.Scope) {
+	ds := s.All("gzip_proxied")
+	if len(ds) == 0 || in.warned[ds[0]] {
+		return
+	}
+	in.warned[ds[0]] = true
+	_, _ = proxied(ds, in.b.Warn) // it was read without an error
+}
+
+// typesOf are the MIME types to compress, in lower case; nil means all.
+func (in *instance) typesOf(s *conf.Scope) map[string]bool {
+	ds := s.All("gzip_types")
+	if len(ds) == 0 {
+		return map[string]bool{"text/html": true}
+	}
+	if m, ok := in.types[ds[0]]; ok {
+		return m
+	}
 	m := map[string]bool{"text/html": true}
-	for _, d := range s.All("gzip_types") {
+	in.types[ds[0]] = nil
+	for _, d := range ds {
 		for _, a := range d.Args {
 			if a == "*" {
 				return nil
 			}
-			m[strings.ToLower(a)] = true
+			if a = strings.ToLower(a); m[a] {
+				in.b.Warn(d, "duplicate MIME type \""+a+"\"")
+			}
+			m[a] = true
 		}
 	}
+	in.types[ds[0]] = m
 	return m
 }
 

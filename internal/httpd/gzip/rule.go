@@ -51,7 +51,7 @@ func newRule(b *httpd.Builder, s *conf.Scope) (*rule, error) {
 		return nil, err
 	}
 	r.http10 = version == "1.0"
-	if r.proxied, err = proxied(s.One("gzip_proxied")); err != nil {
+	if r.proxied, err = proxied(s.All("gzip_proxied"), func(*conf.Directive, string) {}); err != nil {
 		return nil, err
 	}
 	for _, d := range s.All("gzip_disable") {
@@ -70,21 +70,33 @@ func newRule(b *httpd.Builder, s *conf.Scope) (*rule, error) {
 	return r, nil
 }
 
-func proxied(d *conf.Directive) (bits uint, err error) {
-	if d == nil {
+// proxied reads gzip_proxied; warn is told of words that stand there twice.
+func proxied(ds []*conf.Directive, warn func(d *conf.Directive, msg string)) (bits uint, err error) {
+	if len(ds) == 0 {
 		return proxiedOff, nil
 	}
-next:
-	for _, a := range d.Args {
-		for _, w := range proxiedWords {
-			if strings.EqualFold(a, w.word) {
-				bits |= w.bit
-				continue next
+	for _, d := range ds {
+		for _, a := range d.Args {
+			bit := proxiedBit(a)
+			if bit == 0 {
+				return 0, conf.Errorf(d, "invalid value \"%s\"", a)
 			}
+			if bits&bit != 0 {
+				warn(d, "duplicate value \""+a+"\"")
+			}
+			bits |= bit
 		}
-		return 0, conf.Errorf(d, "invalid value \"%s\"", a)
 	}
 	return bits, nil
+}
+
+func proxiedBit(word string) uint {
+	for _, w := range proxiedWords {
+		if strings.EqualFold(word, w.word) {
+			return w.bit
+		}
+	}
+	return 0
 }
 
 // allows reports whether the client takes gzip and the rule has nothing against it.

@@ -125,6 +125,7 @@ func arrows() []struct{ from, to, why string } {
 		{"internal/sock", ours + "/master", "imports go downwards only"},
 		{"internal/sock", ours + "/worker", "imports go downwards only"},
 		{"internal/proc", ours, "it is the operating system, and knows none of us"},
+		{"internal/report", ours, "the master and those who look at it from outside share it"},
 		{"internal/control", ours + "/httpd", "messages between processes know nothing of HTTP"},
 		{"internal/control", ours + "/master", "imports go downwards only"},
 		{"internal/control", ours + "/worker", "imports go downwards only"},

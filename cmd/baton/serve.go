@@ -164,6 +164,7 @@ func serveAsMaster(o serveOptions) int {
 		Argv: o.Argv, Version: o.Version, Self: os.Getpid(), Parent: os.Getppid(),
 		Load:     func() (*master.Config, error) { return masterConfig(o.Load) },
 		NewLog:   newErrorLog,
+		Count:    count,
 		StartLog: startLog, CloseStartLog: closeLog,
 		Terminal:  errorlog.New(errorlog.NewConsole(o.Stderr, o.Word, errorlog.Warn)),
 		Activated: activated(),

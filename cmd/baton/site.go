@@ -7,6 +7,7 @@ import (
 	"github.com/baton-deploy/baton/internal/conf"
 	"github.com/baton-deploy/baton/internal/httpd"
 	"github.com/baton-deploy/baton/internal/httpd/modules"
+	"github.com/baton-deploy/baton/internal/report"
 )
 
 // loadConfig loads the configuration and checks all of it: also what only the
@@ -31,6 +32,16 @@ func loadConfig(o conf.Options) (*conf.Config, error) {
 	}
 	cfg.Warnings = append(cfg.Warnings, site.Warnings()...)
 	return cfg, cfg.CheckEvents()
+}
+
+// count reads what all workers of a master counted.
+func count(shared []byte) report.Counters {
+	t := httpd.Sum(shared)
+	return report.Counters{
+		Accepted: t.Accepted, Handled: t.Handled, Requests: t.Requests,
+		Reading: t.Reading, Writing: t.Writing, Waiting: t.Waiting,
+		Answered: t.Answered, Failed: t.Failed,
+	}
 }
 
 // product is what the server calls itself in responses.

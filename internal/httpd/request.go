@@ -373,8 +373,9 @@ func (r *Request) complete() {
 	c.releaseOut()
 }
 
-// runLog lets the modules of the location log the request.
+// runLog counts the answer and lets the modules of the location log the request.
 func (r *Request) runLog() {
+	r.c.srv.stats.answered(r.shownStatus())
 	for _, log := range r.loc.log {
 		log(r)
 	}

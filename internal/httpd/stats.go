@@ -13,7 +13,7 @@ const StatsBytes = 64
 // worker can answer for all, and outlive the worker.
 type Stats struct{ n *[8]int64 }
 
-// The numbers of stub_status, by place. They are read across releases of the
+// The numbers of stub_status, and how answers were, by place. They are read across releases of the
 // same master only: workers run their master's image.
 const (
 	statAccepted = iota
@@ -22,6 +22,8 @@ const (
 	statReading
 	statWriting
 	statWaiting
+	statAnswered
+	statFailed
 )
 
 // NewStats returns counters kept in b, at least [StatsBytes] long and aligned to
@@ -38,6 +40,14 @@ func (s Stats) bytes() []byte { return unsafe.Slice((*byte)(unsafe.Pointer(s.n))
 
 func (s Stats) add(i int, n int64) { atomic.AddInt64(&s.n[i], n) }
 func (s Stats) requests()          { s.add(statRequests, 1) }
+
+// answered counts an answer of this status.
+func (s Stats) answered(status int) {
+	s.add(statAnswered, 1)
+	if status >= 500 {
+		s.add(statFailed, 1)
+	}
+}
 
 // opened counts a connection that was accepted and waits for its first request.
 func (s Stats) opened() {
@@ -59,10 +69,13 @@ func (s Stats) move(from, to uint32) {
 
 func (s Stats) closed(from uint32) { s.add(statReading+int(from), -1) }
 
-// Totals are the numbers of stub_status.
+// Totals are what all workers of a master counted.
 type Totals struct {
 	Accepted, Handled, Requests       int64
 	Active, Reading, Writing, Waiting int64
+	// Answered counts answers, Failed those of them with a status of 500 or above. They
+	// are for operators; stub_status has no place for them.
+	Answered, Failed int64
 }
 
 // Sum adds up the counters of all workers in shared. A worker that died leaves
@@ -77,6 +90,8 @@ func Sum(shared []byte) Totals {
 		t.Reading += atomic.LoadInt64(&n[statReading])
 		t.Writing += atomic.LoadInt64(&n[statWriting])
 		t.Waiting += atomic.LoadInt64(&n[statWaiting])
+		t.Answered += atomic.LoadInt64(&n[statAnswered])
+		t.Failed += atomic.LoadInt64(&n[statFailed])
 	}
 	t.Active = t.Reading + t.Writing + t.Waiting
 	return t

@@ -233,6 +233,12 @@ func workerSaid(pid int, msg control.Message) event {
 		return workerReady{pid}
 	case control.KindReopen:
 		return workerAsks{pid}
+	case control.KindRetired:
+		ev := workerRetired{pid: pid}
+		if msg.Into(&ev.Retired) != nil {
+			return nil // it exits all the same
+		}
+		return ev
 	case control.KindFailed:
 		f := control.Failed{Stage: "start", Reason: "unknown"}
 		if err := msg.Into(&f); err != nil {

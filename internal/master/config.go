@@ -93,6 +93,7 @@ func (m *Master) begin() (configFacts, error) {
 	if m.stats, err = proc.Shared("stats", statsBytes); err != nil {
 		return configFacts{}, &stageError{"start", err}
 	}
+	m.mapCounters()
 	m.use(c)
 	m.closeStartLog()
 	for _, l := range c.Process.ErrorLogs {

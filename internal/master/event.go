@@ -4,6 +4,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/baton-deploy/baton/internal/control"
 	"github.com/baton-deploy/baton/internal/proc"
 )
 
@@ -40,6 +41,11 @@ type (
 	}
 	// workerAsks: it got USR1 and wants the logs opened again.
 	workerAsks struct{ pid int }
+	// workerRetired: it tells what became of its connections, and exits.
+	workerRetired struct {
+		pid int
+		control.Retired
+	}
 	// deaf: a process of ours does not read what it is told.
 	deaf struct{ who, reason string }
 	// exited: a child is gone, a worker or the new master.
@@ -86,6 +92,7 @@ func (spawnFailed) isEvent()   {}
 func (workerReady) isEvent()   {}
 func (workerFailed) isEvent()  {}
 func (workerAsks) isEvent()    {}
+func (workerRetired) isEvent() {}
 func (deaf) isEvent()          {}
 func (exited) isEvent()        {}
 func (fired) isEvent()         {}

@@ -93,6 +93,14 @@ func (s *state) generationServes(g *generation) {
 	s.reloadDone()
 }
 
+// workerRetired remembers, for operators, what became of a worker's connections.
+func (s *state) workerRetired(ev workerRetired) {
+	s.retired.Workers++
+	s.retired.Moved += ev.Moved
+	s.retired.Drained += ev.Drained
+	s.retired.Closed += ev.Closed
+}
+
 // workerFailed is a worker's own word on why it cannot serve.
 func (s *state) workerFailed(ev workerFailed) {
 	g, _ := s.worker(ev.pid)

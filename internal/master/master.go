@@ -12,6 +12,7 @@ import (
 	"github.com/baton-deploy/baton/internal/control"
 	"github.com/baton-deploy/baton/internal/errorlog"
 	"github.com/baton-deploy/baton/internal/proc"
+	"github.com/baton-deploy/baton/internal/report"
 	"github.com/baton-deploy/baton/internal/sock"
 )
 
@@ -33,11 +34,16 @@ type Master struct {
 	links    map[int]*os.File // hand-over links that another master sent, by number
 	lastLink int
 	pid      pidFile
+	// teller is where operators are told, beside the pid file; nil when there is none.
+	teller   *report.Listener
+	tellerAt string // path of the pid file that it was opened beside
+	counters []byte // what all workers count, as stats
 
 	events  chan event     // from goroutines
 	ended   chan int       // pids of children that ended
 	signals chan os.Signal // sent to us
 	sent    chan *os.File  // links from another master
+	asked   chan chan report.Report
 	timers  map[timerID]*time.Timer
 	done    bool
 	code    int
@@ -62,6 +68,7 @@ func Run(o Options) int {
 		stats:    -1,
 		links:    map[int]*os.File{},
 		sent:     make(chan *os.File),
+		asked:    make(chan chan report.Report),
 		// Unbuffered but for signals: who sends waits, nothing is lost.
 		events:  make(chan event),
 		ended:   make(chan int),
@@ -126,6 +133,8 @@ func (m *Master) next(watchdog <-chan time.Time) event {
 		m.lastLink++
 		m.links[m.lastLink] = link
 		return linkCame{m.lastLink}
+	case answer := <-m.asked:
+		answer <- m.account()
 	case <-watchdog:
 		if m.state.phase != starting { // systemd waits for READY first
 			m.report("notify", proc.Notify("WATCHDOG=1"))

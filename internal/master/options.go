@@ -6,6 +6,7 @@ import (
 
 	"github.com/baton-deploy/baton/internal/conf"
 	"github.com/baton-deploy/baton/internal/control"
+	"github.com/baton-deploy/baton/internal/report"
 )
 
 // Options is what a master is told by the command line.
@@ -21,6 +22,8 @@ type Options struct {
 	Load func() (*Config, error)
 	// NewLog returns the error log of a configuration, on open log files.
 	NewLog func(p conf.Process, logs map[string]*os.File) (*slog.Logger, error)
+	// Count reads the memory in which all workers count. nil means that nobody knows how.
+	Count func(shared []byte) report.Counters
 	// StartLog is the log until the first configuration names its own; then it is
 	// closed. Never nil.
 	StartLog      *slog.Logger

@@ -1,6 +1,10 @@
 package master
 
-import "time"
+import (
+	"time"
+
+	"github.com/baton-deploy/baton/internal/report"
+)
 
 // A phase is where a master is in its life.
 type phase uint8
@@ -112,6 +116,8 @@ type state struct {
 	// pidFile: we wrote it, and it or its .oldbin is ours.
 	pidFile bool
 	code    int // exit status
+	// retired adds up what workers that retired said.
+	retired report.Retired
 
 	out []action // of the step under way
 }

@@ -37,6 +37,8 @@ func (s *state) step(ev event) []action {
 		s.workerFailed(ev)
 	case workerAsks:
 		s.reopen()
+	case workerRetired:
+		s.workerRetired(ev)
 	case deaf:
 		s.log(errorlog.Alert, "%s does not read what it is told: %s", ev.who, ev.reason)
 	case exited:

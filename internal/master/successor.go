@@ -9,6 +9,7 @@ import (
 	"github.com/baton-deploy/baton/internal/control"
 	"github.com/baton-deploy/baton/internal/errorlog"
 	"github.com/baton-deploy/baton/internal/proc"
+	"github.com/baton-deploy/baton/internal/report"
 	"github.com/baton-deploy/baton/internal/sock"
 )
 
@@ -47,19 +48,24 @@ func (m *Master) doUpgrade(a action) event {
 		if err := m.pid.write(c.Process.Pid, m.o.Self); err != nil {
 			return pidWritten{err.Error()}
 		}
+		m.openTeller()
 		return pidWritten{}
 	case movePidFile:
 		if err := m.pid.move(m.o.Argv[0]); err != nil {
 			return pidMoved{err.Error()}
 		}
+		m.tellerFollows()
 		return pidMoved{}
 	case restorePidFile:
 		m.report("restore pid file", m.pid.restore(m.o.Argv[0]))
+		m.tellerFollows()
 	case removePidFile:
+		m.closeTeller()
 		m.report("remove pid file", m.pid.remove(m.o.Self))
 	case forgetParent:
 		old := pidFile{path: m.pid.path, moved: true}
 		m.report("remove pid file of old binary process", old.remove(m.o.Parent))
+		m.report("remove socket of old binary process", report.Remove(old.name()))
 	case readPidFile:
 		pid, err := proc.ReadPidFile(m.pid.path)
 		if err != nil {

@@ -97,19 +97,16 @@ func (a *answers) count(l logPlace, from, to int64) {
 	}
 }
 
-// checkAnswers compares the share of 5xx since the soak began with what it was before
-// the upgrade. before is where the logs ended when it was begun, and soak when only the
-// new generation was left.
-func checkAnswers(before, soak []logPlace) error {
-	var was, is answers
-	for _, l := range before {
-		was.count(l, 0, l.at)
+// countNew counts what came to l since it was noted.
+func (a *answers) countNew(l logPlace) {
+	if fi, err := os.Stat(l.path); err == nil && fi.Size() >= l.at {
+		a.count(l, l.at, fi.Size())
 	}
-	for _, l := range soak {
-		if fi, err := os.Stat(l.path); err == nil && fi.Size() >= l.at {
-			is.count(l, l.at, fi.Size())
-		}
-	}
+}
+
+// checkAnswers compares the share of 5xx in the soak with what it was before the
+// upgrade.
+func checkAnswers(was, is answers) error {
 	if is.all < fewAnswers || is.share() <= was.share()+moreErrors {
 		return nil
 	}

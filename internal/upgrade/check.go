@@ -27,7 +27,7 @@ func (op *operation) check(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("%w: masters %d and %d run (%s)", ErrBusy, s.old.pid, s.new.pid, s.phase())
 	}
 	op.old = s.new
-	op.log, op.logsBefore = findErrorLog(op.old.pid), accessLogs(op.old.pid)
+	op.log, op.before = findErrorLog(op.old.pid), op.old.answersSoFar(ctx)
 	if s.phase() != Serving {
 		return "", fmt.Errorf("master %d has no workers that serve", op.old.pid)
 	}

@@ -3,8 +3,9 @@
 //
 // It knows a server only by what any operator can see: pid files, /proc, signals,
 // the titles of processes, logs, and what a URL answers. So it works for Baton, for
-// nginx and for everything that kept nginx's signals, and it needs nothing from the
-// server that it looks at. Nothing here knows what a configuration means.
+// nginx and for everything that kept nginx's signals. What a master of Baton says of
+// itself ([report.Ask]) is more exact, and used when there is an answer. Nothing here
+// knows what a configuration means.
 //
 // [Look] changes nothing and may be called at any time. [Run] upgrades. What it does
 // next is decided by a pure plan from how the step before ended; every step that

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/baton-deploy/baton/internal/proc"
+	"github.com/baton-deploy/baton/internal/report"
 )
 
 // ErrNothingRuns says that no master was found where we were sent.
@@ -50,8 +51,12 @@ type generation struct {
 	// written none.
 	named   bool
 	workers []process
-	// leaving: it closed its listening sockets, which a master does when it was told to
-	// go. [examine] finds that out.
+	// pidFile is the one that names it; "" when none does yet.
+	pidFile string
+	// report is what it says of itself; nil when it says nothing. [examine] asks.
+	report *report.Report
+	// leaving: it was told to go. It says so, or closed its listening sockets, as nginx
+	// does. [examine] finds that out.
 	leaving bool
 	image   fileID
 	version string // "" when its binary does not tell
@@ -144,7 +149,7 @@ func namedMaster(pidFile string) (*generation, error) {
 	if !p.isMaster() {
 		return nil, fmt.Errorf("%w: %s names process %d, which is no master: %q", ErrNothingRuns, pidFile, pid, p.title)
 	}
-	return &generation{process: p, named: true}, nil
+	return &generation{process: p, named: true, pidFile: pidFile}, nil
 }
 
 // family finds workers, and a new master that has written no pid file yet.
@@ -261,17 +266,28 @@ func examine(ctx context.Context, pidFile string) (*sight, error) {
 			return s, err
 		}
 	}
+	for _, g := range s.generations() {
+		g.report = g.ask(ctx)
+	}
 	if s.old == nil || !s.new.named {
 		return s, nil
 	}
-	// What was found without any is no server, or starts.
+	s.old.leaving, err = s.oldLeaves()
+	return s, err
+}
+
+// oldLeaves finds out whether the old master was told to go.
+func (s *sight) oldLeaves() (bool, error) {
+	if s.old.report != nil {
+		return s.old.report.Phase.Leaving(), nil
+	}
+	// When neither master has any there is nothing to tell them apart by.
 	old, err := listenersOf(s.old)
 	if err != nil {
-		return s, err
+		return false, err
 	}
 	open, err := listenersOf(s.new)
-	s.old.leaving = len(old) == 0 && len(open) > 0
-	return s, err
+	return len(old) == 0 && len(open) > 0, err
 }
 
 // generations returns those there are, the old one first.

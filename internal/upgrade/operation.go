@@ -53,9 +53,9 @@ type operation struct {
 	// asked: an operator asked for the way back.
 	asked bool
 	log   errorLog
-	// logsBefore are the access logs, up to where the upgrade began.
-	logsBefore []logPlace
-	crew       crew
+	// before is how the old generation answered until the upgrade began.
+	before answers
+	crew   crew
 }
 
 // exitStatuses are part of the interface of the command.

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/baton-deploy/baton/internal/report"
 )
 
 // Schema is the version of everything that is printed as JSON. It grows when a
@@ -49,6 +51,8 @@ type Generation struct {
 	AgeSeconds  float64  `json:"age_seconds"`
 	Workers     []Worker `json:"workers"`
 	Connections int      `json:"connections"`
+	// Report is what a master of Baton says of itself.
+	Report *report.Report `json:"report,omitempty"`
 }
 
 // A Worker is one process that serves.
@@ -119,7 +123,7 @@ func (s *sight) verbs() []Command {
 func (g *generation) tell() (Generation, error) {
 	told := Generation{
 		Master: g.pid, Version: g.version, Binary: g.binary, File: "same",
-		AgeSeconds: seconds(g.age()), Workers: []Worker{},
+		AgeSeconds: seconds(g.age()), Workers: []Worker{}, Report: g.report,
 	}
 	switch id, err := identify(g.binary); {
 	case g.binary == "":

@@ -170,6 +170,7 @@ func (op *operation) askRounds(ctx context.Context, n int) error {
 // retire ends the old workers, and waits for what they have. As soon as they accept
 // nothing it probes again: before, all answers may have been theirs.
 func (op *operation) retire(ctx context.Context) (string, error) {
+	before := op.old.nowCalled(op.o.PidFile + oldBin).ask(ctx)
 	op.told = true
 	if err := op.old.signal(syscall.SIGWINCH); err != nil {
 		return "", err
@@ -192,7 +193,11 @@ func (op *operation) retire(ctx context.Context) (string, error) {
 	if err := op.askRounds(ctx, askTimes); err != nil {
 		return "", err
 	}
-	return op.drain(ctx)
+	did, err := op.drain(ctx)
+	if err == nil {
+		did += retiredSince(before, op.old.nowCalled(op.o.PidFile+oldBin).ask(ctx))
+	}
+	return did, err
 }
 
 // errDraining ends the wait for old workers, and no more.
@@ -228,7 +233,7 @@ func (op *operation) soak(ctx context.Context) (string, error) {
 	if op.o.Soak == 0 {
 		return "no soak was asked for", op.askRounds(ctx, 1) // after it there is no way back
 	}
-	began, logs := time.Now(), accessLogs(op.new.pid)
+	began, counted := time.Now(), op.new.openLedger(ctx)
 	every := time.NewTicker(soakEvery)
 	defer every.Stop()
 	for {
@@ -238,7 +243,7 @@ func (op *operation) soak(ctx context.Context) (string, error) {
 		if err := probe(ctx, op.o.Probes); err != nil {
 			return "", err
 		}
-		if err := checkAnswers(op.logsBefore, logs); err != nil {
+		if err := checkAnswers(op.before, counted.answers(ctx)); err != nil {
 			return "", err
 		}
 		over := time.Since(began)

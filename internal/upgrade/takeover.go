@@ -72,7 +72,7 @@ func (op *operation) goOn(ctx context.Context, want intent) (Outcome, error) {
 	case !interrupted:
 		a = &account{} // begun by hand
 	}
-	if err := op.adopt(s, a); err != nil {
+	if err := op.adopt(ctx, s, a); err != nil {
 		return Failed, err
 	}
 	if interrupted {
@@ -134,12 +134,12 @@ func (op *operation) backTo(ctx context.Context, s *sight, a *account) (Outcome,
 }
 
 // adopt makes the operation what it was for whoever began it.
-func (op *operation) adopt(s *sight, a *account) error {
+func (op *operation) adopt(ctx context.Context, s *sight, a *account) error {
 	op.old, op.new = s.old, s.new
 	if s.old == nil {
 		op.old, op.new = s.new, nil
 	}
-	op.log, op.logsBefore = findErrorLog(op.old.pid), accessLogs(op.old.pid)
+	op.log, op.before = findErrorLog(op.old.pid), op.old.answersSoFar(ctx)
 	var err error
 	if op.wanted, err = listenersOf(op.old); err != nil {
 		return err

@@ -438,7 +438,7 @@ the error log says:
    \d\.\d\ds  replace  /\S+/sbin/nginx is the new one; the old one is /\S+/sbin/nginx\.(baton|nginx)-\d\S+
    \d\.\d\ds  switch   master \d+, \S+, serves with 2 workers on the same sockets
    \d\.\d\ds  probe    1 probe answered, 10 times each
-   \d\.\d\ds  retire   only the new workers serve; the old ones are gone
+   \d\.\d\ds  retire   only the new workers serve; the old ones are gone(; \d+ connections? moved, \d+ drained, \d+ closed)?
    1\.\d\ds  soak     all went well for 1s
    \d\.\d\ds  commit   the old master \d+ is gone, \S+ serves$`, "^$")
 		out := s.Sh("$BATON upgrade --prefix $P --to $NEW --json | tail -n 1")

@@ -1,0 +1,109 @@
+package master
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/baton-deploy/baton/internal/proc"
+	"github.com/baton-deploy/baton/internal/report"
+)
+
+// openTeller listens for operators beside the pid file, from the first time that it is
+// written on, and again when a configuration moved it. Without a socket the server is
+// no worse: an operator looks at it from outside then.
+func (m *Master) openTeller() {
+	if m.teller != nil && m.tellerAt == m.pid.path {
+		return
+	}
+	m.closeTeller()
+	// Somebody who does not want a pid file names /dev/null.
+	if fi, err := os.Lstat(m.pid.path); err != nil || !fi.Mode().IsRegular() {
+		return
+	}
+	l, err := report.Listen(m.pid.path)
+	if err != nil {
+		m.report("tell operators", err)
+		return
+	}
+	m.teller, m.tellerAt = l, m.pid.path
+	go l.Serve(m.ask)
+}
+
+// ask gets an account from the loop. It is called on a goroutine of its own, which ends
+// with the process when the loop does.
+func (m *Master) ask() (report.Report, bool) {
+	answer := make(chan report.Report, 1) // the loop never waits
+	m.asked <- answer
+	return <-answer, true
+}
+
+// tellerFollows takes the socket to where the pid file is now.
+func (m *Master) tellerFollows() {
+	if m.teller != nil {
+		m.report("tell operators", m.teller.Follow(m.pid.name()))
+	}
+}
+
+func (m *Master) closeTeller() {
+	if m.teller == nil {
+		return
+	}
+	m.report("tell operators", m.teller.Close())
+	m.teller = nil
+}
+
+// mapCounters makes what workers count readable here.
+func (m *Master) mapCounters() {
+	fd, err := unix.FcntlInt(uintptr(m.stats), unix.F_DUPFD_CLOEXEC, 0)
+	if err == nil {
+		f := os.NewFile(uintptr(fd), "stats")
+		defer f.Close()
+		m.counters, err = proc.Map(f, statsBytes)
+	}
+	m.report("read counters", err)
+}
+
+// account is what operators are told.
+func (m *Master) account() report.Report {
+	s := &m.state
+	r := report.Report{
+		Schema: report.Schema, Version: m.o.Version, Pid: m.o.Self, Phase: s.phase.told(),
+		Upgraded: s.parent, Generations: []report.Generation{}, Retired: s.retired,
+	}
+	if s.succ.pid != 0 {
+		r.Successor = &report.Successor{Pid: s.succ.pid, Ready: s.succ.ready, Moves: s.succ.talks}
+	}
+	for _, g := range s.gens {
+		r.Generations = append(r.Generations, g.told())
+	}
+	if m.o.Count != nil && m.counters != nil {
+		r.Counters = m.o.Count(m.counters)
+	}
+	return r
+}
+
+func (g *generation) told() report.Generation {
+	states := map[genPhase]string{genStarting: "starting", genServing: "serving", genRetiring: "retiring"}
+	told := report.Generation{ID: g.id, State: states[g.phase], Workers: []report.Worker{}}
+	for _, sl := range g.slots {
+		if sl.pid != 0 {
+			told.Workers = append(told.Workers, report.Worker{Pid: sl.pid, Ready: sl.ready})
+		}
+	}
+	return told
+}
+
+func (p phase) told() report.Phase {
+	switch p {
+	case starting:
+		return report.Starting
+	case serving:
+		return report.Serving
+	case idle:
+		return report.Idle
+	case draining:
+		return report.Draining
+	}
+	return report.Stopping
+}

@@ -64,7 +64,7 @@ func emptyTemp(t *testing.T) (check func()) {
 func TestDemoGoesThroughTheProcedure(t *testing.T) {
 	check := emptyTemp(t)
 	var stdout, stderr bytes.Buffer
-	status := run(t.Context(), []string{"-old", nginx(t), "-new", nginx(t)}, &stdout, &stderr)
+	status := run(t.Context(), []string{"-by-hand", "-old", nginx(t), "-new", nginx(t)}, &stdout, &stderr)
 	if status != 0 {
 		t.Fatalf("status %d: %s\n%s", status, &stderr, &stdout)
 	}
@@ -90,11 +90,26 @@ func TestDemoReplacesBaton(t *testing.T) {
 		t.Fatalf("status %d: %s\n%s", status, &stderr, &stdout)
 	}
 	for _, want := range []string{
+		"$ $BATON upgrade ", "$ $BATON rollback ", " serves as before\n", "phase   soaking\n",
+		"  commit   the old master ", "the upgrade to baton/2.0.0 was committed: upgrading to the baton/1.0.0 that was kept",
 		"answered by baton/1.0.0", "answered by baton/2.0.0",
 		"new connections: nothing lost",
 		"keep-alive GET: nothing lost, no connection opened again", "keep-alive POST: nothing lost, no connection opened again",
 		"20 WebSockets: none dropped", "3 downloads, begun before the first step: whole",
 	} {
+		if !strings.Contains(stdout.String(), want) {
+			t.Errorf("no %q in\n%s", want, &stdout)
+		}
+	}
+}
+
+// The commands do the same for nginx.
+func TestDemoReplacesNginx(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	if status := run(t.Context(), []string{"-old", nginx(t), "-new", nginx(t)}, &stdout, &stderr); status != 0 {
+		t.Fatalf("status %d: %s\n%s", status, &stderr, &stdout)
+	}
+	for _, want := range []string{"$ $BATON upgrade ", " serves as before\n", "new connections: nothing lost"} {
 		if !strings.Contains(stdout.String(), want) {
 			t.Errorf("no %q in\n%s", want, &stdout)
 		}
@@ -126,7 +141,7 @@ func TestInterruptedDemoCleansUp(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var stderr bytes.Buffer
-	status := run(ctx, []string{"-old", nginx(t), "-new", nginx(t)}, &stopper{text: "kill -WINCH ", stop: cancel}, &stderr)
+	status := run(ctx, []string{"-by-hand", "-old", nginx(t), "-new", nginx(t)}, &stopper{text: "kill -WINCH ", stop: cancel}, &stderr)
 	if status != 130 {
 		t.Errorf("status %d, want 130: %s", status, &stderr)
 	}
@@ -138,7 +153,7 @@ func TestDemoFailsWithABrokenBinary(t *testing.T) {
 	broken := testbed.Fixture(t, testbed.ExitsAtOnce)
 	check := emptyTemp(t)
 	var stdout, stderr bytes.Buffer
-	status := run(t.Context(), []string{"-old", broken, "-new", broken}, &stdout, &stderr)
+	status := run(t.Context(), []string{"-by-hand", "-old", broken, "-new", broken}, &stdout, &stderr)
 	if status != 1 || !strings.Contains(stderr.String(), "exit status 3") {
 		t.Errorf("status %d: %s", status, &stderr)
 	}

@@ -1,13 +1,14 @@
-// Command demo replaces the running binary of a server under load, by the
-// procedure that nginx's operators know, and shows every step: the command,
-// the processes as ps prints them, who answers, and in the end what it cost.
+// Command demo replaces the running binary of a server under load by "baton upgrade"
+// and "baton rollback", also where somebody began by hand, and shows every step: the
+// command and what it says, the processes as ps prints them, who answers, and in the end
+// what it cost. By hand it goes through the procedure that nginx's operators know.
 //
 // It builds two versions of Baton from the module around the working
 // directory, and needs nothing but Go, sh, cp, kill and ps. Everything lives
 // in a temporary folder and on free loopback ports, and is gone when it ends,
 // also by Ctrl-C, or when the terminal closes.
 //
-//	demo [-old FILE] [-new FILE]
+//	demo [-by-hand] [-old FILE] [-new FILE]
 //
 // With -old and -new other binaries are used, such as a real nginx for one of
 // them; connections are held open through the steps only without them. The exit
@@ -50,6 +51,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.SetOutput(stderr)
 	oldBinary := flags.String("old", "", "`file` to use as the old binary instead of building version "+oldVersion)
 	newBinary := flags.String("new", "", "`file` to use as the new binary instead of building version "+newVersion)
+	byHand := flags.Bool("by-hand", false, "do it by signals, without baton upgrade and baton rollback")
 	if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
 		if errors.Is(err, flag.ErrHelp) {
 			return 0
@@ -63,7 +65,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	defer cancel()
 
 	show := newScreen(stdout)
-	err := demonstrate(ctx, show, *oldBinary, *newBinary)
+	err := demonstrate(ctx, show, *oldBinary, *newBinary, *byHand)
 	switch {
 	case errors.Is(err, context.Canceled):
 		fmt.Fprintln(stderr, "demo: interrupted; everything is stopped and removed")
@@ -77,7 +79,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 // demonstrate builds what is not given, sets the stage, plays every step and
 // takes the stage down again.
-func demonstrate(ctx context.Context, show *screen, oldBinary, newBinary string) (err error) {
+func demonstrate(ctx context.Context, show *screen, oldBinary, newBinary string, byHand bool) (err error) {
 	show.title("Replacing the binary of a running server, under load")
 	builtOld, err := choose(ctx, show, oldBinary, oldVersion)
 	if err != nil {
@@ -92,7 +94,17 @@ func demonstrate(ctx context.Context, show *screen, oldBinary, newBinary string)
 		return err
 	}
 	defer func() { err = errors.Join(err, s.takeDown()) }()
-	return s.play(ctx, show)
+	if byHand {
+		return s.play(ctx, show, procedure(s.start))
+	}
+	operator := builtNew
+	if newBinary != "" { // whatever is upgraded to, the operator is ours
+		if operator, err = choose(ctx, show, "", newVersion); err != nil {
+			return err
+		}
+	}
+	s.env = append(s.env, "BATON="+operator)
+	return s.play(ctx, show, commands(s.start))
 }
 
 // choose returns the binary that was given, or builds version.

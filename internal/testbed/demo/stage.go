@@ -25,7 +25,7 @@ type stage struct {
 	prefix *testbed.Prefix
 	tree   *tree.Tree
 	port   *testbed.Port
-	env    []string // for commands: P and NEW
+	env    []string // for commands: P, NEW, ADDR and BATON
 	start  string   // command that starts the server
 
 	stopBackend func() error
@@ -85,7 +85,7 @@ func setStage(oldBinary, newBinary string, foreign bool) (s *stage, err error) {
 	if err := s.prefix.WriteConf(conf); err != nil {
 		return nil, err
 	}
-	s.env = append(os.Environ(), "P="+dir, "NEW="+newBinary)
+	s.env = append(os.Environ(), "P="+dir, "NEW="+newBinary, "ADDR="+s.port.Addr())
 	s.start = "$P/sbin/nginx"
 	if foreign {
 		s.start += " -p $P -c $P/conf/nginx.conf -e $P/logs/error.log"
@@ -149,22 +149,22 @@ func (s *stage) startLoad() (err error) {
 	return err
 }
 
-// shell runs one command to its end.
-func (s *stage) shell(ctx context.Context, command string) error {
+// shell runs one command to its end and returns what it said.
+func (s *stage) shell(ctx context.Context, command string) (said string, err error) {
 	p, err := s.tree.Start(tree.Command{Args: []string{"sh", "-c", command}, Dir: s.prefix.Dir, Env: s.env})
 	if err != nil {
-		return err
+		return "", err
 	}
 	ctx, cancel := context.WithTimeout(ctx, stepLimit)
 	defer cancel()
 	status, err := p.Wait(ctx)
 	if err != nil {
-		return fmt.Errorf("run %q: %w", command, err)
+		return "", fmt.Errorf("run %q: %w", command, err)
 	}
 	if !status.Exited() || status.ExitStatus() != 0 {
-		return fmt.Errorf("run %q: exit status %d: %s", command, status.ExitStatus(), strings.TrimSpace(p.Stderr()))
+		return "", fmt.Errorf("run %q: exit status %d: %s", command, status.ExitStatus(), strings.TrimSpace(p.Stderr()))
 	}
-	return nil
+	return p.Stdout(), nil
 }
 
 // waitFor looks at a fact until it holds. what names it when it never does.

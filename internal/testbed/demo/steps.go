@@ -55,7 +55,30 @@ type step struct {
 	quiet   bool   // a change on disk only: nothing to look at
 }
 
-// procedure is how a binary is replaced, rolled back and replaced again.
+// commands is how our own commands do it: from end to end, back from there, and back
+// from where somebody else left off.
+func commands(start string) []step {
+	const (
+		at      = " --pid-file $P/logs/nginx.pid"
+		upgrade = "$BATON upgrade" + at + " --to $NEW --probe http://$ADDR/"
+	)
+	return []step{
+		{what: "start the old version", command: start, shape: oneAlone, by: "old"},
+		{what: "upgrade: check, replace, switch, probe, retire, watch, commit", command: upgrade + " --soak 2s", shape: oneAlone, by: "old"},
+		{what: "roll back after the commit: upgrade to the binary that was kept", command: "$BATON rollback" + at, shape: oneAlone, by: "old"},
+
+		{what: "begin by hand: put the new binary in its place", command: "cp -f $NEW $P/sbin/nginx", shape: oneAlone, by: "old", quiet: true},
+		{what: "a new master with workers of its own; both accept", command: "kill -USR2 {old}", shape: bothServe, by: "both"},
+		{what: "the old workers finish and go; the old master stays", command: "kill -WINCH {old}", shape: newServes, by: "new"},
+		{what: "where are we, and what can be done?", command: "$BATON status" + at, shape: newServes, by: "new", quiet: true},
+		{what: "roll back: all is as it was", command: "$BATON rollback" + at + " --probe http://$ADDR/", shape: oneAlone, by: "old"},
+
+		{what: "upgrade, once and for all", command: upgrade, shape: oneAlone, by: "old"},
+		{what: "what was there?", command: "$BATON history" + at, shape: oneAlone, by: "old", quiet: true},
+	}
+}
+
+// procedure is how a binary is replaced, rolled back and replaced again by hand.
 func procedure(start string) []step {
 	return []step{
 		{what: "start the old version", command: start, shape: oneAlone, by: "old"},
@@ -80,11 +103,11 @@ func procedure(start string) []step {
 // lastStep ends the server, when the load has stopped.
 var lastStep = step{what: "stop the server", command: "kill -QUIT {old}", shape: nobody, by: "nobody"}
 
-// play performs the procedure under load and shows what it cost.
-func (s *stage) play(ctx context.Context, show *screen) error {
+// play performs steps under load and shows what they cost.
+func (s *stage) play(ctx context.Context, show *screen, steps []step) error {
 	show.note("P=%s", s.prefix.Dir)
 	show.note("orphans get parent %d here, as they would get process 1 elsewhere", s.tree.Root())
-	for i, st := range procedure(s.start) {
+	for i, st := range steps {
 		if err := s.perform(ctx, show, i+1, st); err != nil {
 			return s.explain(err)
 		}
@@ -136,8 +159,12 @@ func (s *stage) perform(ctx context.Context, show *screen, number int, st step) 
 		rec.before = s.load.Report()
 	}
 	began := time.Now()
-	if err := s.shell(ctx, command); err != nil {
+	said, err := s.shell(ctx, command)
+	if err != nil {
 		return err
+	}
+	if said != "" {
+		show.text(strings.ReplaceAll(said, s.prefix.Dir, "$P"))
 	}
 	if err := s.waitShape(ctx, st.shape); err != nil {
 		return err

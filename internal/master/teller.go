@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/baton-deploy/baton/internal/errorlog"
 	"github.com/baton-deploy/baton/internal/proc"
 	"github.com/baton-deploy/baton/internal/report"
 )
@@ -23,7 +24,7 @@ func (m *Master) openTeller() {
 	}
 	l, err := report.Listen(m.pid.path)
 	if err != nil {
-		m.report("tell operators", err)
+		m.noTeller(err)
 		return
 	}
 	m.teller, m.tellerAt = l, m.pid.path
@@ -41,7 +42,14 @@ func (m *Master) ask() (report.Report, bool) {
 // tellerFollows takes the socket to where the pid file is now.
 func (m *Master) tellerFollows() {
 	if m.teller != nil {
-		m.report("tell operators", m.teller.Follow(m.pid.name()))
+		m.noTeller(m.teller.Follow(m.pid.name()))
+	}
+}
+
+// noTeller logs, for those who look for the socket in vain, why it is not there.
+func (m *Master) noTeller(err error) {
+	if err != nil {
+		m.logf(errorlog.Notice, "operators cannot ask: %v", err)
 	}
 }
 
@@ -49,7 +57,7 @@ func (m *Master) closeTeller() {
 	if m.teller == nil {
 		return
 	}
-	m.report("tell operators", m.teller.Close())
+	m.noTeller(m.teller.Close())
 	m.teller = nil
 }
 
@@ -61,7 +69,7 @@ func (m *Master) mapCounters() {
 		defer f.Close()
 		m.counters, err = proc.Map(f, statsBytes)
 	}
-	m.report("read counters", err)
+	m.noTeller(err)
 }
 
 // account is what operators are told.

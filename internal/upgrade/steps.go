@@ -176,18 +176,7 @@ func (op *operation) retire(ctx context.Context) (string, error) {
 		return "", err
 	}
 	op.o.Fault("WINCH")
-	err := until(ctx, op.o.Pace.Obey, func() (bool, string, error) {
-		s, err := op.see()
-		if err != nil {
-			return false, "", err
-		}
-		if s.old.serving() > 0 {
-			return false, fmt.Sprintf("master %d still has workers that serve; nginx ignores WINCH under \"daemon off\"", op.old.pid), nil
-		}
-		accepts, err := s.old.accepts()
-		return !accepts, fmt.Sprintf("workers of master %d were told to go and still accept connections", op.old.pid), err
-	})
-	if err != nil {
+	if err := op.awaitAlone(ctx); err != nil {
 		return "", err
 	}
 	if err := op.askRounds(ctx, askTimes); err != nil {
@@ -198,6 +187,22 @@ func (op *operation) retire(ctx context.Context) (string, error) {
 		did += retiredSince(before, op.old.nowCalled(op.o.PidFile+oldBin).ask(ctx))
 	}
 	return did, err
+}
+
+// awaitAlone waits until no old worker accepts: what is answered from then on, the new
+// ones answer.
+func (op *operation) awaitAlone(ctx context.Context) error {
+	return until(ctx, op.o.Pace.Obey, func() (bool, string, error) {
+		s, err := op.see()
+		if err != nil {
+			return false, "", err
+		}
+		if s.old.serving() > 0 {
+			return false, fmt.Sprintf("master %d still has workers that serve; nginx ignores WINCH under \"daemon off\"", op.old.pid), nil
+		}
+		accepts, err := s.old.accepts()
+		return !accepts, fmt.Sprintf("workers of master %d were told to go and still accept connections", op.old.pid), err
+	})
 }
 
 // errDraining ends the wait for old workers, and no more.
@@ -230,6 +235,9 @@ func (op *operation) drain(ctx context.Context) (string, error) {
 
 // soak watches the new generation serve alone.
 func (op *operation) soak(ctx context.Context) (string, error) {
+	if err := op.awaitAlone(ctx); err != nil { // who goes on after another command was not there then
+		return "", err
+	}
 	if op.o.Soak == 0 {
 		return "no soak was asked for", op.askRounds(ctx, 1) // after it there is no way back
 	}

@@ -54,6 +54,7 @@ func (op *operation) do(ctx context.Context, p *program) error {
 	signal.Notify(commit, syscall.SIGUSR1)
 	defer signal.Stop(commit)
 	op.o.CommitNow = commit
+	op.o.Fault = faultPoint()
 	outcome, err := op.run(ctx, op.o)
 	if status := upgrade.ExitStatus(outcome, err); status != 0 {
 		return ended{status}

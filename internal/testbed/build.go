@@ -30,30 +30,52 @@ const keepBuilds = 24 * time.Hour
 // all programs that test the same source: nobody may write to them. With the
 // race detector in this program the binary has it too.
 func Build(ctx context.Context, version string) (path string, err error) {
-	return build(ctx, version, raceEnabled)
+	return build(ctx, variant{version: version, race: raceEnabled})
 }
 
 // BuildPlain is Build without the race detector in any case: for tests of how long
 // something takes, or how much memory.
 func BuildPlain(ctx context.Context, version string) (path string, err error) {
-	return build(ctx, version, false)
+	return build(ctx, variant{version: version})
 }
 
-func build(ctx context.Context, version string, race bool) (path string, err error) {
-	path, err = cached(ctx, version, race)
+// BuildFaulty is BuildPlain of a binary whose commands can be killed at any point by an
+// environment variable, see cmd/baton/fault_on.go.
+func BuildFaulty(ctx context.Context, version string) (path string, err error) {
+	return build(ctx, variant{version: version, tags: "faultpoints"})
+}
+
+// A variant is one way to build cmd/baton.
+type variant struct {
+	version string
+	race    bool
+	tags    string // build tags
+}
+
+// kind names it among the builds of the same source.
+func (v variant) kind() string {
+	kind := v.version
+	if v.race {
+		kind += "-race"
+	}
+	if v.tags != "" {
+		kind += "-" + v.tags
+	}
+	return kind
+}
+
+func build(ctx context.Context, v variant) (path string, err error) {
+	path, err = cached(ctx, v)
 	if err != nil {
-		return "", fmt.Errorf("build version %s: %w", version, err)
+		return "", fmt.Errorf("build version %s: %w", v.kind(), err)
 	}
 	return path, nil
 }
 
 // cached returns the binary that this process got before, or that is in the cache, or
 // else builds it.
-func cached(ctx context.Context, version string, race bool) (path string, err error) {
-	kind := version
-	if race {
-		kind += "-race"
-	}
+func cached(ctx context.Context, v variant) (path string, err error) {
+	kind := v.kind()
 	dir, err := cacheDir("builds")
 	if err != nil {
 		return "", err
@@ -83,7 +105,7 @@ func cached(ctx context.Context, version string, race bool) (path string, err er
 	path = filepath.Join(dir, fmt.Sprintf("baton-%.12x-%s", sum, kind))
 	if _, err := os.Stat(path); err != nil {
 		dropOld(dir)
-		if err := goBuild(ctx, root, version, path, race); err != nil {
+		if err := goBuild(ctx, root, v, path); err != nil {
 			return "", err
 		}
 	}
@@ -97,10 +119,13 @@ func cached(ctx context.Context, version string, race bool) (path string, err er
 	return path, nil
 }
 
-func goBuild(ctx context.Context, root, version, path string, race bool) error {
-	args := []string{"build", "-o", path + ".new", "-ldflags", "-X main.version=" + version}
-	if race {
+func goBuild(ctx context.Context, root string, v variant, path string) error {
+	args := []string{"build", "-o", path + ".new", "-ldflags", "-X main.version=" + v.version}
+	if v.race {
 		args = append(args, "-race")
+	}
+	if v.tags != "" {
+		args = append(args, "-tags", v.tags)
 	}
 	cmd := exec.CommandContext(ctx, "go", append(args, "./cmd/baton")...)
 	cmd.Dir = root

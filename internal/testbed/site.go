@@ -43,6 +43,16 @@ func PlainFor(t testing.TB, version string) (path string) {
 	return path
 }
 
+// FaultyFor is BuildFor for [BuildFaulty].
+func FaultyFor(t testing.TB, version string) (path string) {
+	t.Helper()
+	path, err := BuildFaulty(t.Context(), version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 // A Site is a prefix, a process tree and an address, for the length of a test.
 type Site struct {
 	*Prefix

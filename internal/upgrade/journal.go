@@ -169,11 +169,12 @@ func accounts(entries []entry) (all []*account) {
 		if e.Operator != 0 {
 			a.operator = process{pid: e.Operator, start: e.OperatorStart}
 		}
+		a.asked = a.asked || e.Asked
 		switch e.Event {
 		case "begin":
 			a.begun = append(a.begun, e.Step)
 		case "close":
-			a.closed, a.outcome, a.err, a.asked = e.Time, e.Outcome, e.Error, e.Asked
+			a.closed, a.outcome, a.err = e.Time, e.Outcome, e.Error
 		}
 	}
 	return all

@@ -165,7 +165,7 @@ func (op *operation) perform(ctx context.Context, step Step) error {
 	e := entry{Event: "done"}
 	if err != nil {
 		err = fmt.Errorf("%s: %w", step, err)
-		e = entry{Event: "failed", Error: text(err)}
+		e = entry{Event: "failed", Error: text(err), Asked: ctx.Err() != nil}
 	}
 	err = errors.Join(err, op.write(step, e))
 	op.tell(Event{Event: "end", Step: step, Text: did, Seconds: seconds(time.Since(began)), Error: text(err)})

@@ -77,7 +77,9 @@ func (op *operation) goOn(ctx context.Context, want intent) (Outcome, error) {
 	}
 	if interrupted {
 		op.journal.id, op.opened = a.id, true
-		if err := op.journal.write(entry{Event: "resume"}); err != nil {
+		// On its way back by itself already, it is not asked to be.
+		op.asked = a.asked || want == toBack && !slices.ContainsFunc(a.begun, isUndo)
+		if err := op.journal.write(entry{Event: "resume", Asked: op.asked}); err != nil {
 			return Failed, err
 		}
 	}
@@ -234,7 +236,7 @@ func (op *operation) travel(ctx context.Context, r way, begun []Step, want inten
 	if !r.back {
 		return op.follow(ctx, p, r.after)
 	}
-	op.asked = want == toBack && !slices.ContainsFunc(begun, isUndo)
+	op.asked = op.asked || want == toBack && !slices.ContainsFunc(begun, isUndo)
 	outcome, err := op.follow(ctx, p, undoNow)
 	switch {
 	case outcome == Failed && err == nil && want == toBack:

@@ -183,6 +183,34 @@ func TestCommandIsKilledOnNginx(t *testing.T) {
 	}
 }
 
+// The command itself, killed at any point that its build lets it be killed at, is taken
+// over by the other verbs.
+func TestVerbIsKilled(t *testing.T) {
+	t.Parallel()
+	for _, k := range kinds() {
+		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, k)
+			s.Setenv("BATON", testbed.PlainFor(t, newVersion))
+			s.Setenv("FAULTY", testbed.FaultyFor(t, newVersion))
+			s.Setenv("NEW", s.new)
+			was := s.remember(s.start("./nginx"))
+			const killed = 128 + int(syscall.SIGKILL)
+			s.wantVerb(`BATON_FAULT="did retire" exec $FAULTY upgrade --prefix $P --to $NEW`, killed, `switch   master \d+`, "^$")
+			s.wantInterrupted()
+			s.wantVerb(`BATON_FAULT="begun end" exec $FAULTY rollback --prefix $P`, killed, `revive   2 old workers serve again`, "^$")
+			s.wantInterrupted()
+			s.wantVerb("$BATON rollback --prefix $P", 0, `verify   .*, serves as before$`, "^$")
+			s.wantVersion(k.versions[0], upgrade.Failed)
+			s.wantAsBefore(was)
+			// A build that people use has no such points.
+			s.wantVerb(`BATON_FAULT="begun soak" $BATON upgrade --prefix $P --to $NEW`, 0, `commit   the old master`, "^$")
+			s.wantVersion(k.versions[1], upgrade.Done)
+			s.stop()
+		})
+	}
+}
+
 // Killed after an old master was told to go that has a request left, it is too late for
 // the one, and soon enough for an upgrade to its binary.
 func TestCommandIsKilledWhileTheOldMasterStays(t *testing.T) {

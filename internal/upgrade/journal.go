@@ -220,9 +220,10 @@ func (j *journal) write(e entry) error {
 func (j *journal) failedBefore(checksum string) (failed *account) {
 	for _, a := range accounts(j.entries) {
 		switch {
-		case a.record.Checksum != checksum || a.closed.IsZero() || a.asked:
+		case a.record.Checksum != checksum || a.closed.IsZero():
 		case a.outcome == Done:
 			failed = nil
+		case a.asked:
 		default:
 			failed = a
 		}

@@ -406,6 +406,28 @@ func TestBinaryBehindALink(t *testing.T) {
 	})
 }
 
+// The configuration names the pid file, and the journal lies beside it.
+func TestPidFileElsewhere(t *testing.T) {
+	t.Parallel()
+	for _, k := range kinds() {
+		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, k)
+			s.Setenv("BATON", testbed.PlainFor(t, newVersion))
+			s.Setenv("NEW", s.new)
+			s.Sh(`mkdir run && sed -i 's,pid logs/nginx.pid;,pid run/server.pid;,' conf/nginx.conf`)
+			s.Sh("cd sbin && ./nginx -p $P -c $P/conf/nginx.conf -e $P/logs/error.log")
+			s.WaitShape(oneMaster)
+			s.wantVerb("$BATON upgrade --prefix $P --to $NEW", 0, `commit   the old master \d+ is gone`, "^$")
+			s.wantVerb("$BATON status --pid-file run/server.pid", 0, `^phase   serving\npid     /\S+/run/server.pid\n`, "^$")
+			s.wantVerb("$BATON history --pid-file run/server.pid", 0, ` done after `, "^$")
+			s.wantVerb("$BATON rollback --prefix $P", 0, `commit   the old master \d+ is gone`, "^$")
+			s.Sh("kill -TERM $(cat run/server.pid)")
+			s.WaitShape("")
+		})
+	}
+}
+
 // What the verb prints, and its exit statuses.
 func TestUpgradeVerb(t *testing.T) {
 	eachKind(t, func(t *testing.T, s *site) {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode"
 
 	"github.com/fatih/color"
 	"github.com/schollz/progressbar/v3"
@@ -46,6 +47,7 @@ func isTerminal(w io.Writer) bool {
 }
 
 func (s *screen) show(e upgrade.Event) {
+	e.Text, e.Error = printable(e.Text), printable(e.Error)
 	if e.Event == "progress" {
 		s.progress(e)
 		return
@@ -73,14 +75,18 @@ func (s *screen) progress(e upgrade.Event) {
 		return
 	}
 	if s.bar == nil {
-		s.bar = progressbar.NewOptions(e.Of,
+		options := []progressbar.Option{
 			progressbar.OptionSetWriter(s.out),
 			progressbar.OptionSetDescription(fmt.Sprintf("%8s  %-8s", "", e.Step)),
 			progressbar.OptionSetItsString(e.Unit),
 			progressbar.OptionShowCount(),
-			progressbar.OptionShowIts(),
 			progressbar.OptionClearOnFinish(),
-			progressbar.OptionEnableColorCodes(false))
+			progressbar.OptionEnableColorCodes(false),
+		}
+		if e.Unit != "seconds" { // whose rate is known
+			options = append(options, progressbar.OptionShowIts())
+		}
+		s.bar = progressbar.NewOptions(e.Of, options...)
 	}
 	if s.bar.GetMax() != e.Of {
 		s.bar.ChangeMax(e.Of)
@@ -108,9 +114,20 @@ func (s *screen) result(e upgrade.Event) {
 		}
 	}
 	if len(e.Log) > 0 {
-		fmt.Fprintf(s.p.stderr, "the error log says:\n  %s\n", strings.Join(e.Log, "\n  "))
+		fmt.Fprintf(s.p.stderr, "the error log says:\n  %s\n", printable(strings.Join(e.Log, "\n  ")))
 	}
 	for _, c := range e.Next {
 		fmt.Fprintf(s.p.stderr, "next: %s  # %s\n", c.Command, c.Does)
 	}
+}
+
+// printable replaces what a terminal would obey: logs have what clients sent, and a
+// binary says what it likes.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, text)
 }

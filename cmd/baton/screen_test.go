@@ -76,10 +76,13 @@ func TestScreen(t *testing.T) {
 			t.Errorf("NO_COLOR=%q: colours: %v in %q", noColor, got, text)
 		}
 		text = colour.ReplaceAllString(text, "")
-		for _, want := range []string{"1/4", "3/8", "2/30", "retire", "soak"} {
+		for _, want := range []string{"1/4", "3/8", "2/30", "connections/", "retire", "soak"} {
 			if !strings.Contains(text, want) {
 				t.Errorf("NO_COLOR=%q: no %s in %q", noColor, want, text)
 			}
+		}
+		if strings.Contains(text, "seconds/") {
+			t.Errorf("NO_COLOR=%q: a rate of seconds in %q", noColor, text)
 		}
 		if got := onScreen(text); got != plain {
 			t.Errorf("NO_COLOR=%q: %q is left on the terminal, want %q", noColor, got, plain)
@@ -124,4 +127,20 @@ func onScreen(text string) string {
 		out.WriteString(line[len(strings.TrimSuffix(line, "\n")):])
 	}
 	return out.String()
+}
+
+// What a client or a binary wrote does not reach the terminal as a command for it.
+func TestScreenObeysNobody(t *testing.T) {
+	var out, errs bytes.Buffer
+	s := newScreen(&program{stdout: &out, stderr: &errs, word: "baton"}, "upgrade")
+	const evil = "\x1b]0;x\a\r\u009b2J"
+	status := 1
+	s.show(upgrade.Event{Event: "begin", Step: upgrade.Check})
+	s.show(upgrade.Event{Event: "note", Text: "note" + evil})
+	s.show(upgrade.Event{Event: "result", Result: upgrade.Failed, ExitStatus: &status, Error: "-t says" + evil, Log: []string{"GET /" + evil}})
+	for _, text := range []string{out.String(), errs.String()} {
+		if strings.ContainsAny(text, "\x1b\a\r\u009b") {
+			t.Errorf("printed %q", text)
+		}
+	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -37,13 +38,14 @@ must look: it says what to type.`,
 			if resume == (op.o.To != "") {
 				return misuse{errors.New("give either --to NEW or --resume")}
 			}
+			op.o.SoakAsBegun = resume && !c.Flags().Changed("soak")
 			return op.do(c.Context(), p)
 		},
 	}
 	op.flags(c)
 	f := c.Flags()
 	f.StringVar(&op.o.To, "to", "", "the new binary, `NEW`")
-	f.DurationVar(&op.o.Soak, "soak", 0, "watch the new version for this `time` before there is no way back: 30s, 5m")
+	f.DurationVar(&op.o.Soak, "soak", 30*time.Second, "watch the new version for this `time` before there is no way back; 0 does not")
 	f.BoolVar(&op.o.AllowMissingModules, "allow-missing-modules", false, "take a binary that lacks modules of the running one")
 	f.BoolVar(&op.o.Retry, "retry", false, "take a build that has failed here before")
 	f.BoolVar(&op.o.DryRun, "dry-run", false, "check all that can be checked, and change nothing")

@@ -95,6 +95,9 @@ func (op *operation) findBinary() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if argv0 := op.old.argv[0]; argv0 != op.old.binary {
+		op.note("master %d was started as %q in %s: what it executes is %s", op.old.pid, argv0, op.old.dir, op.old.binary)
+	}
 	if path != op.old.binary {
 		op.note("%s leads to %s: that file is replaced", op.old.binary, path)
 	}
@@ -132,6 +135,10 @@ func checkBinary(path, running string) error {
 
 func machine(path string) (string, error) {
 	f, err := elf.Open(path)
+	var format *elf.FormatError
+	if errors.As(err, &format) {
+		return "", fmt.Errorf("it is no program: %w", err)
+	}
 	if err != nil {
 		return "", err
 	}

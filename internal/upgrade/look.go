@@ -248,7 +248,7 @@ func Look(ctx context.Context, pidFile string) (*Status, error) {
 			st, err = s.status()
 		}
 		if err == nil || !s.changed() {
-			return st, err
+			return st, leftBehind(pidFile, err)
 		}
 		// A master ended while it was looked at: what was seen is no state that was.
 	}

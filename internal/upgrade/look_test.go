@@ -2,7 +2,6 @@ package upgrade_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -277,34 +276,4 @@ func (s *site) open(text string) net.Conn {
 		s.t.Fatal(err)
 	}
 	return c
-}
-
-// What the verb prints, as docs/operator.md shows it.
-func TestStatusVerb(t *testing.T) {
-	eachKind(t, func(t *testing.T, s *site) {
-		s.Setenv("BATON", testbed.PlainFor(t, newVersion))
-		s.start("$P/sbin/nginx")
-		out := s.Sh("$BATON status --prefix $P")
-		want := regexp.MustCompile(`^phase   serving
-pid     /\S+/logs/nginx.pid
-master  \d+, (nginx|baton)/\S+, \d+s old, 0 connections
-        /\S+/sbin/nginx
-        worker \d+, \d+s old, 0 connections
-        worker \d+, \d+s old, 0 connections
-next    baton upgrade --pid-file /\S+/logs/nginx.pid --to NEW  # upgrade, and go back when it fails
-        kill -USR2 \d+  # upgrade: .*$`)
-		if !want.MatchString(out) {
-			t.Errorf("status printed\n%s\nwant it to match\n%s", out, want)
-		}
-		var st upgrade.Status
-		if err := json.Unmarshal([]byte(s.Sh("$BATON status --pid-file logs/nginx.pid --json")), &st); err != nil {
-			t.Fatal(err)
-		}
-		if st.Schema != 1 || st.Phase != upgrade.Serving || len(st.Generations) != 1 || len(st.Generations[0].Workers) != 2 {
-			t.Errorf("status as JSON = %+v", st)
-		}
-		// A configuration that is broken by now hides no server.
-		s.Sh("echo nonsense >>conf/nginx.conf && $BATON status --prefix $P")
-		s.stop()
-	})
 }

@@ -131,7 +131,7 @@ func (op *operation) follow(ctx context.Context, p *plan, last Step) (Outcome, e
 func (op *operation) open(ctx context.Context) error {
 	// First, so that where nothing runs no file is created.
 	if _, err := glance(op.o.PidFile); err != nil {
-		return err
+		return leftBehind(op.o.PidFile, err)
 	}
 	if op.o.DryRun && !exists(op.o.PidFile+journalSuffix) {
 		return ctx.Err()
@@ -245,6 +245,8 @@ func (op *operation) conclude(outcome Outcome, err error) {
 func (op *operation) next(outcome Outcome, err error) []Command {
 	look := Command{"baton status --pid-file " + op.o.PidFile, "see what runs"}
 	switch {
+	case errors.Is(err, ErrNothingRuns):
+		return nil
 	case errors.Is(err, ErrBusy):
 		return []Command{look}
 	case outcome == Failed && op.opened && op.o.To != "":
@@ -256,14 +258,7 @@ func (op *operation) next(outcome Outcome, err error) []Command {
 	case outcome != Stuck:
 		return nil
 	}
-	next := []Command{look}
-	if s, err := glance(op.o.PidFile); err == nil {
-		next = append(next, s.next()...)
-	}
-	if id, err := identify(op.record.Binary); exists(op.record.Backup) && (err != nil || id != op.old.image) {
-		next = append(next, Command{fmt.Sprintf("mv %s %s", op.record.Backup, op.record.Binary), "put the old binary back"})
-	}
-	return next
+	return append([]Command{look}, op.wayOut()...)
 }
 
 func text(err error) string {

@@ -19,6 +19,9 @@ type Options struct {
 	// Soak is for how long the new generation is watched before the commit. Zero
 	// means that it is not.
 	Soak time.Duration
+	// SoakAsBegun: [Resume] soaks for as long as whoever began the upgrade was told to,
+	// and for Soak when it was begun by hand.
+	SoakAsBegun bool
 	// ReadyTimeout bounds the time until the new generation serves. Zero means 60s.
 	ReadyTimeout time.Duration
 	// DrainTimeout bounds the wait for old workers. They may go on after it, and the

@@ -85,10 +85,7 @@ func (s *sight) status() (*Status, error) {
 
 // addUpgrade tells of an upgrade that has not ended.
 func (st *Status) addUpgrade(a *account) {
-	st.Upgrade = &Interrupted{To: a.record.To}
-	if n := len(a.begun); n > 0 {
-		st.Upgrade.Step = a.begun[n-1]
-	}
+	st.Upgrade = &Interrupted{To: a.record.To, Step: a.lastStep()}
 	at := " --pid-file " + st.PidFile
 	if a.operator.same() {
 		st.Upgrade.Operator = a.operator.pid

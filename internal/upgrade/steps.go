@@ -7,6 +7,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"github.com/baton-deploy/baton/internal/report"
 )
 
 const (
@@ -23,6 +25,7 @@ func (op *operation) replace() (string, error) {
 	if err := backUp(r.Binary, procPath(op.old.pid, "exe"), r.Backup); err != nil {
 		return "", err
 	}
+	op.o.Fault("backed up")
 	if id, err := identify(r.Binary); err == nil && id != op.old.image {
 		if err := keepStranger(r.Binary, r.Checksum); err != nil {
 			return "", err
@@ -52,7 +55,7 @@ func (op *operation) switchOver(ctx context.Context) (string, error) {
 
 // awaitReady waits until the new master serves.
 func (op *operation) awaitReady(ctx context.Context) (string, error) {
-	if err := until(ctx, op.o.ReadyTimeout, op.isReady); err != nil {
+	if err := until(ctx, op.o.ReadyTimeout, func() (bool, string, error) { return op.isReady(ctx) }); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("master %d, %s, serves with %s on the same sockets",
@@ -60,7 +63,7 @@ func (op *operation) awaitReady(ctx context.Context) (string, error) {
 }
 
 // isReady is one look at the new master.
-func (op *operation) isReady() (ready bool, missing string, err error) {
+func (op *operation) isReady(ctx context.Context) (ready bool, missing string, err error) {
 	// Before the processes are looked at: what it says was so by then.
 	returned := false
 	if m, err := markOf(op.o.PidFile); err == nil && m != op.pidMark {
@@ -93,6 +96,9 @@ func (op *operation) isReady() (ready bool, missing string, err error) {
 	}
 	if n := s.new.serving(); n == 0 || !op.crew.settled(op.o.Pace.Settle) {
 		return false, fmt.Sprintf("the new master %d has %s that live for %v", s.new.pid, count(op.crew.steady(), "worker"), op.o.Pace.Settle), nil
+	}
+	if r := s.new.ask(ctx); r != nil && r.Phase != report.Serving {
+		return false, fmt.Sprintf("the new master %d says that it is %s", s.new.pid, r.Phase), nil
 	}
 	return true, "", op.isRight(s.new)
 }

@@ -38,8 +38,11 @@ func Rollback(ctx context.Context, o Options) (Outcome, error) { return takeOver
 func takeOver(ctx context.Context, o Options, want intent) (Outcome, error) {
 	return newOperation(o).concluded(func(op *operation) (Outcome, error) {
 		err := op.open(ctx)
-		if errors.Is(err, ErrBusy) && want != toEnd {
+		switch {
+		case errors.Is(err, ErrBusy) && want != toEnd:
 			return op.askOperator(ctx, want)
+		case errors.Is(err, ErrNothingRuns) && want == toBack:
+			return Failed, op.restoreAlone(ctx, err)
 		}
 		if err != nil {
 			return Failed, err
@@ -178,7 +181,7 @@ func (op *operation) recall(r record) {
 	if len(op.o.Probes) == 0 {
 		op.o.Probes = r.Probes
 	}
-	if op.o.Soak == 0 {
+	if op.o.SoakAsBegun {
 		op.o.Soak = time.Duration(r.SoakSeconds * float64(time.Second))
 	}
 }

@@ -183,34 +183,6 @@ func TestCommandIsKilledOnNginx(t *testing.T) {
 	}
 }
 
-// The command itself, killed at any point that its build lets it be killed at, is taken
-// over by the other verbs.
-func TestVerbIsKilled(t *testing.T) {
-	t.Parallel()
-	for _, k := range kinds() {
-		t.Run(k.name, func(t *testing.T) {
-			t.Parallel()
-			s := newSite(t, k)
-			s.Setenv("BATON", testbed.PlainFor(t, newVersion))
-			s.Setenv("FAULTY", testbed.FaultyFor(t, newVersion))
-			s.Setenv("NEW", s.new)
-			was := s.remember(s.start("./nginx"))
-			const killed = 128 + int(syscall.SIGKILL)
-			s.wantVerb(`BATON_FAULT="did retire" exec $FAULTY upgrade --prefix $P --to $NEW`, killed, `switch   master \d+`, "^$")
-			s.wantInterrupted()
-			s.wantVerb(`BATON_FAULT="begun end" exec $FAULTY rollback --prefix $P`, killed, `revive   2 old workers serve again`, "^$")
-			s.wantInterrupted()
-			s.wantVerb("$BATON rollback --prefix $P", 0, `verify   .*, serves as before$`, "^$")
-			s.wantVersion(k.versions[0], upgrade.Failed)
-			s.wantAsBefore(was)
-			// A build that people use has no such points.
-			s.wantVerb(`BATON_FAULT="begun soak" $BATON upgrade --prefix $P --to $NEW`, 0, `commit   the old master`, "^$")
-			s.wantVersion(k.versions[1], upgrade.Done)
-			s.stop()
-		})
-	}
-}
-
 // Killed after an old master was told to go that has a request left, it is too late for
 // the one, and soon enough for an upgrade to its binary.
 func TestCommandIsKilledWhileTheOldMasterStays(t *testing.T) {
@@ -338,41 +310,4 @@ func TestBackAndForth(t *testing.T) {
 		}
 		s.stop()
 	})
-}
-
-// The command that runs an upgrade is told to commit, or to go back, by another.
-func TestSoakIsEndedByAnotherCommand(t *testing.T) {
-	t.Parallel()
-	for _, tc := range []struct {
-		verb   string
-		status int // of the upgrade
-		want   int // index of the version that serves then
-	}{{"commit", 0, 1}, {"rollback", 1, 0}} {
-		for _, k := range kinds() {
-			t.Run(tc.verb+"/"+k.name, func(t *testing.T) {
-				t.Parallel()
-				s := newSite(t, k)
-				s.Setenv("BATON", testbed.PlainFor(t, newVersion))
-				s.Setenv("NEW", s.new)
-				s.start("./nginx")
-				p := s.Start("sh", "-c", "exec $BATON upgrade --prefix $P --to $NEW --soak 1h --json")
-				s.WaitFor("the soak", func() bool { return strings.Contains(p.Stdout(), `"event":"begin","step":"soak"`) })
-				st := s.look()
-				if st.Upgrade == nil || st.Upgrade.Operator != p.PID || st.Upgrade.Step != upgrade.Soak {
-					t.Errorf("status tells of %+v, want process %d in its soak", st.Upgrade, p.PID)
-				}
-				s.wantVerb("$BATON "+tc.verb+" --prefix $P", 0, `^          note     asked process \d+, which runs the upgrade$`, "^$")
-				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-				defer cancel()
-				if status, err := p.Wait(ctx); err != nil || status.ExitStatus() != tc.status {
-					t.Errorf("upgrade: status %d, %v; want %d\n%s", status.ExitStatus(), err, tc.status, p.Stderr())
-				}
-				s.wantVersion(k.versions[tc.want], [...]upgrade.Outcome{upgrade.Failed, upgrade.Done}[tc.want])
-				// A way back that was asked for says nothing about the build.
-				s.wantVerb("$BATON upgrade --prefix $P --to $NEW --dry-run", 0, `^   \d\.\d\ds  check    master`, "^$")
-				s.wantVerb("$BATON history --prefix $P", 0, `^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  \S+ → \S+  (done|failed) after \d+\.\ds(: .*)?$`, "^$")
-				s.stop()
-			})
-		}
-	}
 }

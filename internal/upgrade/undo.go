@@ -25,6 +25,9 @@ func (op *operation) restore() (string, error) {
 	if err := os.Remove(stagedPath(r.Binary)); err != nil && !isMissing(err) {
 		return "", err
 	}
+	if op.old == nil {
+		return op.restoreKept()
+	}
 	if id, err := identify(r.Binary); err == nil && id == op.old.image {
 		return r.Binary + " is the old one", nil // it had not been replaced
 	}

@@ -418,7 +418,7 @@ func TestPidFileElsewhere(t *testing.T) {
 			s.Sh(`mkdir run && sed -i 's,pid logs/nginx.pid;,pid run/server.pid;,' conf/nginx.conf`)
 			s.Sh("cd sbin && ./nginx -p $P -c $P/conf/nginx.conf -e $P/logs/error.log")
 			s.WaitShape(oneMaster)
-			s.wantVerb("$BATON upgrade --prefix $P --to $NEW", 0, `commit   the old master \d+ is gone`, "^$")
+			s.wantVerb("$BATON upgrade --prefix $P --to $NEW --soak 0", 0, `commit   the old master \d+ is gone`, "^$")
 			s.wantVerb("$BATON status --pid-file run/server.pid", 0, `^phase   serving\npid     /\S+/run/server.pid\n`, "^$")
 			s.wantVerb("$BATON history --pid-file run/server.pid", 0, ` done after `, "^$")
 			s.wantVerb("$BATON rollback --prefix $P", 0, `commit   the old master \d+ is gone`, "^$")
@@ -426,49 +426,6 @@ func TestPidFileElsewhere(t *testing.T) {
 			s.WaitShape("")
 		})
 	}
-}
-
-// What the verb prints, and its exit statuses.
-func TestUpgradeVerb(t *testing.T) {
-	eachKind(t, func(t *testing.T, s *site) {
-		s.Setenv("BATON", testbed.PlainFor(t, newVersion))
-		s.Setenv("NEW", s.new)
-		s.Setenv("BAD", testbed.Pretender(t, s.new, testbed.ExitsAtOnce))
-		s.wantVerb("$BATON upgrade --prefix $P --to $NEW", 3, "", `^baton-\S+: nothing is running there: there is no pid file /\S+/logs/nginx.pid$`)
-		s.start("$P/sbin/nginx")
-		s.wantVerb("$BATON upgrade --prefix $P", 2, "", `^\S+: give either --to NEW or --resume\n\S+: hint: "\S+ upgrade --help" tells how it is used$`)
-		s.wantVerb("$BATON upgrade --prefix $P --to $NEW --soak=-1s --probe x", 2, "",
-			`^\S+: the soak is negative: -1s\nprobe "x" is no URL with http or https\n`)
-		s.wantVerb("$BATON upgrade --prefix $P --to $P/none", 1,
-			`^   \d\.\d\ds  check    failed$`,
-			`^\S+: upgrade failed, the old version serves as before:\n  check: look at the new binary: stat /\S+/none: no such file or directory$`)
-		s.wantVerb("$BATON upgrade --prefix $P --to $BAD", 1,
-			`^   \d\.\d\ds  check    master \d+, \S+, can become \S+
-   \d\.\d\ds  replace  /\S+/sbin/nginx is the new one; the old one is /\S+/sbin/nginx\.(baton|nginx)-\d\S+
-   \d\.\d\ds  switch   failed
-   \d\.\d\ds  restore  /\S+/sbin/nginx is the old one again
-   \d\.\d\ds  end      there is no new master
-   \d\.\d\ds  verify   \S+, master \d+, serves as before$`,
-			`^\S+: upgrade failed, the old version serves as before:
-  switch: the new master did not come to serve and is gone
-the error log says:
-(  .*\n)+next: baton upgrade --pid-file /\S+/logs/nginx.pid --to /\S+ --retry  # try the same build again$`)
-		s.wantVerb("$BATON upgrade --prefix $P --to $NEW --dry-run", 0,
-			`^   \d\.\d\ds  check    master \d+, \S+, would become \S+; /\S+/sbin/nginx would be replaced by /\S+$`, "^$")
-		s.wantVerb("$BATON upgrade --prefix $P --to $NEW --probe http://"+s.Addr+"/ --soak 1s", 0,
-			`^   \d\.\d\ds  check    master \d+, \S+, can become \S+
-   \d\.\d\ds  replace  /\S+/sbin/nginx is the new one; the old one is /\S+/sbin/nginx\.(baton|nginx)-\d\S+
-   \d\.\d\ds  switch   master \d+, \S+, serves with 2 workers on the same sockets
-   \d\.\d\ds  probe    1 probe answered, 10 times each
-   \d\.\d\ds  retire   only the new workers serve; the old ones are gone(; \d+ connections? moved, \d+ drained, \d+ closed)?
-   1\.\d\ds  soak     all went well for 1s
-   \d\.\d\ds  commit   the old master \d+ is gone, \S+ serves$`, "^$")
-		out := s.Sh("$BATON upgrade --prefix $P --to $NEW --json | tail -n 1")
-		if want := regexp.MustCompile(`^{"schema":1,"time":"\S+","event":"result","seconds":\S+,"result":"done","exit_status":0}$`); !want.MatchString(out) {
-			t.Errorf("last event = %s, want it to match %s", out, want)
-		}
-		s.stop()
-	})
 }
 
 // wantVerb runs a command and checks its exit status and what it writes.

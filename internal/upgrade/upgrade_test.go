@@ -152,6 +152,7 @@ func TestBrokenNewBinary(t *testing.T) {
 	} {
 		for _, k := range kinds() {
 			t.Run(tc.name+"/"+k.name, func(t *testing.T) {
+				t.Parallel()
 				s := newSite(t, k)
 				was := s.remember(s.start("$P/sbin/nginx"))
 				outcome, err := s.upgrade(tc.to(s), func(o *upgrade.Options) {
@@ -217,15 +218,17 @@ func TestNewGenerationFails(t *testing.T) {
 	} {
 		for _, k := range kinds() {
 			t.Run(tc.name+"/"+k.name, func(t *testing.T) {
+				t.Parallel()
 				s := newSite(t, k)
 				c := testbed.Conf{User: testbed.PackageUser(), Server: "location = /probe { return 200; }"}
 				s.Configure(c)
 				was := s.remember(s.start("$P/sbin/nginx"))
-				tc.conf.User = c.User
+				conf := tc.conf
+				conf.User = c.User
 				if tc.other {
-					tc.conf.Listen = []string{s.TakePort().Addr()}
+					conf.Listen = []string{s.TakePort().Addr()}
 				}
-				s.Configure(tc.conf)
+				s.Configure(conf)
 				outcome, err := s.upgrade(s.new, func(o *upgrade.Options) {
 					o.Soak = tc.soak
 					if strings.HasPrefix(tc.name, "probe") {

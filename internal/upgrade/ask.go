@@ -3,6 +3,7 @@ package upgrade
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/baton-deploy/baton/internal/report"
 )
@@ -41,26 +42,42 @@ func retiredSince(before, now *report.Report) string {
 // A ledger counts the answers of one generation from a moment on: by what its master
 // says, else by access logs.
 type ledger struct {
-	g    *generation
-	base *report.Report
-	logs []logPlace
+	g     *generation
+	base  *report.Report
+	logs  []logPlace
+	tells bool      // the master does, unless it hangs
+	told  time.Time // when it told something last
 }
 
-func (g *generation) openLedger(ctx context.Context) ledger {
-	return ledger{g, g.ask(ctx), accessLogs(g.pid)}
+// openLedger begins to count; tells says that the master has told something before.
+func (g *generation) openLedger(ctx context.Context, tells bool) ledger {
+	base := g.ask(ctx)
+	return ledger{g, base, accessLogs(g.pid), tells || base != nil, time.Now()}
 }
 
-// answers returns what was counted since.
-func (l ledger) answers(ctx context.Context) (a answers) {
-	if now := l.g.ask(ctx); l.base != nil && now != nil {
-		a.all = int(now.Counters.Answered - l.base.Counters.Answered)
-		a.failed = int(now.Counters.Failed - l.base.Counters.Failed)
-		return a
+// answers returns what was counted since. A master that tells and has told nothing for
+// patience hangs, and that is an error.
+func (l *ledger) answers(ctx context.Context, patience time.Duration) (a answers, err error) {
+	if !l.tells {
+		for _, p := range l.logs {
+			a.countNew(p)
+		}
+		return a, nil
 	}
-	for _, p := range l.logs {
-		a.countNew(p)
+	now := l.g.ask(ctx)
+	if now == nil && ctx.Err() == nil && time.Since(l.told) > patience {
+		return a, fmt.Errorf("the new master %d has told nothing for %v: it hangs", l.g.pid, time.Since(l.told).Round(time.Second))
 	}
-	return a
+	if now == nil {
+		return a, nil
+	}
+	l.told = time.Now()
+	if l.base == nil {
+		l.base = now
+	}
+	a.all = int(now.Counters.Answered - l.base.Counters.Answered)
+	a.failed = int(now.Counters.Failed - l.base.Counters.Failed)
+	return a, nil
 }
 
 // answersSoFar returns how a generation answered until now.

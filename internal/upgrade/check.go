@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -223,12 +224,38 @@ func (op *operation) checkConfig(ctx context.Context) error {
 	if len(env) == 0 {
 		env = os.Environ() // the master wrote over its own
 	}
-	argv := append([]string{op.old.argv[0]}, op.old.argv[1:]...)
-	out, err := ask(ctx, run{path: op.staged, argv: append(argv, "-t"), dir: op.old.dir, env: plainEnv(env)})
+	test := run{path: op.staged, argv: append(slices.Clone(op.old.argv), "-t"), dir: op.old.dir, env: plainEnv(env)}
+	out, err := ask(ctx, test)
 	if err != nil {
 		return fmt.Errorf("the new binary does not take the configuration: %w\n%s", err, strings.TrimSpace(out))
 	}
+	// A build may have another place for it built in.
+	reads := testedFile(out)
+	test.path = procPath(op.old.pid, "exe")
+	// What is on disk may be for the new one only: then the old one does not tell.
+	out, _ = ask(ctx, test)
+	if is := testedFile(out); is != "" && reads != "" && !sameFile(is, reads) {
+		return fmt.Errorf("the new binary would read %s, and the running one has read %s: "+
+			"build it for the same paths, or start the server with -p and -c", reads, is)
+	}
 	return nil
+}
+
+var testedLine = regexp.MustCompile(`configuration file (.+) test is successful`)
+
+// testedFile returns the configuration that -t has tested; "" when it does not tell.
+func testedFile(out string) string {
+	if m := testedLine.FindStringSubmatch(out); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+// sameFile reports whether two paths lead to one file.
+func sameFile(a, b string) bool {
+	x, errX := identify(a)
+	y, errY := identify(b)
+	return a == b || errX == nil && errY == nil && x == y
 }
 
 // checkProbes makes sure that a probe that fails later means something.

@@ -66,7 +66,7 @@ type journal struct {
 
 // openJournal takes the lock, or fails with [ErrBusy].
 func openJournal(pidFile string, now time.Time) (*journal, error) {
-	f, err := os.OpenFile(pidFile+journalSuffix, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
+	f, err := os.OpenFile(pidFile+journalSuffix, os.O_RDWR|os.O_CREATE|os.O_APPEND|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open journal: %w", err)
 	}

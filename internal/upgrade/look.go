@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -223,6 +224,16 @@ func (g *generation) study(ctx context.Context) error {
 	// That it does not tell is no reason to stop: what is done about it is.
 	g.version, _ = askVersion(ctx, procPath(g.pid, "exe"), g.argv[0])
 	g.binary = executable(g.argv[0], g.dir, lookupEnv(g.env, "PATH"), isBaton(g.version))
+	return nil
+}
+
+// mayLook finds that the masters belong to somebody else.
+func (s *sight) mayLook() error {
+	for _, g := range s.generations() {
+		if _, err := os.Readlink(procPath(g.pid, "exe")); errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("look into master process %d: %w", g.pid, g.denied(err))
+		}
+	}
 	return nil
 }
 

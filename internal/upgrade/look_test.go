@@ -220,12 +220,14 @@ func TestStatusOfSomebodyElse(t *testing.T) {
 	if out, err := exec.Command("cp", testbed.PlainFor(t, oldVersion), exe).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	cmd := exec.CommandContext(t.Context(), exe, "status", "--pid-file", s.PIDFile())
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-	cmd.Dir = s.Dir
-	out, err := cmd.CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "belongs to user 0 and you are user 65534; do it as that user or as root") {
-		t.Errorf("%v, %s, want to be told whose process it is", err, out)
+	for _, args := range [][]string{{"status"}, {"upgrade", "--to", s.new}, {"upgrade", "--to", s.new, "--dry-run"}, {"rollback"}, {"commit"}} {
+		cmd := exec.CommandContext(t.Context(), exe, append(args, "--pid-file", s.PIDFile())...)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		cmd.Dir = s.Dir
+		out, err := cmd.CombinedOutput()
+		if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "belongs to user 0 and you are user 65534; do it as that user or as root") {
+			t.Errorf("%q: %v, %s, want exit status 1 and to be told whose process it is", args, err, out)
+		}
 	}
 	s.stop()
 }

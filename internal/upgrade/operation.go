@@ -42,7 +42,8 @@ type operation struct {
 
 	old *generation
 	// new is the new master; nil while none was seen.
-	new *generation
+	new      *generation
+	newTells bool // of itself
 	// wanted are the old master's listening sockets, by address.
 	wanted  map[string][]string
 	pidMark mark
@@ -130,13 +131,16 @@ func (op *operation) follow(ctx context.Context, p *plan, last Step) (Outcome, e
 // open takes the lock.
 func (op *operation) open(ctx context.Context) error {
 	// First, so that where nothing runs no file is created.
-	if _, err := glance(op.o.PidFile); err != nil {
+	s, err := glance(op.o.PidFile)
+	if err != nil {
 		return leftBehind(op.o.PidFile, err)
+	}
+	if err := s.mayLook(); err != nil {
+		return err
 	}
 	if op.o.DryRun && !exists(op.o.PidFile+journalSuffix) {
 		return ctx.Err()
 	}
-	var err error
 	op.journal, err = openJournal(op.o.PidFile, op.began)
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -41,26 +42,60 @@ func freeMemory(pid int) (free uint64, where string) {
 	if err != nil {
 		return free, where
 	}
-	_, group, ok := strings.Cut(strings.TrimSpace(string(text)), "0::")
-	if !ok {
-		return free, where
-	}
-	for dir := filepath.Join("/sys/fs/cgroup", group); strings.HasPrefix(dir, "/sys/fs/cgroup"); dir = filepath.Dir(dir) {
-		limit, err := number(filepath.Join(dir, "memory.max"))
-		if err != nil {
-			continue // "max", or the root, which has none
-		}
-		used, err := number(filepath.Join(dir, "memory.current"))
-		if err != nil {
-			continue
-		}
-		// What was read from files is given back when it is needed.
-		used -= min(used, lineOf(filepath.Join(dir, "memory.stat"), "inactive_file"))
-		if left := limit - min(limit, used); where == "" || left < free {
-			free, where = left, "memory.max of "+dir
+	for _, dir := range memoryGroups("/sys/fs/cgroup", string(text)) {
+		if left, ok := dir.free(); ok && (where == "" || left < free) {
+			free, where = left, "memory limit of "+dir.path
 		}
 	}
 	return free, where
+}
+
+// A memoryGroup is a control group that may limit memory, and how the kernel calls what
+// is in its folder: cgroups(7) has two versions.
+type memoryGroup struct{ path, limit, used, inactive string }
+
+// memoryGroups returns the groups of a process, and all above them: any may have a limit.
+// root is where they are mounted, text what the process's /proc/PID/cgroup has.
+func memoryGroups(root, text string) (groups []memoryGroup) {
+	for line := range strings.Lines(text) {
+		_, line, _ = strings.Cut(strings.TrimSpace(line), ":")
+		controllers, path, ok := strings.Cut(line, ":")
+		if !ok {
+			continue
+		}
+		var mounts []string
+		g := memoryGroup{limit: "memory.max", used: "memory.current", inactive: "inactive_file"}
+		switch {
+		case controllers == "": // version 2, alone or beside the other
+			mounts = []string{root, filepath.Join(root, "unified")}
+		case slices.Contains(strings.Split(controllers, ","), "memory"):
+			mounts = []string{filepath.Join(root, "memory")}
+			g = memoryGroup{limit: "memory.limit_in_bytes", used: "memory.usage_in_bytes", inactive: "total_inactive_file"}
+		}
+		for _, mount := range mounts {
+			// In a container the path may be that of the machine: what is mounted then is
+			// the container's own group.
+			for g.path = filepath.Join(mount, path); strings.HasPrefix(g.path, mount); g.path = filepath.Dir(g.path) {
+				groups = append(groups, g)
+			}
+		}
+	}
+	return groups
+}
+
+// free returns what is left of the group's limit; ok is false when it has none.
+func (g memoryGroup) free() (left uint64, ok bool) {
+	limit, err := number(filepath.Join(g.path, g.limit))
+	if err != nil {
+		return 0, false // "max", or the root, which has none
+	}
+	used, err := number(filepath.Join(g.path, g.used))
+	if err != nil {
+		return 0, false
+	}
+	// What was read from files is given back when it is needed.
+	used -= min(used, lineOf(filepath.Join(g.path, "memory.stat"), g.inactive))
+	return limit - min(limit, used), true
 }
 
 // lineOf returns the number behind a word in a file of lines "word number [kB]", in

@@ -97,7 +97,9 @@ func (op *operation) isReady(ctx context.Context) (ready bool, missing string, e
 	if n := s.new.serving(); n == 0 || !op.crew.settled(op.o.Pace.Settle) {
 		return false, fmt.Sprintf("the new master %d has %s that live for %v", s.new.pid, count(op.crew.steady(), "worker"), op.o.Pace.Settle), nil
 	}
-	if r := s.new.ask(ctx); r != nil && r.Phase != report.Serving {
+	r := s.new.ask(ctx)
+	op.newTells = r != nil
+	if r != nil && r.Phase != report.Serving {
 		return false, fmt.Sprintf("the new master %d says that it is %s", s.new.pid, r.Phase), nil
 	}
 	return true, "", op.isRight(s.new)
@@ -247,7 +249,7 @@ func (op *operation) soak(ctx context.Context) (string, error) {
 	if op.o.Soak == 0 {
 		return "no soak was asked for", op.askRounds(ctx, 1) // after it there is no way back
 	}
-	began, counted := time.Now(), op.new.openLedger(ctx)
+	began, counted := time.Now(), op.new.openLedger(ctx, op.newTells)
 	every := time.NewTicker(soakEvery)
 	defer every.Stop()
 	for {
@@ -257,7 +259,11 @@ func (op *operation) soak(ctx context.Context) (string, error) {
 		if err := probe(ctx, op.o.Probes); err != nil {
 			return "", err
 		}
-		if err := checkAnswers(op.before, counted.answers(ctx)); err != nil {
+		is, err := counted.answers(ctx, op.o.Pace.Obey)
+		if err == nil {
+			err = checkAnswers(op.before, is)
+		}
+		if err != nil {
 			return "", err
 		}
 		over := time.Since(began)

@@ -144,6 +144,7 @@ func (op *operation) adopt(ctx context.Context, s *sight, a *account) error {
 	if s.old == nil {
 		op.old, op.new = s.new, nil
 	}
+	op.newTells = op.new != nil && op.new.report != nil
 	op.log, op.before = findErrorLog(op.old.pid), op.old.answersSoFar(ctx)
 	var err error
 	if op.wanted, err = listenersOf(op.old); err != nil {

@@ -180,6 +180,7 @@ func TestNewGenerationFails(t *testing.T) {
 		conf testbed.Conf // on disk when the upgrade begins
 		// other: the configuration listens somewhere else.
 		other bool
+		only  string // kind of server; "" means each
 		soak  time.Duration
 		at    func(s *site, e upgrade.Event) // called with each event
 		want  string
@@ -214,9 +215,22 @@ func TestNewGenerationFails(t *testing.T) {
 					s.Sh("kill -TERM $(cat $P/logs/nginx.pid)")
 				}
 			}},
+		{name: "more 5xx, not logged", conf: testbed.Conf{Server: "access_log off; location = /probe { return 500; }"}, soak: 10 * time.Second,
+			only: "baton", want: "in the soak are 5xx, and 0% were before", at: func(s *site, e upgrade.Event) {
+				if e.Event == "progress" && e.Step == upgrade.Soak && e.Count == 0 {
+					for range 40 {
+						s.Get("/probe")
+					}
+				}
+			}},
+		{name: "hung master in the soak", soak: 20 * time.Second, only: "baton", want: "it hangs", at: stopsAt(upgrade.Soak, false)},
+		{name: "hung workers", conf: testbed.Conf{Server: "location = /probe { return 200; }"}, soak: 20 * time.Second, want: "retire: ", at: stopsAt(upgrade.Retire, true)},
 		{name: "lost socket", other: true, want: "does not have the old socket of 127.0.0.1:"},
 	} {
 		for _, k := range kinds() {
+			if tc.only != "" && k.name != tc.only {
+				continue
+			}
 			t.Run(tc.name+"/"+k.name, func(t *testing.T) {
 				t.Parallel()
 				s := newSite(t, k)
@@ -230,7 +244,7 @@ func TestNewGenerationFails(t *testing.T) {
 				}
 				s.Configure(conf)
 				outcome, err := s.upgrade(s.new, func(o *upgrade.Options) {
-					o.Soak = tc.soak
+					o.Soak, o.Pace.Obey = tc.soak, 4*time.Second
 					if strings.HasPrefix(tc.name, "probe") {
 						o.Probes = []string{"http://" + s.Addr + "/probe"}
 					}
@@ -248,6 +262,22 @@ func TestNewGenerationFails(t *testing.T) {
 				s.wantAsBefore(was)
 				s.stop()
 			})
+		}
+	}
+}
+
+// stopsAt makes the new master hang when a step begins, and its workers if they too.
+func stopsAt(step upgrade.Step, workers bool) func(s *site, e upgrade.Event) {
+	return func(s *site, e upgrade.Event) {
+		if e.Event != "begin" || e.Step != step {
+			return
+		}
+		master := s.Pid()
+		s.Signal(master, syscall.SIGSTOP)
+		for _, w := range s.Workers(master) {
+			if workers {
+				s.Signal(w.PID, syscall.SIGSTOP)
+			}
 		}
 	}
 }
@@ -293,6 +323,21 @@ func TestProbesReachTheNewVersion(t *testing.T) {
 			s.stop()
 		})
 	}
+}
+
+// A build that has another configuration built in is not for this server.
+func TestAnotherConfigurationIsBuiltIn(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, kinds()[1])
+	s.Sh("$P/sbin/nginx") // it takes what is beside it
+	s.WaitShape(oneMaster)
+	was := s.remember(s.Pid())
+	outcome, err := s.upgrade(nginxPath(t), func(o *upgrade.Options) { o.AllowMissingModules = true })
+	if want := "and the running one has read " + s.Path("conf", "nginx.conf"); outcome != upgrade.Failed || err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("upgrade: %s, %v; want failed, and %q", outcome, err, want)
+	}
+	s.wantAsBefore(was)
+	s.stop()
 }
 
 // Modules that the new binary lacks are named and refused, unless that is accepted.

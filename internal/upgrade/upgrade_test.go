@@ -224,7 +224,7 @@ func TestNewGenerationFails(t *testing.T) {
 				}
 			}},
 		{name: "hung master in the soak", soak: 20 * time.Second, only: "baton", want: "it hangs", at: stopsAt(upgrade.Soak, false)},
-		{name: "hung workers", conf: testbed.Conf{Server: "location = /probe { return 200; }"}, soak: 20 * time.Second, want: "retire: ", at: stopsAt(upgrade.Retire, true)},
+		{name: "probe of hung workers", conf: testbed.Conf{Server: "location = /probe { return 200; }"}, soak: 20 * time.Second, want: "retire: ", at: stopsAt(upgrade.Retire, true)},
 		{name: "lost socket", other: true, want: "does not have the old socket of 127.0.0.1:"},
 	} {
 		for _, k := range kinds() {

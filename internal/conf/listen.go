@@ -16,6 +16,9 @@ type Listen struct {
 	// Explicit: some parameter was given that is an option of the socket. nginx then
 	// binds the address by itself even if a wildcard of the same port covers it.
 	Explicit bool
+	// SSL: connections begin with a TLS handshake; of an address, when any server's
+	// listen says so.
+	SSL bool
 
 	Reuseport bool
 	Deferred  bool
@@ -196,7 +199,10 @@ func (l *Listen) parameter(d *Directive, arg string) error {
 	case "default_server", "default":
 		l.Default = true
 		return nil
-	case "ssl", "http2", "quic", "proxy_protocol", "multipath":
+	case "ssl":
+		l.SSL = true
+		return nil
+	case "http2", "quic", "proxy_protocol", "multipath":
 		return Errorf(d, `the "%s" parameter of the "listen" directive is not supported by baton`, arg)
 	case "bind":
 	case "deferred":

@@ -16,7 +16,9 @@ type conn struct {
 	*transport
 	srv    *Server
 	ln     *listener
-	hosts  *hosts // the virtual servers at the address it came to
+	hosts  *hosts         // the virtual servers at the address it came to
+	tls    *TLSState      // nil: plain
+	asked  *VirtualServer // that the client named in its handshake, nil for none
 	peer   peer
 	here   *peer     // the server's end, when it was asked for
 	number uint64    // $connection: counted over the worker's life
@@ -58,6 +60,19 @@ const (
 	stateWaiting               // for the next request
 )
 
+// begin is serve for a connection that was accepted just now.
+func (c *conn) begin(timeout time.Duration) {
+	if c.hosts.secured {
+		left, ok := c.secure(timeout)
+		if !ok {
+			c.close()
+			return
+		}
+		timeout = left
+	}
+	c.serve(timeout)
+}
+
 // serve runs the connection until it ends, or moves, and closes our descriptor of
 // it. timeout bounds the wait for the first request.
 func (c *conn) serve(timeout time.Duration) {
@@ -91,8 +106,13 @@ func (c *conn) one(r *Request) bool {
 		return c.headFailed(r, err)
 	}
 	c.setState(stateWriting)
-	if status != 0 {
+	if status == 0 && c.hosts.secured {
+		status = r.admit()
+		r.keepalive = r.keepalive && !endsConnection(status)
+	} else if status != 0 {
 		r.keepalive = false
+	}
+	if status != 0 {
 		r.finish(status)
 	} else {
 		r.serve()
@@ -337,6 +357,9 @@ func (c *conn) close() {
 	c.in.release()
 	c.out = c.out[:0]
 	c.releaseOut()
+	if c.layer != nil && c.broken == nil {
+		c.shutdownWrite()
+	}
 	_ = c.transport.Close()
 	c.srv.forget(c)
 }

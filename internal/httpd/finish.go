@@ -207,7 +207,7 @@ func (r *Request) absoluteLocation(to []byte) []byte {
 		return to
 	}
 	_, port := r.LocalAddr()
-	b := append([]byte(nil), "http://"...)
+	b := append(append([]byte(nil), r.scheme()...), "://"...)
 	switch {
 	case r.core().serverNameInRedirect && r.Server.Name != "":
 		b = append(b, r.Server.Name...)
@@ -217,7 +217,7 @@ func (r *Request) absoluteLocation(to []byte) []byte {
 		addr, _ := r.LocalAddr()
 		b = append(b, addr...)
 	}
-	if r.core().portInRedirect && port != "" && port != "80" {
+	if r.core().portInRedirect && port != "" && port != r.defaultPort() {
 		b = append(append(b, ':'), port...)
 	}
 	return append(b, to...)

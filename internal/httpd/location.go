@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"sort"
 	"strings"
+
+	"github.com/baton-deploy/baton/internal/conf"
 )
 
 // A matchKind is how a location's name is compared with the URI.
@@ -152,6 +154,9 @@ type VirtualServer struct {
 	root  *Location // the block itself, where no location matches
 	locs  locations
 	named map[string]*Location
+	self  *conf.Directive
+	// security is what the server has for TLS; nil for nothing.
+	security Security
 	serverConf
 }
 
@@ -162,6 +167,10 @@ type hosts struct {
 	suffix   map[string]*VirtualServer // ".example.com" of *.example.com
 	prefix   map[string]*VirtualServer // "www.example." of www.example.*
 	patterns []hostPattern
+	// secured: connections to the address begin with a TLS handshake.
+	secured bool
+	// protocols are what is offered by ALPN.
+	protocols []string
 
 	servers []namedServer // while the site is compiled
 }
@@ -174,7 +183,20 @@ type hostPattern struct {
 // find chooses the virtual server for r.Host, as nginx's documentation of
 // "server_name" has it.
 func (h *hosts) find(r *Request) *VirtualServer {
-	host := r.Host
+	if vs := h.named(r.Host); vs != nil {
+		return vs
+	}
+	for _, hp := range h.patterns {
+		if groups, ok, err := hp.p.Match(r.Host, r.captures[:0]); ok && err == nil {
+			r.setCaptures(hp.p, groups)
+			return hp.vs
+		}
+	}
+	return h.def
+}
+
+// named is find as far as names are text; nil when host is none of them.
+func (h *hosts) named(host []byte) *VirtualServer {
 	if vs := h.exact[string(host)]; vs != nil {
 		return vs
 	}
@@ -194,13 +216,7 @@ func (h *hosts) find(r *Request) *VirtualServer {
 			}
 		}
 	}
-	for _, hp := range h.patterns {
-		if groups, ok, err := hp.p.Match(host, r.captures[:0]); ok && err == nil {
-			r.setCaptures(hp.p, groups)
-			return hp.vs
-		}
-	}
-	return h.def
+	return nil
 }
 
 // Levels of the error log, as slog has them; the names are package errorlog's.

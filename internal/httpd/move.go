@@ -247,6 +247,8 @@ func (s *Server) takes(t *ticket, fds int) error {
 		return fmt.Errorf("%w: %d descriptors", ErrTicket, fds)
 	case s.site.hosts[t.listen] == nil:
 		return fmt.Errorf("nobody listens on %s here", t.listen)
+	case s.site.hosts[t.listen].secured:
+		return fmt.Errorf("what comes to %s by now is TLS", t.listen)
 	case t.kind != ticketWaiting:
 		return s.takesResponse(t)
 	}

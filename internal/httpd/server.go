@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/baton-deploy/baton/internal/errorlog"
+	"github.com/baton-deploy/baton/internal/ticketkeys"
 	"golang.org/x/sys/unix"
 )
 
@@ -28,6 +30,8 @@ type Env struct {
 	// worker's. Nil: the worker counts for itself.
 	Shared []byte
 	Slot   int
+	// Tickets has the keys of TLS session tickets. Nil: nobody else reads ours.
+	Tickets *ticketkeys.Ring
 	// MaxConns is how many connections may be open at once; 0 means no limit.
 	MaxConns int
 }
@@ -39,17 +43,19 @@ type Server struct {
 	shared []byte
 	stats  Stats
 
-	maxConns int64
-	retiring atomic.Bool
-	give     atomic.Pointer[Give] // how connections move while retiring, nil: they drain
-	counts   retired
-	numbers  atomic.Uint64 // connections so far
-	temps    atomic.Uint64 // temporary files so far
-	clock    atomic.Pointer[second]
-	requests sync.Pool
-	loggers  []*errorlog.Direct   // by Location.logger
-	outputs  map[string]*LogFile  // files of error logs
-	homes    map[string]*listener // by address: where moved connections belong
+	maxConns  int64
+	retiring  atomic.Bool
+	give      atomic.Pointer[Give] // how connections move while retiring, nil: they drain
+	counts    retired
+	numbers   atomic.Uint64 // connections so far
+	temps     atomic.Uint64 // temporary files so far
+	clock     atomic.Pointer[second]
+	requests  sync.Pool
+	loggers   []*errorlog.Direct   // by Location.logger
+	outputs   map[string]*LogFile  // files of error logs
+	homes     map[string]*listener // by address: where moved connections belong
+	tickets   *ticketkeys.Ring
+	tlsConfig *tls.Config // that a handshake begins with
 
 	wg sync.WaitGroup // listeners and connections
 
@@ -81,6 +87,11 @@ func NewServer(site *Site, env Env) *Server {
 		conns:    map[*conn]struct{}{},
 		outputs:  map[string]*LogFile{},
 		homes:    map[string]*listener{},
+		tickets:  env.Tickets,
+	}
+	s.tlsConfig = s.newTLSConfig()
+	if s.tickets == nil {
+		s.tickets = ticketkeys.New(time.Now())
 	}
 	if off := env.Slot * StatsBytes; len(env.Shared) >= off+StatsBytes {
 		s.stats = NewStats(env.Shared[off:])
@@ -292,7 +303,7 @@ func (s *Server) accepted(l *listener, fd int, sa unix.Sockaddr) {
 	s.stats.opened()
 	s.wg.Go(func() {
 		defer guard(s.log, c.number)
-		c.serve(c.hosts.def.clientHeaderTimeout)
+		c.begin(c.hosts.def.clientHeaderTimeout)
 	})
 }
 
@@ -435,7 +446,7 @@ func (s *Server) getRequest(c *conn) *Request {
 	r := s.requests.Get().(*Request)
 	r.c = c
 	r.Out.ContentLength = -1
-	r.loc = c.hosts.def.root
+	r.loc = c.first().root
 	return r
 }
 

@@ -107,6 +107,9 @@ func Compile(c *conf.Config, modules []Module, product string) (*Site, error) {
 		}
 	}
 	for _, address := range b.addresses {
+		if err := site.hosts[address].secureServers(); err != nil {
+			return nil, err
+		}
 		if err := b.nameServers(address, site.hosts[address]); err != nil {
 			return nil, err
 		}
@@ -220,7 +223,7 @@ func (b *Builder) nameGroups(expr string) {
 
 // server builds one server block and puts it where it listens.
 func (b *Builder) server(s *conf.Scope) error {
-	vs := &VirtualServer{named: map[string]*Location{}}
+	vs := &VirtualServer{named: map[string]*Location{}, self: s.Self}
 	var err error
 	if vs.serverConf, err = newServerConf(s); err != nil {
 		return err
@@ -248,6 +251,9 @@ func (b *Builder) server(s *conf.Scope) error {
 		}
 		if l.Default {
 			h.def = vs
+		}
+		if l.SSL {
+			h.secured = true
 		}
 		h.servers = append(h.servers, namedServer{vs, names})
 	}

@@ -54,8 +54,8 @@ func uriVariables() map[string]Variable {
 			p := r.protocol()
 			return append(dst, p...), len(p) > 0
 		},
-		"scheme":           literal("http"),
-		"https":            literal(""),
+		"scheme":           schemeVariable,
+		"https":            httpsVariable,
 		"host":             func(r *Request, _ string, dst []byte) ([]byte, bool) { return r.appendHost(dst), true },
 		"server_name":      func(r *Request, _ string, dst []byte) ([]byte, bool) { return append(dst, r.Server.Name...), true },
 		"document_root":    func(r *Request, _ string, dst []byte) ([]byte, bool) { return r.AppendRoot(dst), true },

@@ -1,39 +1,168 @@
-// Package ssl accepts those directives of nginx's ngx_http_ssl_module that only
-// tune TLS. TLS is not served yet: what would turn it on, a certificate or "listen
-// … ssl", is refused. But distributions' stock configurations set protocols for
-// all servers to come, and a server without TLS must go on starting with them.
+// Package ssl is TLS towards clients, by crypto/tls, as nginx's ngx_http_ssl_module
+// configures it.
+//
+// Certificates and keys are read with the configuration, by the master, and are part
+// of its snapshot, so a worker needs no right to read them. Only those whose names
+// have variables are read by the worker, for each handshake, as in nginx. The keys of
+// session tickets come from the secret that all processes share (package ticketkeys).
 package ssl
 
 import (
+	"crypto/tls"
+
 	"github.com/baton-deploy/baton/internal/conf"
 	"github.com/baton-deploy/baton/internal/httpd"
+	"github.com/baton-deploy/baton/internal/tlsconf"
 )
 
 // Module describes the module.
 func Module() httpd.Module {
-	const note = "TLS is not served yet; a certificate or \"listen … ssl\" is refused."
-	tuning := func(name string, lo, hi int) conf.Spec {
-		return conf.Spec{
-			Name: name, In: conf.HTTP | conf.Server, Min: lo, Max: hi, Effect: conf.NoEffect, Note: note,
-		}
-	}
-	flag := func(name string) conf.Spec {
-		s := tuning(name, 1, 1)
-		s.Flag = true
-		return s
-	}
 	return httpd.Module{
-		Name: "ngx_http_ssl_module",
-		Directives: []conf.Spec{
-			tuning("ssl_protocols", 1, conf.AnyArgs),
-			flag("ssl_prefer_server_ciphers"),
-			tuning("ssl_ciphers", 1, 1),
-			tuning("ssl_ecdh_curve", 1, 1),
-			tuning("ssl_session_cache", 1, 2),
-			tuning("ssl_session_timeout", 1, 1),
-			flag("ssl_session_tickets"),
-			tuning("ssl_buffer_size", 1, 1),
-			flag("ssl_early_data"),
+		Name:       "ngx_http_ssl_module",
+		Option:     "with-http_ssl_module",
+		Directives: directives(),
+		Variables:  variables(),
+		New: func(b *httpd.Builder) (httpd.Instance, error) {
+			return &instance{b: b, curves: tlsconf.CurveNames(), suites: tlsconf.SuiteNames()}, nil
 		},
 	}
+}
+
+// An instance is the module's part in one configuration.
+type instance struct {
+	b      *httpd.Builder
+	curves map[tls.CurveID]string
+	suites map[uint16]string
+}
+
+// Location builds what a server has; there is nothing for a location.
+func (in *instance) Location(s *conf.Scope) (httpd.Part, error) {
+	if s.Context != conf.Server {
+		return httpd.Part{}, nil
+	}
+	sv, err := in.newServer(s)
+	if err != nil || sv == nil {
+		return httpd.Part{}, err
+	}
+	in.b.Secure(sv)
+	return httpd.Part{}, nil
+}
+
+// A server is what one server block has for TLS.
+type server struct {
+	rejects    bool
+	recordSize int
+	settings   *tls.Config // what is the same for every handshake
+	certs      *certificates
+	sessions   *sessions
+	clients    *clients // nil: nobody asks for certificates
+}
+
+// newServer returns nil for a server without certificates.
+func (in *instance) newServer(s *conf.Scope) (*server, error) {
+	rejects, err := s.Flag("ssl_reject_handshake", false)
+	if err != nil {
+		return nil, err
+	}
+	certs, err := in.newCertificates(s)
+	if err != nil || certs == nil && !rejects {
+		return nil, err
+	}
+	sv := &server{rejects: rejects, certs: certs}
+	if certs == nil {
+		return sv, nil
+	}
+	if sv.settings, err = newSettings(s); err != nil {
+		return nil, err
+	}
+	size, err := s.Size("ssl_buffer_size", 16<<10)
+	if err != nil {
+		return nil, err
+	}
+	sv.recordSize = int(size)
+	if err := in.checkParameters(s); err != nil {
+		return nil, err
+	}
+	if sv.clients, err = in.newClients(s); err != nil {
+		return nil, err
+	}
+	if sv.clients != nil {
+		sv.settings.ClientAuth = tls.RequestClientCert
+		sv.settings.ClientCAs = sv.clients.named
+	}
+	if err := in.staple(s, certs); err != nil {
+		return nil, err
+	}
+	if sv.sessions, err = in.newSessions(s, sv); err != nil {
+		return nil, err
+	}
+	return sv, nil
+}
+
+// newSettings reads protocols, cipher suites and curves.
+func newSettings(s *conf.Scope) (*tls.Config, error) {
+	c := &tls.Config{
+		MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13,
+		// Records of the size that was asked for: nginx has no other ones.
+		DynamicRecordSizingDisabled: true,
+	}
+	if d := s.One("ssl_protocols"); d != nil {
+		p, _, _ := tlsconf.ReadProtocols(d.Args)
+		if p.Min == 0 {
+			return nil, conf.Errorf(d, "crypto/tls has none of the protocols in \"ssl_protocols\"")
+		}
+		c.MinVersion, c.MaxVersion = p.Min, p.Max
+	}
+	var err error
+	if c.CipherSuites, err = tlsconf.Ciphers(s.String("ssl_ciphers", "HIGH:!aNULL:!MD5")); err != nil {
+		return nil, conf.Errorf(nil, "%s", err)
+	}
+	if c.CurvePreferences, err = tlsconf.Curves(s.String("ssl_ecdh_curve", "auto")); err != nil {
+		return nil, conf.Errorf(nil, "%s", err)
+	}
+	return c, nil
+}
+
+// checkParameters makes sure of the file of ssl_dhparam, of which nothing else is made.
+func (in *instance) checkParameters(s *conf.Scope) error {
+	d := s.One("ssl_dhparam")
+	if d == nil {
+		return nil
+	}
+	if err := tlsconf.CheckParameters(in.read(d.Arg(0))); err != nil {
+		return conf.Errorf(nil, "%s", err)
+	}
+	return nil
+}
+
+// read reads a file that a directive names.
+func (in *instance) read(name string) tlsconf.File {
+	f := tlsconf.File{Name: in.b.Config.AbsConf(name)}
+	f.Data, f.Err = in.b.Config.ReadFile(name)
+	return f
+}
+
+// Config returns the configuration of a handshake.
+func (sv *server) Config(h *httpd.Handshake) (*tls.Config, error) {
+	if sv.rejects {
+		return nil, httpd.ErrUnknownName
+	}
+	return sv.sessions.config(h)
+}
+
+// RecordSize is ssl_buffer_size.
+func (sv *server) RecordSize() int { return sv.recordSize }
+
+// Verifies is ssl_verify_client.
+func (sv *server) Verifies() bool { return sv.clients != nil }
+
+// Rejects is ssl_reject_handshake.
+func (sv *server) Rejects() bool { return sv.rejects }
+
+// Admit looks at the client's certificate, if there is to be one.
+func (sv *server) Admit(r *httpd.Request) int {
+	if sv.clients == nil {
+		return 0
+	}
+	return sv.clients.admit(r)
 }

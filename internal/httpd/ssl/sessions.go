@@ -1,0 +1,154 @@
+package ssl
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/binary"
+	"encoding/hex"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/baton-deploy/baton/internal/conf"
+	"github.com/baton-deploy/baton/internal/httpd"
+)
+
+// sessions makes the configurations of a server's handshakes, and lets clients resume
+// what they had before.
+type sessions struct {
+	sv      *server
+	timeout time.Duration
+	// purpose names what a ticket is good for: a server with the same certificates and
+	// the same rules for clients, in whatever process.
+	purpose string
+	// keys are made of files; nil: they come with the handshake.
+	keys [][32]byte
+
+	mu sync.Mutex
+	// variants are by the protocols that an address offers.
+	variants []*variant // those that were made; they are never changed but for their tickets
+}
+
+type variant struct {
+	protocols []string
+	config    *tls.Config
+	hour      int64 // whose keys it has; guarded by sessions.mu
+}
+
+func (in *instance) newSessions(s *conf.Scope, sv *server) (*sessions, error) {
+	se := &sessions{sv: sv}
+	var err error
+	if se.timeout, err = s.Seconds("ssl_session_timeout", 5*time.Minute); err != nil {
+		return nil, err
+	}
+	on, err := s.Flag("ssl_session_tickets", true)
+	if err != nil {
+		return nil, err
+	}
+	sv.settings.SessionTicketsDisabled = !on
+	se.purpose = sv.purpose()
+	for _, d := range s.All("ssl_session_ticket_key") {
+		f := in.read(d.Arg(0))
+		if f.Err != nil {
+			return nil, conf.Errorf(d, "%s", f.Err)
+		}
+		if n := len(f.Data); n != 48 && n != 80 {
+			return nil, conf.Errorf(d, "\"%s\" must be 48 or 80 bytes", f.Name)
+		}
+		se.keys = append(se.keys, sha256.Sum256(append(bytes.Clone(f.Data), se.purpose...)))
+	}
+	return se, nil
+}
+
+// purpose is the same for servers that may resume each other's sessions.
+func (sv *server) purpose() string {
+	h := sha256.New()
+	for _, s := range sv.certs.fixed {
+		h.Write(s.cert.Leaf.Raw)
+	}
+	for _, p := range sv.certs.open {
+		h.Write([]byte(p.text))
+	}
+	if sv.clients != nil {
+		sv.clients.describe(h)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// config returns the configuration of one handshake.
+func (se *sessions) config(h *httpd.Handshake) (*tls.Config, error) {
+	v := se.variant(h)
+	if len(se.sv.certs.open) == 0 {
+		return v.config, nil
+	}
+	certs, err := se.sv.certs.read(h)
+	if err != nil {
+		return nil, err
+	}
+	c := v.config.Clone()
+	c.GetCertificate = certs.choose
+	return c, nil
+}
+
+// variant returns that for the address, with the keys of the hour.
+func (se *sessions) variant(h *httpd.Handshake) *variant {
+	now := time.Now()
+	hour := h.Tickets.Hour(now)
+	se.mu.Lock()
+	defer se.mu.Unlock()
+	i := slices.IndexFunc(se.variants, func(v *variant) bool { return slices.Equal(v.protocols, h.Protocols) })
+	if i < 0 {
+		i = len(se.variants)
+		se.variants = append(se.variants, se.newVariant(h.Protocols))
+	}
+	v := se.variants[i]
+	if v.hour != hour && se.keys == nil {
+		v.config.SetSessionTicketKeys(h.Tickets.Keys(now, se.purpose))
+		v.hour = hour
+	}
+	return v
+}
+
+func (se *sessions) newVariant(protocols []string) *variant {
+	c := se.sv.settings.Clone()
+	c.NextProtos = slices.Concat(protocols, []string{"http/1.1", "http/1.0", "http/0.9"})
+	c.GetCertificate = se.sv.certs.choose
+	c.WrapSession = func(cs tls.ConnectionState, ss *tls.SessionState) ([]byte, error) {
+		ss.Extra = append(ss.Extra, stamp(time.Now()))
+		return c.EncryptTicket(cs, ss)
+	}
+	c.UnwrapSession = func(ticket []byte, cs tls.ConnectionState) (*tls.SessionState, error) {
+		ss, err := c.DecryptTicket(ticket, cs)
+		if err != nil || ss == nil || !se.lives(ss, time.Now()) {
+			return nil, err
+		}
+		return ss, nil
+	}
+	if se.keys != nil {
+		c.SetSessionTicketKeys(se.keys)
+	}
+	return &variant{protocols: slices.Clone(protocols), config: c, hour: -1}
+}
+
+// What we add to a session: when it was made.
+const stampHead = "baton\x01"
+
+func stamp(now time.Time) []byte {
+	return binary.BigEndian.AppendUint64([]byte(stampHead), uint64(now.Unix()))
+}
+
+// lives reports whether a session is younger than ssl_session_timeout. What we added to
+// it before goes: it gets a new stamp with its next ticket.
+func (se *sessions) lives(ss *tls.SessionState, now time.Time) bool {
+	lives := false
+	ss.Extra = slices.DeleteFunc(ss.Extra, func(b []byte) bool {
+		rest, ours := bytes.CutPrefix(b, []byte(stampHead))
+		if ours && len(rest) == 8 {
+			made := time.Unix(int64(binary.BigEndian.Uint64(rest)), 0)
+			lives = now.Sub(made) < se.timeout
+		}
+		return ours
+	})
+	return lives
+}

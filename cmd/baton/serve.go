@@ -16,6 +16,7 @@ import (
 	"github.com/baton-deploy/baton/internal/master"
 	"github.com/baton-deploy/baton/internal/proc"
 	"github.com/baton-deploy/baton/internal/sock"
+	"github.com/baton-deploy/baton/internal/ticketkeys"
 	"github.com/baton-deploy/baton/internal/worker"
 )
 
@@ -78,8 +79,10 @@ func becomeMaster(o serveOptions) int {
 		inherited, _ := sock.ParseList(text) // the error is told by whom we become
 		keep = append(keep, inherited...)
 	}
-	if fd, err := strconv.Atoi(os.Getenv(master.EnvOld)); err == nil {
-		keep = append(keep, fd)
+	for _, name := range []string{master.EnvOld, master.EnvTickets} {
+		if fd, err := strconv.Atoi(os.Getenv(name)); err == nil {
+			keep = append(keep, fd)
+		}
 	}
 	keep = slices.DeleteFunc(keep, func(fd int) bool { return !proc.IsOpen(fd) })
 	return o.fail(proc.Become(proc.MasterArgv(o.Argv), os.Environ(), keep))
@@ -196,6 +199,9 @@ func describeStart(m *master.Options, o serveOptions) error {
 		// Not fatal: a variable that somebody made up must not stop a server.
 		m.Old, _ = control.Open(fd)
 	}
+	if fd, ok := takeDescriptor(master.EnvTickets); ok {
+		m.Tickets = readTickets(fd)
+	}
 	m.InheritedText, m.Upgrade = os.LookupEnv(master.EnvSockets)
 	if m.Upgrade {
 		if m.Inherited, err = sock.ParseList(m.InheritedText); err != nil {
@@ -211,12 +217,29 @@ func describeStart(m *master.Options, o serveOptions) error {
 	return nil
 }
 
+// readTickets reads what an old master passed; nil when that is not what it should be,
+// which costs clients no more than a new session.
+func readTickets(fd int) *ticketkeys.Ring {
+	f := os.NewFile(uintptr(fd), "tickets")
+	defer f.Close()
+	data, err := proc.ReadSealed(f)
+	if err != nil {
+		return nil
+	}
+	ring, err := ticketkeys.Decode(data)
+	if err != nil {
+		return nil
+	}
+	return ring
+}
+
 // inheritableEnv is the environment for a later master: what describes this
 // process alone is not part of it. WATCHDOG_PID goes and WATCHDOG_USEC stays:
 // whoever is the main process keeps systemd's watchdog quiet.
 func inheritableEnv(env []string) []string {
 	own := []string{
 		master.EnvSockets, master.EnvOld, master.EnvStarter, master.EnvActivated, master.EnvWorker,
+		master.EnvTickets,
 		"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID", "WATCHDOG_PID",
 	}
 	return slices.DeleteFunc(env, func(kv string) bool {

@@ -9,6 +9,7 @@ import (
 	"github.com/baton-deploy/baton/internal/conf"
 	"github.com/baton-deploy/baton/internal/httpd"
 	modulelist "github.com/baton-deploy/baton/internal/httpd/modules"
+	"github.com/baton-deploy/baton/internal/ticketkeys"
 	"github.com/baton-deploy/baton/internal/worker"
 )
 
@@ -22,11 +23,18 @@ func newService(c *conf.Config, env worker.Env) (worker.Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	var tickets *ticketkeys.Ring
+	if env.Tickets != nil {
+		if tickets, err = ticketkeys.Decode(env.Tickets); err != nil {
+			return nil, err
+		}
+	}
 	return service{httpd.NewServer(site, httpd.Env{
-		Log:    env.Log,
-		Logs:   env.Logs,
-		Shared: env.Stats,
-		Slot:   env.Slot,
+		Tickets: tickets,
+		Log:     env.Log,
+		Logs:    env.Logs,
+		Shared:  env.Stats,
+		Slot:    env.Slot,
 		// One worker of ours does the work of several of nginx's: it has their room.
 		MaxConns: c.Process.WorkerConnections * runtime.GOMAXPROCS(0),
 	})}, nil

@@ -73,8 +73,10 @@ type Failed struct {
 const (
 	FileConfig = "config"
 	FileStats  = "stats"
-	FileListen = "listen "
-	FileLog    = "log "
+	// FileTickets is memory with what the keys of TLS session tickets are made of.
+	FileTickets = "tickets"
+	FileListen  = "listen "
+	FileLog     = "log "
 )
 
 // Names of the two ends of a hand-over link.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/baton-deploy/baton/internal/control"
 	"github.com/baton-deploy/baton/internal/proc"
+	"golang.org/x/sys/unix"
 )
 
 // do does one action and returns its outcome, if it has one. It decides
@@ -159,7 +160,13 @@ func (m *Master) equip(ch *child, c *config, a spawn) error {
 	if err != nil {
 		return err
 	}
+	tickets, err := m.sealTickets()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(tickets)
 	files = append(files,
+		control.File{Name: control.FileTickets, FD: tickets},
 		control.File{Name: control.FileConfig, FD: c.snapshot},
 		control.File{Name: control.FileStats, FD: m.stats})
 	for _, sk := range m.sockets.ForWorker(c.Listens, a.slot, a.workers) {
@@ -172,6 +179,11 @@ func (m *Master) equip(ch *child, c *config, a spawn) error {
 		StatsBytes: statsBytes,
 		Identity:   c.identity,
 	}, files...)
+}
+
+// sealTickets returns memory with what a process makes the keys of session tickets of.
+func (m *Master) sealTickets() (fd int, err error) {
+	return proc.Sealed("tickets", m.tickets.Encode(time.Now()))
 }
 
 // freeSeat returns the lowest number that no living worker has.

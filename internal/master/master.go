@@ -14,6 +14,7 @@ import (
 	"github.com/baton-deploy/baton/internal/proc"
 	"github.com/baton-deploy/baton/internal/report"
 	"github.com/baton-deploy/baton/internal/sock"
+	"github.com/baton-deploy/baton/internal/ticketkeys"
 )
 
 // A Master is the operating system's side of a master: what it holds open and
@@ -36,8 +37,9 @@ type Master struct {
 	pid      pidFile
 	// teller is where operators are told, beside the pid file; nil when there is none.
 	teller   *report.Listener
-	tellerAt string // path of the pid file that it was opened beside
-	counters []byte // what all workers count, as stats
+	tellerAt string           // path of the pid file that it was opened beside
+	counters []byte           // what all workers count, as stats
+	tickets  *ticketkeys.Ring // what all workers make the keys of session tickets of
 
 	events  chan event     // from goroutines
 	ended   chan int       // pids of children that ended
@@ -76,6 +78,9 @@ func Run(o Options) int {
 		timers:  map[timerID]*time.Timer{},
 	}
 	m.state.self = o.Self
+	if m.tickets = o.Tickets; m.tickets == nil {
+		m.tickets = ticketkeys.New(time.Now())
+	}
 	signal.Ignore(syscall.SIGPIPE)
 	signal.Notify(m.signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT,
 		syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGCHLD)

@@ -7,6 +7,7 @@ import (
 	"github.com/baton-deploy/baton/internal/conf"
 	"github.com/baton-deploy/baton/internal/control"
 	"github.com/baton-deploy/baton/internal/report"
+	"github.com/baton-deploy/baton/internal/ticketkeys"
 )
 
 // Options is what a master is told by the command line.
@@ -39,6 +40,9 @@ type Options struct {
 	InheritedText string
 	// Activated is the descriptors that systemd passed.
 	Activated []int
+	// Tickets is what the old master's processes make the keys of TLS session tickets
+	// of; nil: there is none, or it did not say.
+	Tickets *ticketkeys.Ring
 	// Old is the control socket to an old master, nil when there is none or it is
 	// nginx. Run closes it.
 	Old *control.Conn

@@ -11,6 +11,7 @@ import (
 	"github.com/baton-deploy/baton/internal/proc"
 	"github.com/baton-deploy/baton/internal/report"
 	"github.com/baton-deploy/baton/internal/sock"
+	"golang.org/x/sys/unix"
 )
 
 // The environment variables between our processes. Each names a descriptor.
@@ -19,6 +20,9 @@ const (
 	EnvSockets = "NGINX"
 	// EnvOld is the control socket to the old master, for a new one.
 	EnvOld = "BATON_CONTROL"
+	// EnvTickets is memory with what the keys of TLS session tickets are made of, for a
+	// new master.
+	EnvTickets = "BATON_TICKETS"
 	// EnvStarter is the control socket to the command that started a master.
 	EnvStarter = "BATON_STARTER"
 	// EnvActivated is systemd's sockets, for a master that is not the process
@@ -127,7 +131,13 @@ func (m *Master) startNew(path string) (int, *control.Conn, error) {
 	n := len(fds) - first
 	env := append([]string(nil), m.o.Env...)
 	env = append(env, EnvSockets+"="+sock.FormatList(first, n), EnvOld+"="+strconv.Itoa(first+n))
-	pid, err := proc.Start(proc.Spec{Path: path, Argv: m.o.Argv, Env: env, FDs: append(fds, fd)})
+	fds = append(fds, fd)
+	if tickets, err := m.sealTickets(); err == nil { // else clients begin new sessions
+		defer unix.Close(tickets)
+		env = append(env, EnvTickets+"="+strconv.Itoa(len(fds)))
+		fds = append(fds, tickets)
+	}
+	pid, err := proc.Start(proc.Spec{Path: path, Argv: m.o.Argv, Env: env, FDs: fds})
 	if err != nil {
 		conn.Close()
 		return 0, nil, err

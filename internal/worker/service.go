@@ -71,6 +71,9 @@ type Env struct {
 	// Slot is a small number, from 0, that no other living worker of the master
 	// has: its place in Stats. A worker may find there what a dead one left.
 	Slot int
+	// Tickets is what all processes of the server make the keys of TLS session tickets
+	// of, in the form of package ticketkeys; nil when the master has none.
+	Tickets []byte
 	// Generation counts the loads of a configuration by this master, from 1.
 	Generation int
 }

@@ -51,6 +51,12 @@ func (w *worker) start(m control.Message) error {
 		return err
 	}
 	env := Env{Log: w.log, Logs: w.logs, Stats: stats, Slot: s.Seat, Generation: s.Generation}
+	if in.tickets != nil {
+		if env.Tickets, err = proc.ReadSealed(in.tickets); err != nil {
+			return err
+		}
+		in.tickets.Close()
+	}
 	if w.service, err = w.o.New(w.config, env); err != nil {
 		return &failure{"config", err}
 	}
@@ -122,6 +128,7 @@ func (w *worker) become(s control.Start, p conf.Process) error {
 // received is the descriptors of a start message by what they are.
 type received struct {
 	config, stats *os.File
+	tickets       *os.File // nil: none came
 	logs          map[string]*os.File
 	listeners     map[string][]net.Listener
 }
@@ -136,6 +143,8 @@ func sortFiles(m control.Message) (received, error) {
 			in.config = f
 		case name == control.FileStats:
 			in.stats = f
+		case name == control.FileTickets:
+			in.tickets = f
 		case strings.HasPrefix(name, control.FileLog):
 			in.logs[strings.TrimPrefix(name, control.FileLog)] = f
 		case strings.HasPrefix(name, control.FileListen):

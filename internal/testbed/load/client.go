@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -176,6 +177,16 @@ func (c *client) open(ctx context.Context) bool {
 	if err != nil {
 		c.tally.unopened(err)
 		return false
+	}
+	if c.group.TLS != nil {
+		secure := tls.Client(conn, c.group.TLS)
+		conn.SetDeadline(time.Now().Add(c.group.timeout()))
+		if err := secure.HandshakeContext(context.WithoutCancel(ctx)); err != nil {
+			conn.Close()
+			c.tally.unopened(err)
+			return false
+		}
+		conn = secure
 	}
 	c.conn, c.in, c.by = conn, bufio.NewReader(conn), ""
 	c.tally.opened(c.opens > 0 && c.group.KeepAlive)

@@ -2,6 +2,7 @@ package load
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -33,6 +34,10 @@ type Group struct {
 	// Pipeline is more than 1 for clients that send 2 to Pipeline requests at once
 	// and then take the answers. They need KeepAlive.
 	Pipeline int
+
+	// TLS is how the server is spoken to; nil: plain. Whether such a connection was cut
+	// while it was idle is not looked at before a request: all are blind.
+	TLS *tls.Config
 
 	// A client waits between MinPause and MaxPause before each request.
 	MinPause, MaxPause time.Duration

@@ -52,12 +52,12 @@ func inEachSecuredDirection(t *testing.T, test func(s *secured, hop func())) {
 func TestTLSClientsLoseNothing(t *testing.T) {
 	const ms = time.Millisecond
 	inEachSecuredDirection(t, func(s *secured, hop func()) {
-		kept := load.Group{Name: "POST by TLS", Addr: s.addr, TLS: s.client, Clients: 30, MaxPause: 10 * ms, KeepAlive: true, Post: true,
+		kept := load.Group{Name: "POST by TLS", Addr: s.addr, TLS: s.client, Clients: 12, MaxPause: 10 * ms, KeepAlive: true, Post: true,
 			Blind: true, Path: "/post", Timeout: patience}
 		proxied := kept
 		proxied.Name, proxied.Path, proxied.Echo = "POST by TLS, proxied", "/backend/echo", true
 		new := kept
-		new.Name, new.KeepAlive, new.Clients, new.MaxPause = "new connections by TLS", false, 5, 50*ms
+		new.Name, new.KeepAlive, new.Clients, new.MaxPause = "new connections by TLS", false, 3, 50*ms
 		l := s.Load(kept, proxied, new)
 		for range 2 {
 			s.WaitAnswers(l, 100)

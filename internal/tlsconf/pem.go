@@ -28,9 +28,9 @@ const (
 	wrongTag    = "error:068000A8:asn1 encoding routines::wrong tag error:0688010A:asn1 encoding routines::nested asn1 error:Type=X509 error:0488000D:PEM routines::ASN1 lib"
 )
 
-// openError words why a file cannot be opened as OpenSSL does; behind it stands more
-// where OpenSSL says more.
-func (f File) openError(more string) string {
+// openError words why a file cannot be opened, in this mode, as OpenSSL does; behind it
+// stands more where OpenSSL says more.
+func (f File) openError(mode, more string) string {
 	var errno syscall.Errno
 	if !errors.As(f.Err, &errno) {
 		return f.Err.Error()
@@ -41,8 +41,8 @@ func (f File) openError(more string) string {
 	if errors.Is(errno, fs.ErrNotExist) {
 		kind = "error:10000080:BIO routines::no such file"
 	}
-	return fmt.Sprintf("SSL: error:%08X:system library::%s:calling fopen(%s, r) %s%s",
-		0x80000000|int(errno), text, f.Name, kind, more)
+	return fmt.Sprintf("SSL: error:%08X:system library::%s:calling fopen(%s, %s) %s%s",
+		0x80000000|int(errno), text, f.Name, mode, kind, more)
 }
 
 // opens reports whether the file could at least be opened. A folder can be, and has
@@ -55,7 +55,7 @@ func Chain(f File) (ders [][]byte, leaf *x509.Certificate, err error) {
 		return fmt.Errorf(`cannot load certificate "%s": %s failed (%s)`, f.Name, call, cause)
 	}
 	if !f.opens() {
-		return nil, nil, fail("BIO_new_file()", f.openError(""))
+		return nil, nil, fail("BIO_new_file()", f.openError("r", ""))
 	}
 	for rest := f.Data; ; {
 		var block *pem.Block
@@ -114,7 +114,7 @@ func Key(f File, passwords [][]byte) (crypto.Signer, error) {
 		return fmt.Errorf(`cannot load certificate key "%s": %s failed (%v)`, f.Name, call, cause)
 	}
 	if !f.opens() {
-		return nil, fail("BIO_new_file()", f.openError(""))
+		return nil, fail("BIO_new_file()", f.openError("r", ""))
 	}
 	for rest := f.Data; ; {
 		var block *pem.Block
@@ -223,7 +223,7 @@ func Authorities(f File) ([]*x509.Certificate, error) {
 		return fmt.Errorf(`SSL_CTX_load_verify_locations("%s") failed (%s)`, f.Name, cause)
 	}
 	if !f.opens() {
-		return nil, fail(f.openError(" error:05880002:x509 certificate routines::system lib"))
+		return nil, fail(f.openError("r", " error:05880002:x509 certificate routines::system lib"))
 	}
 	var certs []*x509.Certificate
 	for rest := f.Data; ; {
@@ -252,7 +252,7 @@ func RevocationLists(f File) ([]*x509.RevocationList, error) {
 		return fmt.Errorf(`X509_LOOKUP_load_file("%s") failed (%s)`, f.Name, cause)
 	}
 	if !f.opens() {
-		return nil, fail(f.openError(" error:05880002:x509 certificate routines::system lib"))
+		return nil, fail(f.openError("r", " error:05880002:x509 certificate routines::system lib"))
 	}
 	var lists []*x509.RevocationList
 	for rest := f.Data; ; {
@@ -278,7 +278,7 @@ func RevocationLists(f File) ([]*x509.RevocationList, error) {
 // OCSPResponse reads a response that is sent along with a certificate.
 func OCSPResponse(f File) ([]byte, error) {
 	if !f.opens() {
-		return nil, fmt.Errorf(`BIO_new_file("%s") failed (%s)`, f.Name, f.openError(""))
+		return nil, fmt.Errorf(`BIO_new_file("%s") failed (%s)`, f.Name, f.openError("rb", ""))
 	}
 	var response asn1.RawValue
 	if _, err := asn1.Unmarshal(f.Data, &response); err != nil || response.Tag != asn1.TagSequence {
@@ -290,7 +290,7 @@ func OCSPResponse(f File) ([]byte, error) {
 // CheckParameters makes sure that a file has parameters of a Diffie-Hellman exchange.
 func CheckParameters(f File) error {
 	if !f.opens() {
-		return fmt.Errorf(`BIO_new_file("%s") failed (%s)`, f.Name, f.openError(""))
+		return fmt.Errorf(`BIO_new_file("%s") failed (%s)`, f.Name, f.openError("r", ""))
 	}
 	for rest := f.Data; ; {
 		var block *pem.Block

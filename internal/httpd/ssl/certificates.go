@@ -37,7 +37,7 @@ func (in *instance) newCertificates(s *conf.Scope) (*certificates, error) {
 	}
 	if len(keys) < len(certs) {
 		return nil, conf.Errorf(nil, "no \"ssl_certificate_key\" is defined for certificate \"%s\"",
-			in.b.Config.AbsConf(certs[len(certs)-1].Arg(0)))
+			certs[len(certs)-1].Arg(0))
 	}
 	c := &certificates{conf: in.b.Config}
 	if d := s.One("ssl_password_file"); d != nil {
@@ -68,11 +68,12 @@ func rank(c *tls.Certificate) int {
 func (in *instance) add(c *certificates, cert, key *conf.Directive) error {
 	p := openPair{text: cert.Arg(0)}
 	var err error
-	if p.cert, err = in.b.Template(cert, cert.Arg(0)); err != nil {
-		return err
+	// Faults have no place: nginx finds them when it has read all.
+	if p.cert, err = in.b.Template(nil, cert.Arg(0)); err != nil {
+		return conf.Errorf(nil, "%s", err)
 	}
-	if p.key, err = in.b.Template(key, key.Arg(0)); err != nil {
-		return err
+	if p.key, err = in.b.Template(nil, key.Arg(0)); err != nil {
+		return conf.Errorf(nil, "%s", err)
 	}
 	_, certFixed := p.cert.Static()
 	_, keyFixed := p.key.Static()

@@ -48,13 +48,15 @@ func (in *instance) newSessions(s *conf.Scope, sv *server) (*sessions, error) {
 	}
 	sv.settings.SessionTicketsDisabled = !on
 	se.purpose = sv.purpose()
+	// As nginx, which looks at these files when it has read the whole block.
+	end := &conf.Directive{File: in.b.HTTP.Self.File, Line: in.b.HTTP.Self.EndLine}
 	for _, d := range s.All("ssl_session_ticket_key") {
 		f := in.read(d.Arg(0))
 		if f.Err != nil {
-			return nil, conf.Errorf(d, "%s", f.Err)
+			return nil, conf.Errorf(end, "%s", f.Err)
 		}
 		if n := len(f.Data); n != 48 && n != 80 {
-			return nil, conf.Errorf(d, "\"%s\" must be 48 or 80 bytes", f.Name)
+			return nil, conf.Errorf(end, "\"%s\" must be 48 or 80 bytes", f.Name)
 		}
 		se.keys = append(se.keys, sha256.Sum256(append(bytes.Clone(f.Data), se.purpose...)))
 	}

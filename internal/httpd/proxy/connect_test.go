@@ -61,7 +61,7 @@ func procAddr(a netip.AddrPort) string {
 }
 
 func TestConnectionsAsAskedFor(t *testing.T) {
-	addr := script(t, tellPeer)
+	addr := sidebyside.Script(t, tellPeer)
 	p := sidebyside.Start(t, `
 proxy_socket_keepalive on;
 log_format foreign '$upstream_addr|$upstream_status|$upstream_connect_time';
@@ -99,8 +99,8 @@ server {
 	if a := p.Same(sidebyside.Get("/foreign")); a.Code() != "500" {
 		t.Errorf("bound to an address that is not ours: %s", a.Code())
 	}
-	sameLogs(t, p, "logs/foreign.log", nil)
-	sameLogs(t, p, "logs/error.log", regexp.MustCompile(`bind\(`))
+	p.SameLogs("logs/foreign.log", nil)
+	p.SameLogs("logs/error.log", regexp.MustCompile(`bind\(`))
 }
 
 var seconds = regexp.MustCompile(`\d+\.\d{3}`)
@@ -108,12 +108,12 @@ var seconds = regexp.MustCompile(`\d+\.\d{3}`)
 // TestUpstreamTimes: which of a request's tries have a time, and how they are put
 // together.
 func TestUpstreamTimes(t *testing.T) {
-	dead := closedPort(t)
-	good := script(t, echo)
-	busy := script(t, says("HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy"))
-	mute := script(t, says(""))
-	slow := script(t, func(_ net.Conn, br *bufio.Reader) { _, _ = br.WriteTo(discard{}) })
-	late := script(t, func(c net.Conn, br *bufio.Reader) {
+	dead := sidebyside.ClosedPort(t)
+	good := sidebyside.Script(t, echo)
+	busy := sidebyside.Script(t, says("HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy"))
+	mute := sidebyside.Script(t, says(""))
+	slow := sidebyside.Script(t, func(_ net.Conn, br *bufio.Reader) { _, _ = br.WriteTo(discard{}) })
+	late := sidebyside.Script(t, func(c net.Conn, br *bufio.Reader) {
 		if _, _, err := readRequest(br); err == nil {
 			<-time.After(250 * time.Millisecond) // it thinks
 			fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
@@ -194,7 +194,7 @@ func (discard) Write(b []byte) (int, error) { return len(b), nil }
 func TestAccelLimitRate(t *testing.T) {
 	const size = 60 << 10
 	answer := func(field string) string {
-		return script(t, says(fmt.Sprintf("HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s", field, size, strings.Repeat("x", size))))
+		return sidebyside.Script(t, says(fmt.Sprintf("HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s", field, size, strings.Repeat("x", size))))
 	}
 	limited, unlimited := answer("X-Accel-Limit-Rate: 20480\r\n"), answer("X-Accel-Limit-Rate: 0\r\n")
 	junk, none := answer("X-Accel-Limit-Rate: 20k\r\n"), answer("")

@@ -11,8 +11,8 @@ import (
 // must not begin another field or another request, nor in an answer that is rewritten
 // by it. nginx writes it as it is; see docs/differences.md.
 func TestLineBreaksInVariablesStayHere(t *testing.T) {
-	addr := script(t, echo)
-	moved := script(t, says("HTTP/1.1 302 Found\r\nLocation: http://h/old/x\r\nSet-Cookie: a=b; Path=/old\r\nContent-Length: 0\r\n\r\n"))
+	addr := sidebyside.Script(t, echo)
+	moved := sidebyside.Script(t, says("HTTP/1.1 302 Found\r\nLocation: http://h/old/x\r\nSet-Cookie: a=b; Path=/old\r\nContent-Length: 0\r\n\r\n"))
 	p := sidebyside.Start(t, `
 proxy_http_version 1.1;
 server {

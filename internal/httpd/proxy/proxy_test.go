@@ -7,46 +7,9 @@ import (
 	"net"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/baton-deploy/baton/internal/httpd/sidebyside"
 )
-
-// A script is a server of raw TCP: it gets each connection on a goroutine of its
-// own.
-func script(t *testing.T, serve func(c net.Conn, br *bufio.Reader)) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	scriptOn(t, ln, serve)
-	return ln.Addr().String()
-}
-
-// scriptOn is script on a listener, which it closes when the test ends.
-func scriptOn(t *testing.T, ln net.Listener, serve func(c net.Conn, br *bufio.Reader)) {
-	t.Helper()
-	done := make(chan struct{})
-	t.Cleanup(func() {
-		ln.Close()
-		<-done
-	})
-	go func() {
-		defer close(done)
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() { // ends with its connection, at the deadline at the latest
-				defer c.Close()
-				_ = c.SetDeadline(time.Now().Add(20 * time.Second))
-				serve(c, bufio.NewReader(c))
-			}()
-		}
-	}()
-}
 
 // readRequest reads one request and returns its head as it came, and its body.
 func readRequest(br *bufio.Reader) (head, body string, err error) {
@@ -105,7 +68,7 @@ func says(answer string) func(c net.Conn, br *bufio.Reader) {
 }
 
 func TestRequestToServer(t *testing.T) {
-	addr := script(t, echo)
+	addr := sidebyside.Script(t, echo)
 	p := sidebyside.Start(t, `
 upstream named { server `+addr+`; keepalive 4; }
 server {
@@ -199,7 +162,7 @@ func TestAnswerToClient(t *testing.T) {
 		"hidden":  "HTTP/1.1 200 OK\r\nX-Pad: a\r\nX-Accel-Expires: 5\r\nX-Accel-Charset: x\r\nX-Accel-Buffering: no\r\nX-Powered-By: z\r\nConnection: close\r\nKeep-Alive: 5\r\nContent-Length: 0\r\n\r\n",
 	}
 	var self string
-	self = script(t, func(c net.Conn, br *bufio.Reader) {
+	self = sidebyside.Script(t, func(c net.Conn, br *bufio.Reader) {
 		head, _, err := readRequest(br)
 		if err != nil {
 			return

@@ -12,7 +12,7 @@ import (
 // own.
 func TestSentFieldsOfAProxiedAnswer(t *testing.T) {
 	t.Parallel()
-	self := script(t, says("HTTP/1.1 200 OK\r\nServer: s\r\nETag: \"x\"\r\nLast-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n"+
+	self := sidebyside.Script(t, says("HTTP/1.1 200 OK\r\nServer: s\r\nETag: \"x\"\r\nLast-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n"+
 		"Location: /elsewhere\r\nContent-Type: a/b\r\nX-One: 1\r\nAccept-Ranges: bytes\r\nContent-Length: 2\r\n\r\nok"))
 	p := sidebyside.Start(t, `
 		log_format sent '$sent_http_etag|$sent_http_last_modified|$sent_http_location|$sent_http_content_type|'

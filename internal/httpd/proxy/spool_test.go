@@ -49,7 +49,7 @@ func startSource(t *testing.T) *source {
 		t.Fatal(err)
 	}
 	s := &source{addr: "unix:" + dir + "/s"}
-	scriptOn(t, ln, func(c net.Conn, br *bufio.Reader) {
+	sidebyside.ScriptOn(t, ln, func(c net.Conn, br *bufio.Reader) {
 		number := s.conns.Add(1)
 		defer s.ended.Add(1)
 		for {
@@ -448,7 +448,7 @@ func TestFastClientGetsTheSame(t *testing.T) {
 func TestSmallAnswerToASlowClientHoldsNoServer(t *testing.T) {
 	const size = 30_000
 	var ended atomic.Int32
-	addr := script(t, func(c net.Conn, br *bufio.Reader) {
+	addr := sidebyside.Script(t, func(c net.Conn, br *bufio.Reader) {
 		if _, _, err := readRequest(br); err != nil {
 			return
 		}

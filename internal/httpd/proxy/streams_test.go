@@ -194,7 +194,7 @@ server {
 
 func TestKeptConnectionIsUsedAgain(t *testing.T) {
 	var conns, left atomic.Int64
-	addr := script(t, func(c net.Conn, br *bufio.Reader) {
+	addr := sidebyside.Script(t, func(c net.Conn, br *bufio.Reader) {
 		conns.Add(1)
 		echo(c, br)
 		left.Add(1)
@@ -231,7 +231,7 @@ server { listen ADDR; proxy_http_version 1.1; proxy_set_header Connection "";
 // request is sent again on a new one.
 func TestStaleConnectionIsRetried(t *testing.T) {
 	var requests atomic.Int64
-	addr := script(t, func(c net.Conn, br *bufio.Reader) {
+	addr := sidebyside.Script(t, func(c net.Conn, br *bufio.Reader) {
 		if _, _, err := readRequest(br); err != nil {
 			return
 		}
@@ -292,7 +292,7 @@ server { listen ADDR; location / { proxy_pass http://`+up+`; proxy_http_version 
 // A client that goes away while the server thinks ends the request: 499.
 func TestClientGoesAway(t *testing.T) {
 	var asked, ended atomic.Int64
-	addr := script(t, func(c net.Conn, br *bufio.Reader) {
+	addr := sidebyside.Script(t, func(c net.Conn, br *bufio.Reader) {
 		if _, _, err := readRequest(br); err != nil {
 			return
 		}
@@ -313,7 +313,7 @@ server { listen ADDR; location / { proxy_pass http://`+addr+`; } }`, nil)
 		c.Close()
 		waitFor(t, "the server's connection ends with the client's", func() bool { return ended.Load() == 1 })
 	}
-	sameLogs(t, p, "logs/s.log", nil)
+	p.SameLogs("logs/s.log", nil)
 }
 
 // Events reach the client at once, with proxy_buffering on too.
@@ -343,7 +343,7 @@ func TestEventsAreNotHeldBack(t *testing.T) {
 func TestEarlyAnswer(t *testing.T) {
 	answered := make(chan struct{})
 	defer close(answered)
-	addr := script(t, func(c net.Conn, br *bufio.Reader) {
+	addr := sidebyside.Script(t, func(c net.Conn, br *bufio.Reader) {
 		for {
 			line, err := br.ReadString('\n')
 			if err != nil || line == "\r\n" {
@@ -374,7 +374,7 @@ server { listen ADDR; location / { proxy_pass http://`+addr+`; } location /s { p
 // An answer that only says to wait (1xx) does not end the sending of the request.
 func TestInterimAnswers(t *testing.T) {
 	const size = 8 << 20
-	addr := script(t, func(c net.Conn, br *bufio.Reader) {
+	addr := sidebyside.Script(t, func(c net.Conn, br *bufio.Reader) {
 		for {
 			line, err := br.ReadString('\n')
 			if err != nil || line == "\r\n" {
@@ -402,7 +402,7 @@ server { listen ADDR; location / { proxy_pass http://`+addr+`; } location /s { p
 
 // A proxied location in an if or limit_except block is the one around it.
 func TestProxyInIf(t *testing.T) {
-	addr := script(t, echo)
+	addr := sidebyside.Script(t, echo)
 	p := sidebyside.Start(t, `
 server { listen ADDR;
 	location / { proxy_pass http://`+addr+`; proxy_set_header X-Outer 1; if ($arg_a) { set $x 1; } }

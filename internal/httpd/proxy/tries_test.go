@@ -2,86 +2,25 @@ package proxy_test
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 	"net"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/baton-deploy/baton/internal/httpd/sidebyside"
-	"github.com/baton-deploy/baton/internal/testbed"
 )
 
-// closedPort is an address on which nobody listens.
-func closedPort(t *testing.T) string {
-	t.Helper()
-	port, err := testbed.TakePort()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(port.Release)
-	return fmt.Sprintf("127.0.0.1:%d", port.Number)
-}
-
-// sameLogs compares a log of both servers, line by line, with what must differ
-// replaced.
-func sameLogs(t *testing.T, p *sidebyside.Pair, name string, keep *regexp.Regexp) {
-	t.Helper()
-	read := func() (n, b []string) {
-		nginx, baton := p.Logs(name)
-		return logLines(p, nginx, keep), logLines(p, baton, keep)
-	}
-	var n, b []string
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		if n, b = read(); len(n) == len(b) && len(n) > 0 {
-			break
-		}
-	}
-	// A line is written when the answer is on its way: the next may overtake it.
-	slices.Sort(n)
-	slices.Sort(b)
-	for i := range max(len(n), len(b)) {
-		var nl, bl string
-		if i < len(n) {
-			nl = n[i]
-		}
-		if i < len(b) {
-			bl = b[i]
-		}
-		if nl != bl {
-			t.Errorf("%s line %d:\n  nginx %s\n  baton %s", name, i+1, nl, bl)
-		}
-	}
-}
-
-var logPrefix = regexp.MustCompile(`^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (\[\w+\]) \d+#\d+: (\*\d+ )?`)
-
-func logLines(p *sidebyside.Pair, text string, keep *regexp.Regexp) []string {
-	var lines []string
-	for l := range strings.Lines(strings.TrimSpace(text)) {
-		l = strings.TrimSuffix(l, "\n")
-		l = p.Neutral(sidebyside.Answer{Body: l}).Body
-		l = logPrefix.ReplaceAllString(l, "$1 ")
-		if keep == nil || keep.MatchString(l) {
-			lines = append(lines, l)
-		}
-	}
-	return lines
-}
-
 func TestTriesAndTheirLogs(t *testing.T) {
-	dead, dead2 := closedPort(t), closedPort(t)
-	good := script(t, echo)
-	busy := script(t, says("HTTP/1.1 503 Busy\r\nX-One: 1\r\nSet-Cookie: c=d; Path=/\r\nContent-Length: 4\r\n\r\nbusy"))
-	mute := script(t, says(""))
-	slow := script(t, func(c net.Conn, br *bufio.Reader) { _, _ = io.Copy(io.Discard, br) })
-	half := script(t, says("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"))
-	junk := script(t, says("HTTP/1.1 200 OK\r\n: x\r\n\r\n"))
-	big := script(t, says("HTTP/1.1 200 OK\r\nX: "+strings.Repeat("x", 9000)+"\r\n\r\n"))
-	hang := script(t, func(c net.Conn, br *bufio.Reader) {
+	dead, dead2 := sidebyside.ClosedPort(t), sidebyside.ClosedPort(t)
+	good := sidebyside.Script(t, echo)
+	busy := sidebyside.Script(t, says("HTTP/1.1 503 Busy\r\nX-One: 1\r\nSet-Cookie: c=d; Path=/\r\nContent-Length: 4\r\n\r\nbusy"))
+	mute := sidebyside.Script(t, says(""))
+	slow := sidebyside.Script(t, func(c net.Conn, br *bufio.Reader) { _, _ = io.Copy(io.Discard, br) })
+	half := sidebyside.Script(t, says("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"))
+	junk := sidebyside.Script(t, says("HTTP/1.1 200 OK\r\n: x\r\n\r\n"))
+	big := sidebyside.Script(t, says("HTTP/1.1 200 OK\r\nX: "+strings.Repeat("x", 9000)+"\r\n\r\n"))
+	hang := sidebyside.Script(t, func(c net.Conn, br *bufio.Reader) {
 		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
 		_, _ = io.Copy(io.Discard, br)
 	})
@@ -144,6 +83,6 @@ server {
 		p.Same(raw)
 	}
 	p.Do(sidebyside.Get("/hang")) // nginx keeps the beginning of the body, we pass it on
-	sameLogs(t, p, "logs/up.log", nil)
-	sameLogs(t, p, "logs/error.log", regexp.MustCompile(`upstream: |\[warn\]|resolve|URL`))
+	p.SameLogs("logs/up.log", nil)
+	p.SameLogs("logs/error.log", regexp.MustCompile(`upstream: |\[warn\]|resolve|URL`))
 }

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -110,7 +109,7 @@ func (p *Pair) config(http, addr, extra string) string {
 func (p *Pair) prefix(name, config string) string {
 	p.t.Helper()
 	dir := filepath.Join(filepath.Dir(p.Dir), name)
-	for _, sub := range []string{"conf", "logs", "tmp", "client_body_temp", "proxy_temp"} {
+	for _, sub := range []string{"conf", "logs", "tmp", "client_body_temp", "proxy_temp", "fastcgi_temp", "scgi_temp", "uwsgi_temp"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			p.t.Fatal(err)
 		}
@@ -148,43 +147,7 @@ func (p *Pair) startNginx(http string) {
 		}
 	}
 	dir := p.prefix("nginx", p.config(http, p.Nginx, temp.String()))
-	cmd := exec.Command(path, "-p", dir, "-c", "conf/nginx.conf", "-e", "logs/error.log")
-	var out strings.Builder
-	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		p.t.Fatal(err)
-	}
-	exited := make(chan struct{})
-	go func() {
-		_ = cmd.Wait()
-		close(exited)
-	}()
-	p.t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-exited:
-		case <-time.After(waitLimit):
-			p.t.Error("nginx did not end")
-			_ = cmd.Process.Kill()
-			<-exited
-		}
-	})
-	for deadline := time.Now().Add(waitLimit); ; {
-		c, err := net.Dial("tcp", p.Nginx)
-		if err == nil {
-			c.Close()
-			return
-		}
-		select {
-		case <-exited:
-			p.t.Fatalf("nginx ended: %s", out.String())
-		case <-time.After(5 * time.Millisecond):
-		}
-		if time.Now().After(deadline) {
-			p.t.Fatalf("nginx does not listen: %v: %s", err, out.String())
-		}
-	}
+	Program(p.t, Listens("tcp", p.Nginx), dir, path, "-p", dir, "-c", "conf/nginx.conf", "-e", "logs/error.log")
 }
 
 func (p *Pair) startBaton(http string) {

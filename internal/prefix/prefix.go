@@ -68,7 +68,10 @@ func Create(o Options) ([]Entry, error) {
 			return entries, fmt.Errorf("create folder: %w", err)
 		}
 	}
-	for _, name := range []string{"conf/nginx.conf", "conf/mime.types", "html/index.html", "html/50x.html"} {
+	for _, name := range []string{
+		"conf/nginx.conf", "conf/mime.types", "conf/fastcgi.conf", "conf/fastcgi_params",
+		"conf/scgi_params", "conf/uwsgi_params", "html/index.html", "html/50x.html",
+	} {
 		text, err := files.ReadFile("files/" + name)
 		if err != nil {
 			return entries, fmt.Errorf("create file: %w", err)

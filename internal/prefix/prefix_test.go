@@ -51,7 +51,8 @@ func TestCreateMakesAWholePrefix(t *testing.T) {
 	}
 	var want []Entry
 	for _, p := range []string{"conf/", "html/", "logs/", "sbin/", "client_body_temp/", "proxy_temp/", "fastcgi_temp/",
-		"scgi_temp/", "uwsgi_temp/", "conf/nginx.conf", "conf/mime.types", "html/index.html", "html/50x.html", "sbin/nginx"} {
+		"scgi_temp/", "uwsgi_temp/", "conf/nginx.conf", "conf/mime.types",
+		"conf/fastcgi.conf", "conf/fastcgi_params", "conf/scgi_params", "conf/uwsgi_params", "html/index.html", "html/50x.html", "sbin/nginx"} {
 		want = append(want, Entry{p, true})
 	}
 	if d := cmp.Diff(want, entries); d != "" {

@@ -29,6 +29,7 @@ type Body struct {
 	timeout time.Duration
 	chunks  chunks
 	err     error
+	wanted  bool   // see Want
 	asked   bool   // 100 Continue was sent or is not wanted
 	wire    int64  // bytes read, framing included
 	kept    []byte // what was read so far, for $request_body
@@ -79,6 +80,10 @@ func (b *Body) Read(p []byte) (int, error) {
 	}
 	return n, b.err
 }
+
+// Want says that the body is going to be read, piece by piece: until then a length
+// that its head did not tell is not known. That of a body nobody wants is 0.
+func (b *Body) Want() { b.wanted = true }
 
 // Invite tells a client that waits for it to go on, as the first Read does. It is for
 // who interrupts reads: what is written here must not be interrupted.

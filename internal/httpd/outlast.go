@@ -184,7 +184,7 @@ func (s *Stream) stopReading() {
 func (s *Stream) goesOn() bool {
 	s.spool.mu.Lock()
 	defer s.spool.mu.Unlock()
-	return s.failed == nil && (s.over || s.Server.t.canMove())
+	return s.failed == nil && (s.over || s.Records == nil && s.Server.t.canMove())
 }
 
 // unspool lets go of the spool.

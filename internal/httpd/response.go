@@ -36,6 +36,9 @@ type Response struct {
 	// Conditional: If-Modified-Since and the like apply to the response when its
 	// status is 200, and may make it 304 or 412.
 	Conditional bool
+	// Passed: the head is that of a server behind us, and says what it says also where
+	// a status of our own would not.
+	Passed bool
 	// VaryEncoding adds "Vary: Accept-Encoding".
 	VaryEncoding bool
 
@@ -201,7 +204,7 @@ func (o *Response) frame() {
 	if o.Status == 204 || o.Status < 200 {
 		o.ContentLength = -1
 	}
-	if o.Status == 204 {
+	if o.Status == 204 && !o.Passed {
 		o.ContentType, o.LastModified = nil, nil
 	}
 	if o.Upgraded {

@@ -51,6 +51,11 @@ type place struct {
 	loc *Location
 }
 
+// Building is the location that is being built, by which a variable finds the
+// settings that its module has there: it is the one of [Request.Location]. It is for
+// use within [Instance.Location] only.
+func (b *Builder) Building() *Location { return b.building.loc }
+
 // If builds the location that an "if" block makes of the one that is being built:
 // the same, but for what s, the block's scope, says. It is for use within
 // [Instance.Location] only.

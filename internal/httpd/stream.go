@@ -14,6 +14,9 @@ type Stream struct {
 	Server *Socket
 	// Chunks decodes the body; nil when it is not in chunks.
 	Chunks *Chunks
+	// Records decodes the body; nil when it is not in records. One that is does not
+	// move before it is complete.
+	Records Records
 	// Left is how much of a body with a length is still to come; -1 when only the
 	// end of the connection tells, or Chunks.
 	Left int64
@@ -50,6 +53,17 @@ type Stream struct {
 	noFile  bool          // and that there can be none
 }
 
+// Records is how a body is cut into records that a server's socket carries.
+type Records interface {
+	// Next takes the next piece of content off b: used is how many bytes of b are done
+	// with, of which p are the last; end says that the body ends here. It is called
+	// again with what is not used, and then some.
+	Next(b []byte) (p []byte, used int, end bool, err error)
+	// EndsHere reports whether the body may end with the connection after what Next
+	// was given.
+	EndsHere() bool
+}
+
 // A StreamOwner is told what becomes of a [Stream].
 type StreamOwner interface {
 	// Settle is called before the stream moves: what the log will need must be in
@@ -74,6 +88,8 @@ func (s *Stream) next(b []byte) (p []byte, used int, end bool, err error) {
 			return nil, used, false, ErrChunks
 		}
 		return p, used, s.Chunks.Done(), nil
+	case s.Records != nil:
+		return s.Records.Next(b)
 	case s.Left < 0:
 		return b, len(b), false, nil
 	}
@@ -97,7 +113,9 @@ func (s *Stream) took(p []byte, used int) {
 }
 
 // endsWith reports whether err, of reading more, is the body's end.
-func (s *Stream) endsWith(err error) bool { return err == io.EOF && s.Chunks == nil && s.Left < 0 }
+func (s *Stream) endsWith(err error) bool {
+	return err == io.EOF && s.Chunks == nil && s.Left < 0 && (s.Records == nil || s.Records.EndsHere())
+}
 
 // ErrChunks is returned for a body whose chunks are none.
 var ErrChunks = errors.New("upstream sent invalid chunked response")
@@ -243,7 +261,7 @@ func (r *Request) fillStream(s *Stream, timeout time.Duration) error {
 	c, end := r.c, s.Waited+timeout
 	for {
 		timeout = max(end-s.Waited, time.Millisecond)
-		if s.pinned() || !r.Out.streamMovable() || !s.Server.t.canMove() {
+		if s.pinned() || s.Records != nil || !r.Out.streamMovable() || !s.Server.t.canMove() {
 			return s.fill(timeout)
 		}
 		if c.movable() && r.moveStream(s) {

@@ -26,7 +26,7 @@ func fieldVariables() map[string]Variable {
 			if dst, ok := r.joinFields("content_length", ", ", dst); ok {
 				return dst, true
 			}
-			if b := &r.body; b.length == chunkedBody && (b.err != nil || b.read == 0) {
+			if b := &r.body; b.length == chunkedBody && (b.err != nil || b.read == 0 && !b.wanted) {
 				return strconv.AppendInt(dst, b.read, 10), true
 			}
 			return dst, false

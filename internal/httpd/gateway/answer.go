@@ -29,7 +29,8 @@ func (x *Exchange) answer() int {
 		}
 	}
 	x.copyHead()
-	if a.status == 101 {
+	x.passed = !x.IsHead
+	if a.status == 101 && x.Records == nil {
 		return x.tunnel()
 	}
 	r.Out.ContentLength = -1
@@ -160,16 +161,25 @@ func fieldName(name []byte) string {
 // copyHead copies the answer's head into the response.
 func (x *Exchange) copyHead() {
 	out, a := &x.R.Out, &x.ans
-	out.Status, out.Reason = a.status, reasonText(a.status, a.reason)
-	// A server whose own name or date is passed on may also have none.
+	out.Status, out.Reason, out.Passed = a.status, reasonText(a.status, a.reason), true
+	x.ownServerAndDate()
+	for i := range a.fields {
+		x.copyField(&a.fields[i])
+	}
+}
+
+// ownServerAndDate says who tells the server's name and the date. An HTTP server whose
+// own are passed on may also have none.
+func (x *Exchange) ownServerAndDate() {
+	if x.loc.kind.Head != HeadHTTP {
+		return
+	}
+	out := &x.R.Out
 	if !x.loc.hidden["server"] {
 		out.Server = []byte{}
 	}
 	if !x.loc.hidden["date"] {
 		out.Date = []byte{}
-	}
-	for i := range a.fields {
-		x.copyField(&a.fields[i])
 	}
 }
 
@@ -195,6 +205,10 @@ func (x *Exchange) copyField(f *field) {
 	case "content-type":
 		out.ContentType, out.ForeignType = f.value, true
 		return
+	case "server":
+		out.Server = []byte{} // in place of our own
+	case "date":
+		out.Date = []byte{}
 	}
 	if value, ok := l.protocol.Rewrite(r, name, f.value); ok {
 		out.Add(fieldName(f.name), value)

@@ -16,6 +16,15 @@ type Body struct {
 	shared  bool // it is an earlier exchange's, which closes it
 }
 
+// InMemory returns the body when all of it is in memory: the caller may send it behind
+// the head. b may be nil.
+func (b *Body) InMemory() (content []byte, ok bool) {
+	if b == nil {
+		return nil, true
+	}
+	return b.mem, b.file == nil && !b.streams
+}
+
 func (b *Body) close() {
 	if b.file != nil && !b.shared {
 		_ = b.file.Close()
@@ -47,6 +56,7 @@ func (x *Exchange) takeBody(earlier *Exchange) (status int) {
 		}
 		return 0
 	case !l.requestBuf && (b.Length() > 0 || l.StreamsAny):
+		b.Want()
 		x.Body = &Body{streams: true, Length: b.Length()}
 		return 0
 	}

@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -91,7 +92,7 @@ func (f Failure) status() int {
 // It belongs to the connection's goroutine and lives until the request is logged.
 type Exchange struct {
 	R *httpd.Request
-	// To and Group are where the request goes; the protocol's Resolve sets both.
+	// To and Group are where the request goes; see Protocol.Resolve.
 	To    Place
 	Group *upstream.Group
 	// Body is what is sent behind the head; nil when there is none.
@@ -101,6 +102,12 @@ type Exchange struct {
 	URI []byte
 	// IsHead says that no body follows the answer's head.
 	IsHead bool
+	// Composed says that the whole of Body is in what Compose returned. Only one that
+	// [Body.InMemory] returns can be.
+	Composed bool
+	// Records is how the protocol cuts what is sent; nil when it does not. Compose sets
+	// it.
+	Records Records
 
 	loc  *Location
 	st   *upstream.State
@@ -119,14 +126,17 @@ type Exchange struct {
 	// watching is closed when the goroutine of watch has ended; nil: there is none.
 	watching chan struct{}
 
-	req    []byte // the request's head
-	ans    answer
-	chunks httpd.Chunks
-	rest   httpd.Stream // the answer's body, while it is passed on
-	ended  bool         // the try has ended, ahead of the client
-	raw    int64        // bytes received in this try, but for those of rest
-	count  int64        // bytes of a tunnel
-	name   [64]byte     // of a field, in lower case: on the stack it would be the heap's
+	req     []byte // the request's head
+	ans     answer
+	chunks  httpd.Chunks
+	rest    httpd.Stream // the answer's body, while it is passed on
+	ended   bool         // the try has ended, ahead of the client
+	raw     int64        // bytes received in this try, but for those of rest
+	headLen int64        // those of them up to the end of the answer's head
+	passed  bool         // the answer is passed on
+	count   int64        // bytes of a tunnel
+	value   []byte       // of a parameter
+	name    [64]byte     // of a field, in lower case: on the stack it would be the heap's
 }
 
 var exchanges = sync.Pool{New: func() any { return new(Exchange) }}
@@ -136,9 +146,12 @@ func (x *Exchange) Release() {
 	if x.Body != nil {
 		x.Body.close()
 	}
+	if x.Records != nil {
+		x.Records.Release()
+	}
 	req, fields, raw := x.req[:0], x.ans.fields[:0], x.ans.raw[:0]
-	pick := x.pick
-	*x = Exchange{req: req, pick: pick}
+	pick, value := x.pick, x.value[:0]
+	*x = Exchange{req: req, pick: pick, value: value}
 	x.ans.fields, x.ans.raw = fields, raw
 	exchanges.Put(x)
 }
@@ -167,6 +180,9 @@ func Of(ups *upstream.Upstreams, r *httpd.Request) *Exchange {
 	x, _ := ups.Serving(r).(*Exchange)
 	return x
 }
+
+// KeepConn says whether the connection can be used again once the answer is complete.
+func (x *Exchange) KeepConn(keep bool) { x.ans.close = !keep }
 
 // Protocol is what the exchange speaks with its servers.
 func (x *Exchange) Protocol() Protocol { return x.loc.protocol }
@@ -209,6 +225,9 @@ func (x *Exchange) now() *upstream.Try { return &x.st.Tries[len(x.st.Tries)-1] }
 // try asks one server: 0 when its answer's head has come.
 func (x *Exchange) try(peer *upstream.Peer) Failure {
 	x.sent, x.whole, x.raw, x.count = false, false, 0, 0
+	if x.Records != nil {
+		x.Records.Begin()
+	}
 	x.doing = "connecting to upstream"
 	if x.conn = x.Group.Take(peer, x.repeatable()); x.conn == nil {
 		c, err := upstream.Dial(peer, &x.loc.dial)
@@ -235,11 +254,11 @@ func (x *Exchange) try(peer *upstream.Peer) Failure {
 	return x.readHead(waited)
 }
 
-// ask sends a request that has no body, and waits a little for the answer: one turn
+// ask sends a request that is composed whole, and waits a little for the answer: one turn
 // of the poller where send and readHead take two. What it could not write is for
 // send; waited is how long it waited in vain for an answer. stop is send's.
 func (x *Exchange) ask() (f Failure, stop bool, waited time.Duration) {
-	if x.Body != nil {
+	if x.Body != nil && !x.Composed {
 		return 0, false, 0
 	}
 	wait := min(firstTick, x.loc.readTimeout)
@@ -356,6 +375,9 @@ func (x *Exchange) finishTry(now time.Time) {
 	t := x.now()
 	t.Response = now.Sub(x.tried)
 	t.Length, t.Received = x.count+x.rest.Content, x.raw+x.rest.Raw
+	if x.Records != nil && x.passed {
+		t.Length = t.Received - x.headLen // as nginx counts it
+	}
 }
 
 func (x *Exchange) dropConn() {
@@ -388,7 +410,7 @@ func (x *Exchange) upstreamURL() string {
 		return ""
 	}
 	between := ""
-	if x.To.IsUnix {
+	if strings.HasPrefix(x.addr, "unix:") {
 		between = ":"
 	}
 	return x.loc.protocol.Scheme() + x.addr + between + string(x.URI)

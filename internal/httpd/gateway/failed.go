@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"io"
+	"log/slog"
 	"strings"
 	"syscall"
 
@@ -65,6 +66,16 @@ func unreachable(err error) bool {
 func (x *Exchange) logTimeout() {
 	x.Log(LevelError, "upstream timed out "+errorlog.Errno(syscall.ETIMEDOUT)+" while "+x.doing)
 }
+
+// logFault logs what is wrong with a server's records.
+func (x *Exchange) logFault(fault RecordError) {
+	if fault != "" {
+		x.Log(LevelError, string(fault)+" while "+x.doing)
+	}
+}
+
+// LogWhile is [Exchange.Log] with what is done at the moment behind msg.
+func (x *Exchange) LogWhile(level slog.Level, msg string) { x.Log(level, msg+" while "+x.doing) }
 
 // readFailed accounts an error of reading an answer. A time-out is left to log.
 func (x *Exchange) readFailed(err error) Failure {

@@ -41,6 +41,9 @@ var errGone = errors.New("client prematurely closed connection")
 // readHead reads the answer's head. Answers that only say to wait (1xx) are
 // skipped. waited is how long it was waited for already.
 func (x *Exchange) readHead(waited time.Duration) Failure {
+	if x.Records != nil {
+		return x.readRecords(waited)
+	}
 	seen := 0
 	for {
 		n, ok := headEnd(x.conn.Buffered(), seen)
@@ -48,10 +51,8 @@ func (x *Exchange) readHead(waited time.Duration) Failure {
 			if f := x.acceptHead(n); f != 0 {
 				return f
 			}
-			if x.ans.status >= 200 || x.ans.status == 101 {
-				x.now().Header = time.Since(x.tried)
-				x.now().Status = x.ans.status
-				x.st.Head = &x.ans
+			if x.ans.status >= 200 || x.ans.status == 101 || x.loc.kind.Head != HeadHTTP {
+				x.hasHead()
 				return 0
 			}
 			seen = 0
@@ -84,16 +85,70 @@ func (x *Exchange) resume() Failure {
 	return f
 }
 
+// hasHead notes that the answer's head is there.
+func (x *Exchange) hasHead() {
+	x.headLen = x.raw - int64(len(x.conn.Buffered()))
+	x.now().Header = time.Since(x.tried)
+	x.now().Status = x.ans.status
+	x.st.Head = &x.ans
+}
+
 // acceptHead parses the n bytes of a head and takes them off the input.
 func (x *Exchange) acceptHead(n int) Failure {
 	a := &x.ans
 	a.raw = append(a.raw[:0], x.conn.Buffered()[:n]...)
 	x.conn.Consume(n)
-	if err := a.parse(); err != nil {
+	return x.parseHead()
+}
+
+// parseHead parses the head that is in x.ans.raw.
+func (x *Exchange) parseHead() Failure {
+	if err := x.ans.parse(x.loc.kind.Head); err != nil {
 		x.Log(LevelError, err.Error()+" while "+x.doing)
 		return FailHeader
 	}
 	return 0
+}
+
+// readRecords is readHead from records.
+func (x *Exchange) readRecords(waited time.Duration) Failure {
+	a, seen := &x.ans, 0
+	a.raw = a.raw[:0]
+	for {
+		p, used, _, err := x.Records.Next(x.conn.Buffered())
+		var fault RecordError
+		if errors.As(err, &fault) {
+			x.logFault(fault)
+			return FailHeader
+		}
+		a.raw = append(a.raw, p...)
+		n, ok := headEnd(a.raw, seen)
+		if ok {
+			rest := len(a.raw) - n
+			x.Records.Unread(rest)
+			a.raw = a.raw[:n]
+			x.conn.Consume(used - rest)
+			if f := x.parseHead(); f != 0 {
+				return f
+			}
+			x.hasHead()
+			return 0
+		}
+		seen = n
+		x.conn.Consume(used)
+		if len(a.raw) >= x.loc.bufferSize {
+			return x.readFailed(io.ErrShortBuffer)
+		}
+		if used > 0 && len(x.conn.Buffered()) > 0 {
+			continue
+		}
+		before := len(x.conn.Buffered())
+		if err := x.fillAfter(waited); err != nil {
+			return x.readFailed(err)
+		}
+		waited = 0
+		x.raw += int64(len(x.conn.Buffered()) - before)
+	}
 }
 
 // Ticks of looking whether the client is still there while a server thinks: soon
@@ -151,14 +206,34 @@ func headEnd(b []byte, from int) (int, bool) {
 }
 
 // parse reads a.raw, which ends with an empty line, into a.
-func (a *answer) parse() error {
+func (a *answer) parse(kind HeadKind) error {
 	a.fields = a.fields[:0]
 	a.status, a.reason, a.old, a.length = 0, nil, false, -1
 	a.chunks, a.close, a.upgr = false, false, false
 	line, rest := cutLine(a.raw)
-	if !a.statusLine(line) {
+	switch {
+	case kind == HeadCGI:
+		rest = a.raw
+	case a.statusLine(line):
+	case kind == HeadHTTP:
 		return errNoStatus
+	default:
+		a.status, a.reason, rest = 0, nil, a.raw
 	}
+	if err := a.parseFields(rest); err != nil {
+		return err
+	}
+	if kind != HeadHTTP {
+		return a.parseCGI()
+	}
+	if a.old {
+		a.close = true
+	}
+	return nil
+}
+
+func (a *answer) parseFields(rest []byte) error {
+	var line []byte
 	for {
 		line, rest = cutLine(rest)
 		if len(line) == 0 {
@@ -176,9 +251,6 @@ func (a *answer) parse() error {
 	}
 	if a.chunks && a.length >= 0 {
 		return errBoth
-	}
-	if a.old {
-		a.close = true
 	}
 	return nil
 }

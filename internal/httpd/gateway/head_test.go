@@ -23,7 +23,7 @@ func TestHeadsThatAreRefused(t *testing.T) {
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 1",
 	} {
 		a := answer{raw: []byte(head + "\r\n\r\n")}
-		if err := a.parse(); err == nil {
+		if err := a.parse(HeadHTTP); err == nil {
 			t.Errorf("%q was accepted", head)
 		}
 	}
@@ -41,7 +41,7 @@ func TestHeadsThatAreRead(t *testing.T) {
 		{"HTTP/1.1 200 OK\r\nCONNECTION: foo, Close\r\ntransfer-encoding: Chunked", "200 OK len=-1 chunks=true close=true"},
 	} {
 		a := answer{raw: []byte(test.head + "\r\n\r\n")}
-		err := a.parse()
+		err := a.parse(HeadHTTP)
 		got := fmt.Sprintf("%d %s len=%d chunks=%v close=%v", a.status, a.reason, a.length, a.chunks, a.close)
 		if err != nil || got != test.want {
 			t.Errorf("%q: %s, %v; want %s", test.head, got, err, test.want)
@@ -73,7 +73,7 @@ func FuzzHead(f *testing.F) {
 			return
 		}
 		a := answer{raw: append([]byte(nil), b[:end]...)}
-		if a.parse() != nil {
+		if a.parse(HeadHTTP) != nil {
 			return
 		}
 		if a.status < 100 || a.status > 999 || a.chunks && a.length >= 0 {

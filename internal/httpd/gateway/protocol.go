@@ -7,7 +7,8 @@ import "github.com/baton-deploy/baton/internal/httpd"
 type Protocol interface {
 	// Scheme is what the log writes before a server's address: "http://".
 	Scheme() string
-	// Resolve finds out where the request goes and sets x.To and x.Group. A status
+	// Resolve finds out where the request goes and sets x.Group, and x.To if the
+	// protocol has a use for it. A status
 	// other than 0 is the answer.
 	Resolve(x *Exchange) (status int)
 	// Compose appends to b the request as it is sent to every server that is tried,
@@ -23,8 +24,7 @@ type Protocol interface {
 type Place struct {
 	Host, Port string
 	// URI is what the request's own is replaced with; "" when it is passed on.
-	URI    string
-	IsUnix bool
+	URI string
 }
 
 // A HeadKind says what an answer's head begins with.
@@ -33,7 +33,40 @@ type HeadKind uint8
 const (
 	// HeadHTTP begins with a status line.
 	HeadHTTP HeadKind = iota
+	// HeadCGI has no status line; a field Status tells.
+	HeadCGI
+	// HeadEither is one or the other.
+	HeadEither
 )
+
+// Records is how a protocol cuts what goes over a connection into records. It belongs
+// to one exchange, whose Records it is. The answer's head comes through it too; until
+// it is complete the end of the content is an error. Next's errors are [RecordError].
+type Records interface {
+	httpd.Records
+	// Begin is called before each try.
+	Begin()
+	// Unread gives n bytes of content back, at most those of the last Next: they are
+	// not the head's.
+	Unread(n int)
+	// BeginBody is called when the head is complete. length is that of the content, -1
+	// when it is not known.
+	BeginBody(length int64)
+	// Frame appends to b what goes before n bytes of the client's body; without any it
+	// is the body's end. n is at most [MaxFrame].
+	Frame(b []byte, n int) []byte
+	// Release is called when the request is over.
+	Release()
+}
+
+// MaxFrame bounds what goes into one record of the client's body.
+const MaxFrame = 32 << 10
+
+// A RecordError is what is wrong with a server's records, as the log has it; "" when
+// the log has it already.
+type RecordError string
+
+func (e RecordError) Error() string { return string(e) }
 
 // A Kind is what one of the modules that pass requests on has of its own.
 type Kind struct {

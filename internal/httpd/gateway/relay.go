@@ -11,7 +11,7 @@ import (
 // relay passes the answer's body on.
 func (x *Exchange) relay() int {
 	a, s := &x.ans, &x.rest
-	if b := x.conn.Buffered(); a.length >= 0 && a.length <= min(httpd.BufferPage, int64(len(b))) && x.R.Out.Rate() == 0 {
+	if b := x.conn.Buffered(); x.Records == nil && a.length >= 0 && a.length <= min(httpd.BufferPage, int64(len(b))) && x.R.Out.Rate() == 0 {
 		return x.passWhole(b[:a.length])
 	}
 	if a.chunks || a.length < 0 || a.length > httpd.BufferPage {
@@ -22,7 +22,11 @@ func (x *Exchange) relay() int {
 		Server: x.conn.Socket, Left: a.length, Timeout: x.loc.readTimeout, Owner: x,
 		AtOnce: !buffers, IgnoreAbort: x.loc.ignoreAbort, Pinned: x.sender != nil,
 	}
-	if a.chunks {
+	switch {
+	case x.Records != nil:
+		x.Records.BeginBody(a.length)
+		s.Records, s.Left = x.Records, -1
+	case a.chunks:
 		x.chunks = httpd.Chunks{}
 		s.Chunks = &x.chunks
 	}
@@ -32,7 +36,7 @@ func (x *Exchange) relay() int {
 	if buffers {
 		s.Spool = &x.loc.spool
 	}
-	a.close = a.close || !a.chunks && a.length < 0
+	a.close = a.close || !a.chunks && a.length < 0 && x.Records == nil
 	lost, err := x.R.Relay(s)
 	if errors.Is(err, httpd.ErrMoved) {
 		if !x.ended {
@@ -71,8 +75,8 @@ func (x *Exchange) buffers() bool {
 
 // warnExcess tells the log that the server sent more than it said it would.
 func (x *Exchange) warnExcess() {
-	if len(x.conn.Buffered()) > 0 {
-		x.Log(LevelWarn, "upstream sent more data than specified in its header while "+x.doing)
+	if len(x.conn.Buffered()) > 0 && x.Records == nil {
+		x.Log(LevelWarn, "upstream sent more data than specified in \"Content-Length\" header while "+x.doing)
 	}
 }
 
@@ -97,8 +101,13 @@ func (x *Exchange) Report(level slog.Level, msg string) { x.Log(level, msg) }
 
 // logRead logs what went wrong while the body was read.
 func (x *Exchange) logRead(err error) {
-	if errors.Is(err, httpd.ErrChunks) {
+	var fault RecordError
+	switch {
+	case errors.Is(err, httpd.ErrChunks):
 		x.Log(LevelError, httpd.ErrChunks.Error()+" while "+x.doing)
+		return
+	case errors.As(err, &fault):
+		x.logFault(fault)
 		return
 	}
 	if x.readFailed(err) == FailTimeout {

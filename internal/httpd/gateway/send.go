@@ -21,10 +21,13 @@ const (
 
 // A sending is how far the request was sent in the present try.
 type sending struct {
-	stage stage
-	left  []byte // of what the present stage has begun to send
-	off   int64  // in the body's file
-	buf   []byte // of a streamed body
+	stage  stage
+	left   []byte   // of what the present stage has begun to send
+	off    int64    // in the body's file
+	frame  int64    // where in the body's file the present record ends
+	framed bool     // the end of a body in records was sent
+	head   [16]byte // of a record
+	buf    []byte   // of a streamed body
 	// duplex: the server answers already, and another goroutine reads the answer.
 	duplex bool
 }
@@ -41,7 +44,7 @@ func (x *Exchange) send() (f Failure, stop bool) {
 		switch s.stage {
 		case sendHead:
 			s.stage = sendMemory
-			if b != nil {
+			if b != nil && !x.Composed {
 				s.left = b.mem
 			}
 		case sendMemory:
@@ -50,6 +53,8 @@ func (x *Exchange) send() (f Failure, stop bool) {
 			switch {
 			case b != nil && b.file != nil && s.off < b.Length:
 				f, stop = x.sendFile()
+			case b != nil && b.file != nil && x.Records != nil && !s.framed:
+				s.framed, s.left = true, x.Records.Frame(s.head[:0], 0)
 			case b != nil && b.streams && !b.ended:
 				f, stop = x.stream()
 			default:
@@ -112,10 +117,19 @@ func (x *Exchange) pushed(err error, idle *time.Duration, waited time.Duration) 
 // sendFile sends the next part of a body that lies in a file.
 func (x *Exchange) sendFile() (f Failure, stop bool) {
 	s, b := &x.out, x.Body
+	end := b.Length
+	if x.Records != nil {
+		if s.off == s.frame {
+			n := min(MaxFrame, b.Length-s.off)
+			s.frame, s.left = s.off+n, x.Records.Frame(s.head[:0], int(n))
+			return 0, false // and again, when that is sent
+		}
+		end = s.frame
+	}
 	idle := time.Duration(0)
-	for s.off < b.Length {
+	for s.off < end {
 		wait := min(sendTick, x.loc.sendTimeout-idle)
-		n, err := x.sendPart(wait)
+		n, err := x.sendPart(end-s.off, wait)
 		s.off += int64(n)
 		x.now().Sent += int64(n)
 		if n > 0 {
@@ -128,12 +142,12 @@ func (x *Exchange) sendFile() (f Failure, stop bool) {
 	return 0, false
 }
 
-func (x *Exchange) sendPart(wait time.Duration) (n int, err error) {
+func (x *Exchange) sendPart(left int64, wait time.Duration) (n int, err error) {
 	rc, err := x.Body.file.SyscallConn()
 	if err != nil {
 		return 0, err
 	}
-	size := int(min(x.Body.Length-x.out.off, maxSendFile))
+	size := int(min(left, maxSendFile))
 	cerr := rc.Control(func(fd uintptr) { n, err = x.conn.SendFile(int(fd), x.out.off, size, wait) })
 	return n, errors.Join(err, cerr)
 }
@@ -155,9 +169,10 @@ func (x *Exchange) stream() (f Failure, stop bool) {
 		}
 		x.watch()
 	}
-	const room = 10 // for a chunk's size line before what is read
+	const room = 16  // for what goes before a chunk or into a record
+	const behind = 8 // for what goes behind it
 	const last = "0\r\n\r\n"
-	n, err := x.R.Body().Read(s.buf[room : len(s.buf)-2-len(last)])
+	n, err := x.R.Body().Read(s.buf[room : len(s.buf)-behind])
 	switch {
 	case err == httpd.ErrInterrupted:
 		return 0, true // by watch, or by joinSender
@@ -166,7 +181,17 @@ func (x *Exchange) stream() (f Failure, stop bool) {
 	}
 	b.ended = err == io.EOF
 	s.left = s.buf[room : room+n]
-	if b.Length < 0 {
+	switch {
+	case x.Records != nil:
+		if n > 0 {
+			head := x.Records.Frame(s.head[:0], n)
+			s.left = s.buf[room-len(head) : room+n]
+			copy(s.left, head)
+		}
+		if b.ended {
+			s.left = x.Records.Frame(s.left, 0)
+		}
+	case b.Length < 0:
 		if n > 0 {
 			s.left = frameChunk(s.buf, room, n)
 		}

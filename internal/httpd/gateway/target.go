@@ -1,6 +1,14 @@
 package gateway
 
-import "github.com/baton-deploy/baton/internal/httpd/upstream"
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/baton-deploy/baton/internal/conf"
+	"github.com/baton-deploy/baton/internal/httpd"
+	"github.com/baton-deploy/baton/internal/httpd/upstream"
+)
 
 // ResolveGroup sets x.Group to the group of an address that a request made. resolver
 // is nil when there is none. A status other than 0 is the answer.
@@ -18,4 +26,98 @@ func (x *Exchange) ResolveGroup(ups *upstream.Upstreams, resolver *upstream.Reso
 		return 502
 	}
 	return 0
+}
+
+// PassIn finds the directive called name that passes the requests of s on, and the
+// scope in which it stands: a block inside of a location takes the location's. It
+// returns nil when there is none.
+func PassIn(s *conf.Scope, name string) (*conf.Directive, *conf.Scope) {
+	for {
+		if ds := s.Own(name); len(ds) > 0 {
+			return ds[0], s
+		}
+		if s.Context != conf.LocationIf && s.Context != conf.LimitExcept || s.Up == nil {
+			return nil, nil
+		}
+		s = s.Up
+	}
+}
+
+// A Target is where a *_pass leads that names a server and nothing else: "host:port",
+// "unix:path", or the name of an upstream block.
+type Target struct {
+	ups      *upstream.Upstreams
+	group    *upstream.Group
+	text     *httpd.Template // with variables; nil for none
+	resolver *upstream.Resolver
+	scheme   string // that may stand before it: "uwsgi://"
+}
+
+// NewTarget reads the argument of directive d. scheme may stand before it; "" if none
+// may.
+func NewTarget(ups *upstream.Upstreams, b *httpd.Builder, s *conf.Scope, d *conf.Directive, scheme string) (*Target, error) {
+	t := &Target{ups: ups, scheme: scheme}
+	url := d.Arg(0)
+	if strings.Contains(url, "$") {
+		text, err := b.Template(d, url)
+		if err != nil {
+			return nil, err
+		}
+		t.text = &text
+		t.resolver, err = ups.Resolver(s)
+		return t, err
+	}
+	url = t.cutScheme(url)
+	a, err := parseAddress(url)
+	if err != nil {
+		return nil, conf.Errorf(d, "%s in upstream \"%s\"", err, url)
+	}
+	if t.lacksPort(a) {
+		return nil, conf.Errorf(d, "no port in upstream \"%s\"", url)
+	}
+	t.group, err = ups.Group(d, url, 0)
+	return t, err
+}
+
+var errInvalidHost = errors.New("invalid host")
+
+// parseAddress reads an address behind which no path may stand.
+func parseAddress(url string) (upstream.Address, error) {
+	a, err := upstream.ParseAddress(url)
+	if a.Path == "" && strings.ContainsAny(url, "/?") {
+		return a, errInvalidHost
+	}
+	return a, err
+}
+
+// cutScheme drops what may stand before an address.
+func (t *Target) cutScheme(url string) string {
+	if n := len(t.scheme); n > 0 && len(url) >= n && strings.EqualFold(url[:n], t.scheme) {
+		return url[n:]
+	}
+	return url
+}
+
+// lacksPort reports whether a leads nowhere: these protocols have no port of their own.
+func (t *Target) lacksPort(a upstream.Address) bool {
+	return a.Path == "" && a.Port == 0 && t.ups.Named(a) == nil
+}
+
+// Resolve is [Protocol]'s.
+func (t *Target) Resolve(x *Exchange) (status int) {
+	if t.text == nil {
+		x.Group = t.group
+		return 0
+	}
+	url := t.cutScheme(t.text.String(x.R))
+	a, err := parseAddress(url)
+	if err != nil {
+		x.Log(LevelError, fmt.Sprintf("%s in upstream \"%s\"", err, url))
+		return 500
+	}
+	if t.lacksPort(a) {
+		x.Log(LevelError, fmt.Sprintf("no port in upstream \"%s\"", a.Host))
+		return 500
+	}
+	return x.ResolveGroup(t.ups, t.resolver, a, 0)
 }

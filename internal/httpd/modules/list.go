@@ -7,17 +7,20 @@ import (
 	"github.com/baton-deploy/baton/internal/httpd"
 	"github.com/baton-deploy/baton/internal/httpd/accesslog"
 	"github.com/baton-deploy/baton/internal/httpd/autoindex"
+	"github.com/baton-deploy/baton/internal/httpd/fastcgi"
 	"github.com/baton-deploy/baton/internal/httpd/flv"
 	"github.com/baton-deploy/baton/internal/httpd/gzip"
 	"github.com/baton-deploy/baton/internal/httpd/headers"
 	"github.com/baton-deploy/baton/internal/httpd/index"
 	"github.com/baton-deploy/baton/internal/httpd/proxy"
 	"github.com/baton-deploy/baton/internal/httpd/rewrite"
+	"github.com/baton-deploy/baton/internal/httpd/scgi"
 	"github.com/baton-deploy/baton/internal/httpd/ssl"
 	"github.com/baton-deploy/baton/internal/httpd/static"
 	"github.com/baton-deploy/baton/internal/httpd/status"
 	"github.com/baton-deploy/baton/internal/httpd/tryfiles"
 	"github.com/baton-deploy/baton/internal/httpd/upstream"
+	"github.com/baton-deploy/baton/internal/httpd/uwsgi"
 )
 
 // All returns the modules. The order is that in which their parts run, and in
@@ -27,6 +30,9 @@ func All() []httpd.Module {
 		// First: others compile texts with their variables.
 		upstream.Module(),
 		proxy.Module(),
+		fastcgi.Module(),
+		scgi.Module(),
+		uwsgi.Module(),
 		rewrite.Module(),
 		tryfiles.Module(),
 		headers.Module(),

@@ -98,7 +98,7 @@ func parsePlace(rest string) (place, error) {
 	var p place
 	if len(rest) >= 5 && strings.EqualFold(rest[:5], "unix:") {
 		path, uri, _ := strings.Cut(rest[5:], ":")
-		p.address, p.URI, p.IsUnix, p.Host = "unix:"+path, uri, true, "localhost"
+		p.address, p.URI, p.Host = "unix:"+path, uri, "localhost"
 	} else {
 		p.address = rest
 		if i := strings.IndexAny(rest, "/?#"); i >= 0 {
@@ -109,7 +109,7 @@ func parsePlace(rest string) (place, error) {
 		p.URI = "/" + p.URI
 	}
 	var err error
-	if p.resolved, err = upstream.ParseAddress(p.address); err != nil || p.IsUnix {
+	if p.resolved, err = upstream.ParseAddress(p.address); err != nil || p.resolved.Path != "" {
 		return p, err
 	}
 	p.Host, p.Port = p.address, strconv.Itoa(defaultPort)

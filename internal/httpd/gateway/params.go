@@ -1,0 +1,114 @@
+package gateway
+
+import (
+	"bytes"
+	"strings"
+
+	"github.com/baton-deploy/baton/internal/conf"
+	"github.com/baton-deploy/baton/internal/httpd"
+)
+
+// Params are what a CGI-like protocol tells a server about a request: the *_param
+// directives, and the client's fields as HTTP_NAME.
+type Params struct {
+	list []param
+	// replaced are the client's fields that are not passed on, lower-case and with
+	// underscores: a parameter has their name.
+	replaced map[string]bool
+	fields   bool // the client's fields are passed on
+}
+
+type param struct {
+	name   []byte
+	value  httpd.Template
+	filled bool // if_not_empty
+}
+
+const fieldPrefix = "HTTP_"
+
+// NewParams reads the *_param directives of k in scope s, in a location with
+// l's settings.
+func NewParams(k *Kind, l *Location, b *httpd.Builder, s *conf.Scope) (*Params, error) {
+	ps := &Params{replaced: map[string]bool{}, fields: l.passFields}
+	for _, d := range s.All(k.Prefix + "_param") {
+		name, text := d.Arg(0), d.Arg(1)
+		if field, ok := strings.CutPrefix(name, fieldPrefix); ok && field != "" {
+			ps.replaced[strings.ToLower(field)] = true
+			if text == "" {
+				continue
+			}
+		}
+		value, err := b.Template(d, text)
+		if err != nil {
+			return nil, err
+		}
+		ps.list = append(ps.list, param{[]byte(name), value, d.Arg(2) != ""})
+	}
+	return ps, nil
+}
+
+// ParamSpec describes the *_param directive of k.
+func (k *Kind) ParamSpec() conf.Spec {
+	return conf.Spec{Name: k.Prefix + "_param", In: conf.HTTPServerLocation, Min: 2, Max: 3, Repeat: true,
+		Check: func(d *conf.Directive) error {
+			if len(d.Args) == 3 && d.Arg(2) != "if_not_empty" {
+				return conf.Errorf(d, "invalid parameter \"%s\"", d.Arg(2))
+			}
+			return nil
+		}}
+}
+
+// Append appends all parameters of the request to dst, each by pair.
+func (ps *Params) Append(x *Exchange, dst []byte, pair func(dst, name, value []byte) []byte) []byte {
+	for i := range ps.list {
+		p := &ps.list[i]
+		x.value = p.value.Append(x.value[:0], x.R)
+		if p.filled && len(x.value) == 0 {
+			continue
+		}
+		dst = pair(dst, p.name, x.value)
+	}
+	if !ps.fields {
+		return dst
+	}
+	underscores := !x.R.Location().DropsUnderscores()
+	x.R.EachField(func(name, value []byte) {
+		if !ValidName(name, underscores) {
+			return
+		}
+		x.value = appendParamName(x.value[:0], name)
+		if len(ps.replaced) > 0 && ps.replaces(x, name) {
+			return
+		}
+		dst = pair(dst, x.value, value)
+	})
+	return dst
+}
+
+// appendParamName appends "HTTP_ACCEPT_LANGUAGE" for "Accept-Language".
+func appendParamName(dst, name []byte) []byte {
+	dst = append(dst, fieldPrefix...)
+	for _, c := range name {
+		switch {
+		case c >= 'a' && c <= 'z':
+			c &^= 0x20
+		case c == '-':
+			c = '_'
+		}
+		dst = append(dst, c)
+	}
+	return dst
+}
+
+// replaces reports whether a parameter stands for the client's field of that name.
+func (ps *Params) replaces(x *Exchange, name []byte) bool {
+	low := Lower(&x.name, name)
+	if i := bytes.IndexByte(low, '-'); i >= 0 {
+		for i, c := range low {
+			if c == '-' {
+				low[i] = '_'
+			}
+		}
+	}
+	return ps.replaced[string(low)]
+}

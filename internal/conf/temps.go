@@ -13,6 +13,9 @@ type TempFolder struct {
 var tempFolders = [...]struct{ directive, def string }{
 	{"client_body_temp_path", "client_body_temp"},
 	{"proxy_temp_path", "proxy_temp"},
+	{"fastcgi_temp_path", "fastcgi_temp"},
+	{"uwsgi_temp_path", "uwsgi_temp"},
+	{"scgi_temp_path", "scgi_temp"},
 }
 
 // readTemps fills in c.Temps.

@@ -21,6 +21,7 @@ func TestTempFoldersOfAConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
+	gateways := []TempFolder{{Path: dir + "/fastcgi_temp"}, {Path: dir + "/uwsgi_temp"}, {Path: dir + "/scgi_temp"}}
 	for _, test := range []struct {
 		text string
 		want []TempFolder
@@ -41,6 +42,9 @@ func TestTempFoldersOfAConfiguration(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", test.text, err)
 			continue
+		}
+		if test.want != nil {
+			test.want = append(test.want, gateways...)
 		}
 		if diff := cmp.Diff(test.want, c.Temps); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", test.text, diff)

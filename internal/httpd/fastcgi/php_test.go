@@ -164,15 +164,15 @@ server {
 }`)
 	body := strings.Repeat("0123456789abcdef", 10<<20/16)
 	for _, path := range []string{"", "/kept", "/stream"} {
-		a := p.Same(sidebyside.Ask("POST", path+"/app.php?do=post", fmt.Sprintf("Content-Length: %d", len(body))) + body)
+		a := p.SameBody(sidebyside.Ask("POST", path+"/app.php?do=post", fmt.Sprintf("Content-Length: %d", len(body))) + body)
 		if !strings.HasPrefix(a.Body, fmt.Sprintf("%d ", len(body))) {
 			t.Errorf("%s: PHP got %q", path, a)
 		}
-		p.Same(sidebyside.Ask("POST", path+"/app.php?do=post", "Transfer-Encoding: chunked") +
+		p.SameBody(sidebyside.Ask("POST", path+"/app.php?do=post", "Transfer-Encoding: chunked") +
 			fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", 100000, body[:100000]))
-		if a := p.Same(sidebyside.Get(path + "/app.php?do=big")); len(a.Body) != 160*65536 {
+		if a := p.SameBody(sidebyside.Get(path + "/app.php?do=big")); len(a.Body) != 160*65536 {
 			t.Errorf("%s: answer of %d bytes", path, len(a.Body))
 		}
-		p.Same(sidebyside.Get(path + "/app.php?do=late"))
+		p.SameBody(sidebyside.Get(path + "/app.php?do=late"))
 	}
 }

@@ -46,7 +46,7 @@ func (x *Exchange) readHead(waited time.Duration) Failure {
 	}
 	seen := 0
 	for {
-		n, ok := headEnd(x.conn.Buffered(), seen)
+		n, ok := x.headEnd(x.conn.Buffered(), seen)
 		if ok {
 			if f := x.acceptHead(n); f != 0 {
 				return f
@@ -122,7 +122,7 @@ func (x *Exchange) readRecords(waited time.Duration) Failure {
 			return FailHeader
 		}
 		a.raw = append(a.raw, p...)
-		n, ok := headEnd(a.raw, seen)
+		n, ok := x.headEnd(a.raw, seen)
 		if ok {
 			rest := len(a.raw) - n
 			x.Records.Unread(rest)
@@ -182,6 +182,20 @@ func (x *Exchange) fillAfter(waited time.Duration) error {
 // request, or the server ended the connection because its time is over.
 func (x *Exchange) gone() bool {
 	return x.client.HungUp() && (!x.loc.ignoreAbort || x.client.Closed())
+}
+
+// headEnd is the function of that name, but for a head without any field, which is one
+// where it needs no status line.
+func (x *Exchange) headEnd(b []byte, from int) (int, bool) {
+	if x.loc.kind.Head != HeadHTTP && from == 0 {
+		switch {
+		case len(b) > 0 && b[0] == '\n':
+			return 1, true
+		case len(b) > 1 && b[0] == '\r' && b[1] == '\n':
+			return 2, true
+		}
+	}
+	return headEnd(b, from)
 }
 
 // headEnd looks for the empty line that ends a head, from offset from on, and

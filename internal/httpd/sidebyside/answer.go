@@ -94,6 +94,17 @@ func (p *Pair) Same(raw string) Answer {
 	return baton
 }
 
+// SameBody is [Pair.Same] for a large body, of which nothing differs: it compares that,
+// and the status.
+func (p *Pair) SameBody(raw string) Answer {
+	p.t.Helper()
+	nginx, baton := p.Do(raw)
+	if nginx.Code() != baton.Code() || nginx.Body != baton.Body || nginx.Err != baton.Err {
+		p.t.Errorf("%q:\n--- nginx\n%s\n--- baton\n%s", firstLine(raw), clip(nginx.String()), clip(baton.String()))
+	}
+	return baton
+}
+
 func firstLine(raw string) string {
 	if len(raw) > 300 {
 		raw = raw[:300]
@@ -144,7 +155,7 @@ func exchange(addr, raw string, n int) []Answer {
 	go func() { _, _ = io.WriteString(c, raw) }() // ends with the connection
 	var answers []Answer
 	method, _, _ := strings.Cut(raw, " ")
-	for br := bufio.NewReader(c); n != 0; n-- {
+	for br := bufio.NewReaderSize(c, 64<<10); n != 0; n-- {
 		if _, err := br.Peek(1); err != nil && len(answers) > 0 {
 			break
 		}

@@ -3,6 +3,7 @@ package fastcgi
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"sync"
 
 	"github.com/baton-deploy/baton/internal/httpd/gateway"
@@ -49,9 +50,15 @@ func appendPadding(b []byte, n int) []byte {
 	return append(b, zeros[:paddingOf(n)]...)
 }
 
+// An exchange is what records need of a [gateway.Exchange].
+type exchange interface {
+	LogWhile(level slog.Level, msg string)
+	KeepConn(keep bool)
+}
+
 // records is the records of one exchange. It implements [gateway.Records].
 type records struct {
-	x *gateway.Exchange
+	x exchange
 	l *location
 
 	head    [headBytes]byte // of the present record, as far as it has come
@@ -62,12 +69,11 @@ type records struct {
 	rest    int64           // of the content as declared; -1: it was not
 	closed  bool            // STDOUT has come to its end
 	ended   bool            // the body has come to its end
-	framed  int             // content of the record of STDIN that was begun last
 }
 
 var pool = sync.Pool{New: func() any { return new(records) }}
 
-func newRecords(x *gateway.Exchange, l *location) *records {
+func newRecords(x exchange, l *location) *records {
 	s := pool.Get().(*records)
 	*s = records{x: x, l: l}
 	return s
@@ -89,11 +95,10 @@ func (s *records) BeginBody(length int64) { s.body, s.rest = true, length }
 func (s *records) Unread(n int) { s.left += n }
 
 // Frame implements [gateway.Records].
-func (s *records) Frame(b []byte, n int) []byte {
-	b = appendPadding(b, s.framed)
-	s.framed = n
-	return appendHead(b, typeStdin, n)
-}
+func (s *records) Frame(b []byte, n int) []byte { return appendHead(b, typeStdin, n) }
+
+// Behind implements [gateway.Records].
+func (s *records) Behind(b []byte, n int) []byte { return appendPadding(b, n) }
 
 // EndsHere implements [gateway.Records]. As for nginx a connection that is not kept may
 // end without an END_REQUEST, but not within a record or before the declared length.

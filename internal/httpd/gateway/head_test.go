@@ -128,3 +128,35 @@ func dechunk(b []byte, step int) (content string, used int, ok bool) {
 		}
 	}
 }
+
+// What has no status line is refused or read just as safely.
+func FuzzCGIHead(f *testing.F) {
+	f.Add([]byte("Status: 404 Not Found\r\nA: b\r\n\r\n"))
+	f.Add([]byte("Location: /x\n\n"))
+	f.Add([]byte("HTTP/1.1 200 OK\r\nStatus: 500\r\nTransfer-Encoding: chunked\r\n\r\n"))
+	f.Add([]byte("\r\nbody"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for _, kind := range []HeadKind{HeadCGI, HeadEither} {
+			x := Exchange{loc: &Location{kind: &Kind{Head: kind}}}
+			end, ok := x.headEnd(b, 0)
+			if !ok {
+				continue
+			}
+			a := answer{raw: append([]byte(nil), b[:end]...)}
+			if a.parse(kind) != nil {
+				continue
+			}
+			if a.status < 100 || a.status > 999 || a.chunks || !a.close {
+				t.Fatalf("%q: status %d, chunks %v, close %v", b, a.status, a.chunks, a.close)
+			}
+			if bytes.ContainsAny(a.reason, "\r\n\x00") {
+				t.Fatalf("%q: reason %q", b, a.reason)
+			}
+			a.EachField(func(name, value []byte) {
+				if len(name) == 0 || bytes.ContainsAny(name, "\r\n\x00 :") || bytes.ContainsAny(value, "\r\n\x00") {
+					t.Fatalf("%q: field %q: %q", b, name, value)
+				}
+			})
+		}
+	})
+}

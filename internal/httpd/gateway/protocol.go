@@ -53,8 +53,10 @@ type Records interface {
 	// when it is not known.
 	BeginBody(length int64)
 	// Frame appends to b what goes before n bytes of the client's body; without any it
-	// is the body's end. n is at most [MaxFrame].
+	// is the body's end. n is at most [MaxFrame]; at most 8 bytes are appended.
 	Frame(b []byte, n int) []byte
+	// Behind appends what goes behind them, at most 7 bytes.
+	Behind(b []byte, n int) []byte
 	// Release is called when the request is over.
 	Release()
 }

@@ -21,13 +21,14 @@ const (
 
 // A sending is how far the request was sent in the present try.
 type sending struct {
-	stage  stage
-	left   []byte   // of what the present stage has begun to send
-	off    int64    // in the body's file
-	frame  int64    // where in the body's file the present record ends
-	framed bool     // the end of a body in records was sent
-	head   [16]byte // of a record
-	buf    []byte   // of a streamed body
+	stage   stage
+	left    []byte   // of what the present stage has begun to send
+	off     int64    // in the body's file
+	inFrame int      // bytes of it
+	frame   int64    // where in the body's file the present record ends
+	framed  bool     // the end of a body in records was sent
+	head    [16]byte // of a record
+	buf     []byte   // of a streamed body
 	// duplex: the server answers already, and another goroutine reads the answer.
 	duplex bool
 }
@@ -54,7 +55,7 @@ func (x *Exchange) send() (f Failure, stop bool) {
 			case b != nil && b.file != nil && s.off < b.Length:
 				f, stop = x.sendFile()
 			case b != nil && b.file != nil && x.Records != nil && !s.framed:
-				s.framed, s.left = true, x.Records.Frame(s.head[:0], 0)
+				s.framed, s.left = true, x.Records.Frame(x.Records.Behind(s.head[:0], s.inFrame), 0)
 			case b != nil && b.streams && !b.ended:
 				f, stop = x.stream()
 			default:
@@ -120,8 +121,9 @@ func (x *Exchange) sendFile() (f Failure, stop bool) {
 	end := b.Length
 	if x.Records != nil {
 		if s.off == s.frame {
-			n := min(MaxFrame, b.Length-s.off)
-			s.frame, s.left = s.off+n, x.Records.Frame(s.head[:0], int(n))
+			n := int(min(MaxFrame, b.Length-s.off))
+			s.left = x.Records.Frame(x.Records.Behind(s.head[:0], s.inFrame), n)
+			s.frame, s.inFrame = s.off+int64(n), n
 			return 0, false // and again, when that is sent
 		}
 		end = s.frame
@@ -169,8 +171,8 @@ func (x *Exchange) stream() (f Failure, stop bool) {
 		}
 		x.watch()
 	}
-	const room = 16  // for what goes before a chunk or into a record
-	const behind = 8 // for what goes behind it
+	const room = 16   // for what goes before a chunk or into a record
+	const behind = 16 // for what goes behind it
 	const last = "0\r\n\r\n"
 	n, err := x.R.Body().Read(s.buf[room : len(s.buf)-behind])
 	switch {
@@ -183,14 +185,7 @@ func (x *Exchange) stream() (f Failure, stop bool) {
 	s.left = s.buf[room : room+n]
 	switch {
 	case x.Records != nil:
-		if n > 0 {
-			head := x.Records.Frame(s.head[:0], n)
-			s.left = s.buf[room-len(head) : room+n]
-			copy(s.left, head)
-		}
-		if b.ended {
-			s.left = x.Records.Frame(s.left, 0)
-		}
+		s.left = x.frameRecord(s.buf, room, n, b.ended)
 	case b.Length < 0:
 		if n > 0 {
 			s.left = frameChunk(s.buf, room, n)
@@ -200,6 +195,22 @@ func (x *Exchange) stream() (f Failure, stop bool) {
 		}
 	}
 	return 0, false
+}
+
+// frameRecord makes a record of the n bytes at buf[at:], and one that says that they
+// are the last.
+func (x *Exchange) frameRecord(buf []byte, at, n int, last bool) []byte {
+	framed := buf[at:at]
+	if n > 0 {
+		head := x.Records.Frame(x.out.head[:0], n)
+		framed = buf[at-len(head) : at+n]
+		copy(framed, head)
+		framed = x.Records.Behind(framed, n)
+	}
+	if last {
+		framed = x.Records.Frame(framed, 0)
+	}
+	return framed
 }
 
 // watch interrupts what waits for more of the client's body as soon as the server has

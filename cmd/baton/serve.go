@@ -13,6 +13,7 @@ import (
 	"github.com/baton-deploy/baton/internal/conf"
 	"github.com/baton-deploy/baton/internal/control"
 	"github.com/baton-deploy/baton/internal/errorlog"
+	"github.com/baton-deploy/baton/internal/httpd"
 	"github.com/baton-deploy/baton/internal/master"
 	"github.com/baton-deploy/baton/internal/proc"
 	"github.com/baton-deploy/baton/internal/sock"
@@ -83,6 +84,9 @@ func becomeMaster(o serveOptions) int {
 		if fd, err := strconv.Atoi(os.Getenv(name)); err == nil {
 			keep = append(keep, fd)
 		}
+	}
+	if fd, ok := master.StatsDescriptor(os.Getenv(master.EnvStats)); ok {
+		keep = append(keep, fd)
 	}
 	keep = slices.DeleteFunc(keep, func(fd int) bool { return !proc.IsOpen(fd) })
 	return o.fail(proc.Become(proc.MasterArgv(o.Argv), os.Environ(), keep))
@@ -165,9 +169,8 @@ func serveAsMaster(o serveOptions) int {
 	startLog, closeLog := o.OpenLog()
 	m := master.Options{
 		Argv: o.Argv, Version: o.Version, Self: os.Getpid(), Parent: os.Getppid(),
-		Load:     func() (*master.Config, error) { return masterConfig(o.Load) },
-		NewLog:   newErrorLog,
-		Count:    count,
+		Load:   func() (*master.Config, error) { return masterConfig(o.Load) },
+		NewLog: newErrorLog, Count: count, ClearSeat: httpd.ClearSeat,
 		StartLog: startLog, CloseStartLog: closeLog,
 		Terminal:  errorlog.New(errorlog.NewConsole(o.Stderr, o.Word, errorlog.Warn)),
 		Activated: activated(),
@@ -208,6 +211,7 @@ func describeStart(m *master.Options, o serveOptions) error {
 			logFailure(m.StartLog, err)
 		}
 	}
+	m.Stats = os.Getenv(master.EnvStats)
 	if text, ok := os.LookupEnv(master.EnvActivated); ok {
 		if m.Activated, err = sock.ParseList(text); err != nil {
 			return err
@@ -238,7 +242,7 @@ func readTickets(fd int) *ticketkeys.Ring {
 // whoever is the main process keeps systemd's watchdog quiet.
 func inheritableEnv(env []string) []string {
 	own := []string{
-		master.EnvSockets, master.EnvOld, master.EnvStarter, master.EnvActivated, master.EnvWorker,
+		master.EnvSockets, master.EnvOld, master.EnvStats, master.EnvStarter, master.EnvActivated, master.EnvWorker,
 		master.EnvTickets,
 		"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID", "WATCHDOG_PID",
 	}

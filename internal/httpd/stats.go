@@ -13,8 +13,8 @@ const StatsBytes = 64
 // worker can answer for all, and outlive the worker.
 type Stats struct{ n *[8]int64 }
 
-// The numbers of stub_status, and how answers were, by place. They are read across releases of the
-// same master only: workers run their master's image.
+// The numbers of stub_status, and how answers were, by place. A master and its
+// successor, which is another release, share them: places keep their meaning.
 const (
 	statAccepted = iota
 	statHandled
@@ -76,6 +76,15 @@ type Totals struct {
 	// Answered counts answers, Failed those of them with a status of 500 or above. They
 	// are for operators; stub_status has no place for them.
 	Answered, Failed int64
+}
+
+// ClearSeat clears in shared what the worker in a slot was doing, which is gone. Its
+// totals stay.
+func ClearSeat(shared []byte, slot int) {
+	n := NewStats(shared[slot*StatsBytes:]).n
+	for i := statReading; i <= statWaiting; i++ {
+		atomic.StoreInt64(&n[i], 0)
+	}
 }
 
 // Sum adds up the counters of all workers in shared. A worker that died leaves

@@ -145,6 +145,7 @@ func (m *Master) startWorker(a spawn) (pid int, err error) {
 	})
 	ch := &child{conn: conn, seat: m.freeSeat(), config: a.config, started: time.Now()}
 	m.children[pid] = ch
+	m.stats.give(ch.seat, pid)
 	go m.listen(pid, conn)
 	if err := m.equip(ch, c, a); err != nil {
 		// It will end by itself when its master hangs up.
@@ -168,7 +169,7 @@ func (m *Master) equip(ch *child, c *config, a spawn) error {
 	files = append(files,
 		control.File{Name: control.FileTickets, FD: tickets},
 		control.File{Name: control.FileConfig, FD: c.snapshot},
-		control.File{Name: control.FileStats, FD: m.stats})
+		control.File{Name: control.FileStats, FD: m.stats.fd})
 	for _, sk := range m.sockets.ForWorker(c.Listens, a.slot, a.workers) {
 		files = append(files, control.File{Name: control.FileListen + sk.Key, FD: sk.FD})
 	}
@@ -192,11 +193,8 @@ func (m *Master) freeSeat() int {
 	for _, ch := range m.children {
 		taken[ch.seat] = true
 	}
-	seat := 0
-	for taken[seat] {
-		seat++
-	}
-	return seat
+	m.sweepStats()
+	return m.stats.free(taken)
 }
 
 // workerEnv is nginx's: TZ and what "env" names, and what Go's runtime looks

@@ -27,10 +27,6 @@ const (
 	// coresPerWorker is how many cores one worker is meant for when
 	// worker_processes is auto.
 	coresPerWorker = 8
-
-	// statsBytes is the size of the memory that workers share: at 64 bytes each,
-	// the counters of 1024 workers.
-	statsBytes = 64 << 10
 )
 
 // A config is a loaded configuration with all that it holds open.
@@ -90,10 +86,9 @@ func (m *Master) begin() (configFacts, error) {
 		// sign that one is under way.
 		m.report("remove stale pid file", proc.RemoveStalePidFile(c.Process.Pid+proc.OldBin))
 	}
-	if m.stats, err = proc.Shared("stats", statsBytes); err != nil {
+	if m.stats, err = openStats(m.o.Stats, m.o.ClearSeat); err != nil {
 		return configFacts{}, &stageError{"start", err}
 	}
-	m.mapCounters()
 	m.use(c)
 	m.closeStartLog()
 	for _, l := range c.Process.ErrorLogs {

@@ -29,16 +29,17 @@ type Master struct {
 	sockets  sock.Set
 	configs  map[int]*config // loaded and not released
 	lastLoad int
-	children map[int]*child   // by pid, workers only
-	new      *newMaster       // the successor, or nil
-	stats    int              // descriptor of the shared memory
-	links    map[int]*os.File // hand-over links that another master sent, by number
-	lastLink int
-	pid      pidFile
+	children map[int]*child // by pid, workers only
+	new      *newMaster     // the successor, or nil
+	stats    *statsMemory   // in which all workers count
+	// strangers is when to look again at workers that are not ours, nil for never.
+	strangers <-chan time.Time
+	links     map[int]*os.File // hand-over links that another master sent, by number
+	lastLink  int
+	pid       pidFile
 	// teller is where operators are told, beside the pid file; nil when there is none.
 	teller   *report.Listener
 	tellerAt string           // path of the pid file that it was opened beside
-	counters []byte           // what all workers count, as stats
 	tickets  *ticketkeys.Ring // what all workers make the keys of session tickets of
 
 	events  chan event     // from goroutines
@@ -67,7 +68,6 @@ func Run(o Options) int {
 		log:      o.StartLog,
 		configs:  map[int]*config{},
 		children: map[int]*child{},
-		stats:    -1,
 		links:    map[int]*os.File{},
 		sent:     make(chan *os.File),
 		asked:    make(chan chan report.Report),
@@ -140,6 +140,8 @@ func (m *Master) next(watchdog <-chan time.Time) event {
 		return linkCame{m.lastLink}
 	case answer := <-m.asked:
 		answer <- m.account()
+	case <-m.strangers:
+		m.sweepStats()
 	case <-watchdog:
 		if m.state.phase != starting { // systemd waits for READY first
 			m.report("notify", proc.Notify("WATCHDOG=1"))
@@ -208,6 +210,7 @@ func (m *Master) reap(pid int) event {
 		c.conn.Close()
 		delete(m.children, pid)
 	}
+	m.sweepStats()
 	return ev
 }
 

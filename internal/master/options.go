@@ -25,6 +25,9 @@ type Options struct {
 	NewLog func(p conf.Process, logs map[string]*os.File) (*slog.Logger, error)
 	// Count reads the memory in which all workers count. nil means that nobody knows how.
 	Count func(shared []byte) report.Counters
+	// ClearSeat empties what a worker that is gone was doing in the memory in which all
+	// workers count; what it counted in total stays.
+	ClearSeat func(counts []byte, seat int)
 	// StartLog is the log until the first configuration names its own; then it is
 	// closed. Never nil.
 	StartLog      *slog.Logger
@@ -46,6 +49,8 @@ type Options struct {
 	// Old is the control socket to an old master, nil when there is none or it is
 	// nginx. Run closes it.
 	Old *control.Conn
+	// Stats is the value of EnvStats, "" for none.
+	Stats string
 	// Starter is the control socket to the command that started us, or nil. Run
 	// closes it.
 	Starter *control.Conn

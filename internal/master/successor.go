@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The environment variables between our processes. Each names a descriptor.
+// The environment variables between our processes. Each names descriptors.
 const (
 	// EnvSockets is nginx's: the listening sockets, for a new master.
 	EnvSockets = "NGINX"
@@ -23,6 +23,9 @@ const (
 	// EnvTickets is memory with what the keys of TLS session tickets are made of, for a
 	// new master.
 	EnvTickets = "BATON_TICKETS"
+	// EnvStats is the memory in which all workers count, for a new master: a version,
+	// a descriptor, and where in it that master's workers have their place.
+	EnvStats = "BATON_STATS"
 	// EnvStarter is the control socket to the command that started a master.
 	EnvStarter = "BATON_STARTER"
 	// EnvActivated is systemd's sockets, for a master that is not the process
@@ -130,8 +133,9 @@ func (m *Master) startNew(path string) (int, *control.Conn, error) {
 	}
 	n := len(fds) - first
 	env := append([]string(nil), m.o.Env...)
-	env = append(env, EnvSockets+"="+sock.FormatList(first, n), EnvOld+"="+strconv.Itoa(first+n))
-	fds = append(fds, fd)
+	env = append(env, EnvSockets+"="+sock.FormatList(first, n), EnvOld+"="+strconv.Itoa(first+n),
+		EnvStats+"="+m.stats.forSuccessor(first+n+1))
+	fds = append(fds, fd, m.stats.fd)
 	if tickets, err := m.sealTickets(); err == nil { // else clients begin new sessions
 		defer unix.Close(tickets)
 		env = append(env, EnvTickets+"="+strconv.Itoa(len(fds)))

@@ -3,10 +3,7 @@ package master
 import (
 	"os"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/baton-deploy/baton/internal/errorlog"
-	"github.com/baton-deploy/baton/internal/proc"
 	"github.com/baton-deploy/baton/internal/report"
 )
 
@@ -61,17 +58,6 @@ func (m *Master) closeTeller() {
 	m.teller = nil
 }
 
-// mapCounters makes what workers count readable here.
-func (m *Master) mapCounters() {
-	fd, err := unix.FcntlInt(uintptr(m.stats), unix.F_DUPFD_CLOEXEC, 0)
-	if err == nil {
-		f := os.NewFile(uintptr(fd), "stats")
-		defer f.Close()
-		m.counters, err = proc.Map(f, statsBytes)
-	}
-	m.noTeller(err)
-}
-
 // account is what operators are told.
 func (m *Master) account() report.Report {
 	s := &m.state
@@ -85,8 +71,8 @@ func (m *Master) account() report.Report {
 	for _, g := range s.gens {
 		r.Generations = append(r.Generations, g.told())
 	}
-	if m.o.Count != nil && m.counters != nil {
-		r.Counters = m.o.Count(m.counters)
+	if m.o.Count != nil {
+		r.Counters = m.o.Count(m.stats.ours())
 	}
 	return r
 }

@@ -1,0 +1,175 @@
+package master
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/baton-deploy/baton/internal/proc"
+)
+
+// The memory in which workers count is one for a master and its successors, so that
+// totals go on over upgrade and roll-back. It travels as a descriptor; its form is
+// part of the contract between releases:
+//
+//	offset              size
+//	0                   64 for each of 1,024 seats: what one worker counts, see httpd.Stats
+//	65536               8 for each seat: pid of the worker that has it, 0 for none
+//
+// Numbers are native and 64 bits wide. Each of two masters gives its workers seats in
+// one half. A master that does not know the version begins at zero, in memory of its own.
+const (
+	statsVersion = 1
+	statsSeats   = 1024
+	statsHalf    = statsSeats / 2
+	// statsBytes is the part that workers see.
+	statsBytes = 64 * statsSeats
+	statsSize  = statsBytes + 8*statsSeats
+)
+
+// A statsMemory is that memory as a master has it.
+type statsMemory struct {
+	fd    int
+	mem   []byte
+	first int // our first seat
+	// clear empties what a worker that is gone was doing; its totals stay. Or nil.
+	clear func(counts []byte, seat int)
+}
+
+// StatsDescriptor returns the descriptor in the value of [EnvStats], if it is one that
+// this release understands.
+func StatsDescriptor(value string) (fd int, ok bool) {
+	fd, _, ok = parseStats(value)
+	return fd, ok
+}
+
+// parseStats reads "version:descriptor:first seat".
+func parseStats(value string) (fd, first int, ok bool) {
+	parts := strings.Split(value, ":")
+	if len(parts) != 3 || parts[0] != strconv.Itoa(statsVersion) {
+		return 0, 0, false
+	}
+	fd, err := strconv.Atoi(parts[1])
+	first, err2 := strconv.Atoi(parts[2])
+	return fd, first, err == nil && err2 == nil && fd > 2 && (first == 0 || first == statsHalf)
+}
+
+// openStats takes the memory that the old master passed, or makes one.
+func openStats(passed string, clear func([]byte, int)) (*statsMemory, error) {
+	s := &statsMemory{clear: clear}
+	if s.inherit(passed) {
+		return s, nil
+	}
+	var err error
+	if s.fd, err = proc.Shared("stats", statsSize); err != nil {
+		return nil, err
+	}
+	if s.mem, err = mapStats(s.fd); err != nil {
+		_ = unix.Close(s.fd)
+		return nil, err
+	}
+	return s, nil
+}
+
+// inherit takes the memory that passed describes. A variable that somebody made up, or
+// a descriptor that is something else, is none.
+func (s *statsMemory) inherit(passed string) bool {
+	fd, first, ok := parseStats(passed)
+	var st unix.Stat_t
+	if !ok || unix.Fstat(fd, &st) != nil || st.Size != statsSize {
+		return false
+	}
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0); err != nil {
+		return false // no memory
+	}
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
+		return false
+	}
+	mem, err := mapStats(fd)
+	if err != nil {
+		return false
+	}
+	s.fd, s.mem, s.first = fd, mem, first
+	return true
+}
+
+func mapStats(fd int) ([]byte, error) {
+	mem, err := unix.Mmap(fd, 0, statsSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("map memory: %w", os.NewSyscallError("mmap", err))
+	}
+	return mem, nil
+}
+
+// forSuccessor is the value of [EnvStats] for a new master that gets the memory as fd.
+func (s *statsMemory) forSuccessor(fd int) string {
+	return fmt.Sprintf("%d:%d:%d", statsVersion, fd, statsHalf-s.first)
+}
+
+// ours is what our own workers count, and those of masters before us that had the same
+// half.
+func (s *statsMemory) ours() []byte { return s.mem[64*s.first : 64*(s.first+statsHalf)] }
+
+// owner is the pid of the worker in a seat.
+func (s *statsMemory) owner(seat int) *int64 {
+	return (*int64)(unsafe.Pointer(&s.mem[statsBytes+8*seat]))
+}
+
+// sweep empties what workers were doing that are gone, whoever started them. It
+// reports whether there are living ones that are not ours, whose end nobody tells us.
+func (s *statsMemory) sweep(ours map[int]*child) (strangers bool) {
+	for seat := range statsSeats {
+		at := s.owner(seat)
+		pid := atomic.LoadInt64(at)
+		if pid == 0 || ours[int(pid)] != nil {
+			continue
+		}
+		if strangers = true; unix.Kill(int(pid), 0) == unix.ESRCH {
+			if s.clear != nil {
+				s.clear(s.mem[:statsBytes], seat)
+			}
+			atomic.CompareAndSwapInt64(at, pid, 0)
+		}
+	}
+	return strangers
+}
+
+// sweepEvery is how often we look whether workers still live that are not ours: those
+// of another master, or whom it left behind.
+const sweepEvery = time.Second
+
+// sweepStats is sweep, now and then again as long as it matters.
+func (m *Master) sweepStats() {
+	m.strangers = nil
+	if m.stats.sweep(m.children) {
+		m.strangers = time.After(sweepEvery)
+	}
+}
+
+// free returns the lowest of our seats that no living worker has; taken are given away
+// already. When there is none it is one that counts for itself.
+func (s *statsMemory) free(taken map[int]bool) int {
+	for seat := s.first; seat < s.first+statsHalf; seat++ {
+		if !taken[seat] && atomic.LoadInt64(s.owner(seat)) == 0 {
+			return seat
+		}
+	}
+	seat := statsSeats
+	for taken[seat] {
+		seat++
+	}
+	return seat
+}
+
+// give tells whose a seat is.
+func (s *statsMemory) give(seat, pid int) {
+	if seat < statsSeats {
+		atomic.StoreInt64(s.owner(seat), int64(pid))
+	}
+}

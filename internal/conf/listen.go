@@ -20,6 +20,8 @@ type Listen struct {
 	// listen says so.
 	SSL bool
 
+	HTTP2 bool // is spoken there, besides HTTP/1
+
 	Reuseport bool
 	Deferred  bool
 	Backlog   int  // -1: the default, 511
@@ -202,7 +204,10 @@ func (l *Listen) parameter(d *Directive, arg string) error {
 	case "ssl":
 		l.SSL = true
 		return nil
-	case "http2", "quic", "proxy_protocol", "multipath":
+	case "http2":
+		l.HTTP2 = true
+		return nil
+	case "quic", "proxy_protocol", "multipath":
 		return Errorf(d, `the "%s" parameter of the "listen" directive is not supported by baton`, arg)
 	case "bind":
 	case "deferred":

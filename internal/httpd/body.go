@@ -58,10 +58,13 @@ func (b *Body) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	var n int
-	if b.length == chunkedBody {
-		n, b.err = b.readChunked(p)
-	} else {
+	switch {
+	case b.length != chunkedBody:
 		n, b.err = b.readPlain(p)
+	case b.r.c.stream != nil:
+		n, b.err = b.readStream(p)
+	default:
+		n, b.err = b.readChunked(p)
 	}
 	if b.err == ErrInterrupted {
 		b.err = nil
@@ -108,7 +111,7 @@ func (b *Body) keepSome(p []byte) {
 // expecting reports whether the client waits for our word before it sends a body.
 func (b *Body) expecting() bool {
 	r := b.r
-	return !b.asked && r.has&hasExpect != 0 && r.version >= 11 && equalFold(r.Head.Peek("Expect"), "100-continue")
+	return !b.asked && r.c.stream == nil && r.has&hasExpect != 0 && r.version >= 11 && equalFold(r.Head.Peek("Expect"), "100-continue")
 }
 
 // expect sends 100 Continue if the client waits for it before it sends the body.
@@ -142,7 +145,12 @@ func (b *Body) readPlain(p []byte) (int, error) {
 	n, err := b.raw(p)
 	b.left -= int64(n)
 	if err == nil && b.left == 0 {
-		return n, io.EOF
+		if b.r.c.stream != nil {
+			err = b.checkStreamEnd()
+		}
+		if err == nil {
+			err = io.EOF
+		}
 	}
 	return n, err
 }
@@ -170,6 +178,8 @@ func (b *Body) failed(err error) error {
 		return ErrBodyTimeout
 	case errors.Is(err, ErrInterrupted):
 		return ErrInterrupted
+	case err == io.EOF && b.r.c.stream != nil:
+		return b.endedEarly()
 	}
 	if b.apart {
 		b.lost = err
@@ -206,7 +216,7 @@ func (b *Body) readChunked(p []byte) (int, error) {
 // bufferedBroken reports whether what has come of a chunked body, and was not read
 // yet, is broken: there can be no next request then.
 func (b *Body) bufferedBroken() bool {
-	if b.length != chunkedBody || b.err != nil {
+	if b.length != chunkedBody || b.err != nil || b.r.c.stream != nil {
 		return false
 	}
 	ahead, in := b.chunks, b.r.c.in.data()

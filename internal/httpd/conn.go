@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/baton-deploy/baton/internal/h2"
 	"golang.org/x/sys/unix"
 )
 
@@ -34,6 +35,11 @@ type conn struct {
 	// stalled is set until all of that is written. See Request.Relay.
 	patient, stalled bool
 	state            atomic.Uint32
+	// stream is what a request on a stream of HTTP/2 has of its own, carrier the
+	// connection that the stream is on; nil for any other. h2 is what runs a carrier.
+	stream  *streamConn
+	carrier *conn
+	h2      atomic.Pointer[h2.Conn]
 
 	// headWaited is how long the bytes in in have waited for the rest of their
 	// request head in the process that the connection came from.
@@ -78,6 +84,10 @@ func (c *conn) begin(timeout time.Duration) {
 func (c *conn) serve(timeout time.Duration) {
 	defer c.close()
 	for c.await(timeout) {
+		if c.served == 0 && c.hosts.http2 && c.speaksHTTP2() {
+			c.serveHTTP2()
+			return
+		}
 		r := c.srv.getRequest(c)
 		keep := c.one(r)
 		timeout = r.keepaliveTimeout()
@@ -175,6 +185,9 @@ func (c *conn) send(p []byte, timeout time.Duration) error {
 		return c.broken
 	}
 	if len(c.out)+len(p) == 0 {
+		if c.stream != nil {
+			return c.stream.flush()
+		}
 		return nil
 	}
 	if c.patient {
@@ -341,6 +354,11 @@ func (c *conn) linger(r *Request) {
 	if loc.lingeringClose == lingerOff {
 		return
 	}
+	c.drainInput(loc)
+}
+
+// drainInput reads on for a while, after which the client should have got what was sent.
+func (c *conn) drainInput(loc *coreConf) {
 	c.shutdownWrite()
 	var scratch [4096]byte
 	for end := time.Now().Add(loc.lingeringTime); time.Now().Before(end); {

@@ -17,6 +17,7 @@ type serverConf struct {
 	largeBuffers        int
 	largeBufferSize     int
 	mergeSlashes        bool
+	http2               http2Conf
 }
 
 // When a connection lingers after its last response.
@@ -40,6 +41,7 @@ type coreConf struct {
 	serverNameInRedirect bool
 	msiePadding          bool
 	chunked              bool
+	http2Chunk           int
 	sendfile             bool
 	maxBody              int64
 	maxRanges            int
@@ -112,6 +114,7 @@ func newServerConf(s *conf.Scope) (serverConf, error) {
 		mergeSlashes:        g.flag("merge_slashes", true),
 		largeBuffers:        4,
 		largeBufferSize:     8 << 10,
+		http2:               newHTTP2Conf(&g),
 	}
 	first := g.size("client_header_buffer_size", 1<<10)
 	if d := s.One("large_client_header_buffers"); d != nil {
@@ -144,6 +147,7 @@ func (b *Builder) newCoreConf(s *conf.Scope) (coreConf, error) {
 		serverNameInRedirect: g.flag("server_name_in_redirect", false),
 		msiePadding:          g.flag("msie_padding", true),
 		chunked:              g.flag("chunked_transfer_encoding", true),
+		http2Chunk:           int(g.size("http2_chunk_size", 8<<10)),
 		sendfile:             g.flag("sendfile", false),
 		maxBody:              1 << 20,
 		maxRanges:            g.int("max_ranges", -1),

@@ -92,6 +92,10 @@ func (r *Request) keepLine(data []byte) {
 		data = data[:i]
 	}
 	r.line = append(r.line[:0], data...)
+	if r.c.stream != nil {
+		r.line = bytes.TrimSuffix(r.line, []byte("1.1"))
+		r.line = append(r.line, "2.0"...)
+	}
 }
 
 // skipBlankLines drops line ends before a request line, as nginx does.

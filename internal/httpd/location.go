@@ -163,6 +163,7 @@ type VirtualServer struct {
 // A listener's virtual servers: all that listen on one address.
 type hosts struct {
 	def      *VirtualServer
+	http2    bool // is spoken where a client begins with it
 	exact    map[string]*VirtualServer
 	suffix   map[string]*VirtualServer // ".example.com" of *.example.com
 	prefix   map[string]*VirtualServer // "www.example." of www.example.*

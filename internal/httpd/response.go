@@ -114,7 +114,21 @@ func (o *Response) BodyBytes() int64 { return o.bodyLen }
 
 // BytesSent is everything of the response that was written to the client: heads,
 // content, framing.
-func (o *Response) BytesSent() int64 { return o.r.c.sent - o.r.sentBefore }
+func (o *Response) BytesSent() int64 {
+	sent := o.r.c.sent - o.r.sentBefore
+	if s := o.r.c.stream; s != nil {
+		sent += s.end.Overhead()
+	}
+	return sent
+}
+
+// headBytes is how much of that is no body.
+func (o *Response) headBytes() int64 {
+	if s := o.r.c.stream; s != nil {
+		return s.end.Overhead()
+	}
+	return o.headLen
+}
 
 // whole reports whether all of the response was written.
 func (o *Response) whole() bool { return o.ended && o.r.c.broken == nil }
@@ -183,6 +197,10 @@ func (o *Response) SendHead() error {
 	}
 	o.refuseLineBreaks()
 	c := r.c
+	if c.stream != nil {
+		o.sendStreamHead(c.stream)
+		return nil
+	}
 	need := 512 + len(o.ContentType) + len(o.Location) + len(o.ETag)
 	for i := range o.Fields {
 		need += len(o.Fields[i].Name) + len(o.Fields[i].Value) + 4
@@ -212,7 +230,7 @@ func (o *Response) frame() {
 		return
 	}
 	if o.ContentLength < 0 && !o.bodiless {
-		if o.chunked = r.Head.IsHTTP11() && r.core().chunked; !o.chunked {
+		if o.chunked = r.Head.IsHTTP11() && r.core().chunked && r.c.stream == nil; !o.chunked {
 			r.keepalive = false
 		}
 	}
@@ -240,6 +258,22 @@ func (o *Response) appendHead(b []byte) []byte {
 		b = append(b, statusText(o.Status)...)
 	}
 	b = append(b, "\r\n"...)
+	b = o.appendOrigin(b)
+	if o.chunked {
+		b = append(b, "Transfer-Encoding: chunked\r\n"...)
+	}
+	b = append(b, "Connection: "...)
+	b = append(b, o.connection()...)
+	b = append(b, "\r\n"...)
+	if r.keepalive && !o.Upgraded {
+		b = append(b, r.core().keepaliveLine...)
+	}
+	return append(o.appendRest(b), "\r\n"...)
+}
+
+// appendOrigin appends the fields that stand before those about the connection.
+func (o *Response) appendOrigin(b []byte) []byte {
+	r := o.r
 	if o.Server == nil {
 		b = append(b, r.core().serverLine...)
 	} else {
@@ -261,15 +295,11 @@ func (o *Response) appendHead(b []byte) []byte {
 	if o.completed {
 		b = appendField(b, "Location", o.Location)
 	}
-	if o.chunked {
-		b = append(b, "Transfer-Encoding: chunked\r\n"...)
-	}
-	b = append(b, "Connection: "...)
-	b = append(b, o.connection()...)
-	b = append(b, "\r\n"...)
-	if r.keepalive && !o.Upgraded {
-		b = append(b, r.core().keepaliveLine...)
-	}
+	return b
+}
+
+// appendRest appends those behind them.
+func (o *Response) appendRest(b []byte) []byte {
 	if o.VaryEncoding {
 		b = append(b, "Vary: Accept-Encoding\r\n"...)
 	}
@@ -285,7 +315,7 @@ func (o *Response) appendHead(b []byte) []byte {
 			b = append(b, "\r\n"...)
 		}
 	}
-	return append(b, "\r\n"...)
+	return b
 }
 
 func appendField(b []byte, name string, value []byte) []byte {
@@ -392,6 +422,10 @@ func (o *Response) end() {
 		}
 	case o.ContentLength >= 0 && o.bodyLen != o.ContentLength && !o.Upgraded:
 		o.r.keepalive = false
+		return
+	}
+	if s := o.r.c.stream; s != nil {
+		s.end.End()
 	}
 }
 

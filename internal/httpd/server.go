@@ -51,6 +51,7 @@ type Server struct {
 	temps     atomic.Uint64 // temporary files so far
 	clock     atomic.Pointer[second]
 	requests  sync.Pool
+	streams   sync.Pool
 	loggers   []*errorlog.Direct   // by Location.logger
 	outputs   map[string]*LogFile  // files of error logs
 	homes     map[string]*listener // by address: where moved connections belong
@@ -103,6 +104,7 @@ func NewServer(site *Site, env Env) *Server {
 		s.homes[key] = &listener{hosts: h, key: key, specific: site.specific(key)}
 	}
 	s.requests.New = func() any { return new(Request) }
+	s.streams.New = func() any { return new(streamConn) }
 	s.openErrorLogs()
 	s.Reopen(env.Logs)
 	return s
@@ -375,6 +377,7 @@ func (s *Server) Retire(ctx context.Context, give Give) Retired {
 	}
 	s.retiring.Store(true)
 	s.stopAccepting()
+	s.retireHTTP2()
 	if give != nil {
 		s.pokeInTurn(ctx)
 	}

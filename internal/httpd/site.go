@@ -107,6 +107,8 @@ func Compile(c *conf.Config, modules []Module, product string) (*Site, error) {
 		}
 	}
 	for _, address := range b.addresses {
+		h := site.hosts[address]
+		h.http2 = h.http2 || h.def.http2.on
 		if err := site.hosts[address].secureServers(); err != nil {
 			return nil, err
 		}
@@ -252,6 +254,7 @@ func (b *Builder) server(s *conf.Scope) error {
 		if l.Default {
 			h.def = vs
 		}
+		h.http2 = h.http2 || l.HTTP2
 		if l.SSL {
 			h.secured = true
 		}

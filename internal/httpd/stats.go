@@ -6,12 +6,12 @@ import (
 )
 
 // StatsBytes is the size of one worker's counters in the memory that all workers
-// of a master share: a cache line of eight 64-bit numbers.
-const StatsBytes = 64
+// of a master share: two cache lines of 64-bit numbers.
+const StatsBytes = 128
 
 // Stats are one worker's counters. They live in shared memory, so that any
 // worker can answer for all, and outlive the worker.
-type Stats struct{ n *[8]int64 }
+type Stats struct{ n *[16]int64 }
 
 // The numbers of stub_status, and how answers were, by place. A master and its
 // successor, which is another release, share them: places keep their meaning.
@@ -24,15 +24,16 @@ const (
 	statWaiting
 	statAnswered
 	statFailed
+	statStreams // that are served besides the first of their connection
 )
 
 // NewStats returns counters kept in b, at least [StatsBytes] long and aligned to
 // 8 bytes. With nil they are private.
 func NewStats(b []byte) Stats {
 	if len(b) < StatsBytes {
-		return Stats{new([8]int64)}
+		return Stats{new([16]int64)}
 	}
-	return Stats{(*[8]int64)(unsafe.Pointer(&b[0]))}
+	return Stats{(*[16]int64)(unsafe.Pointer(&b[0]))}
 }
 
 // bytes is the memory of counters that no other worker shares.
@@ -85,12 +86,14 @@ func ClearSeat(shared []byte, slot int) {
 	for i := statReading; i <= statWaiting; i++ {
 		atomic.StoreInt64(&n[i], 0)
 	}
+	atomic.StoreInt64(&n[statStreams], 0)
 }
 
 // Sum adds up the counters of all workers in shared. A worker that died leaves
 // its totals; its master clears what it was doing at that moment.
 func Sum(shared []byte) Totals {
 	var t Totals
+	var streams int64
 	for ; len(shared) >= StatsBytes; shared = shared[StatsBytes:] {
 		n := NewStats(shared).n
 		t.Accepted += atomic.LoadInt64(&n[statAccepted])
@@ -101,7 +104,9 @@ func Sum(shared []byte) Totals {
 		t.Waiting += atomic.LoadInt64(&n[statWaiting])
 		t.Answered += atomic.LoadInt64(&n[statAnswered])
 		t.Failed += atomic.LoadInt64(&n[statFailed])
+		streams += atomic.LoadInt64(&n[statStreams])
 	}
 	t.Active = t.Reading + t.Writing + t.Waiting
+	t.Writing += max(streams, 0)
 	return t
 }

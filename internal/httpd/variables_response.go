@@ -15,7 +15,7 @@ func responseVariables() map[string]Variable {
 			return strconv.AppendInt(dst, r.Out.BytesSent(), 10), true
 		},
 		"body_bytes_sent": func(r *Request, _ string, dst []byte) ([]byte, bool) {
-			return strconv.AppendInt(dst, max(0, r.Out.BytesSent()-r.Out.headLen), 10), true
+			return strconv.AppendInt(dst, max(0, r.Out.BytesSent()-r.Out.headBytes()), 10), true
 		},
 		"request_completion": func(r *Request, _ string, dst []byte) ([]byte, bool) {
 			if r.Out.whole() {

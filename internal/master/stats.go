@@ -19,17 +19,18 @@ import (
 // part of the contract between releases:
 //
 //	offset              size
-//	0                   64 for each of 1,024 seats: what one worker counts, see httpd.Stats
-//	65536               8 for each seat: pid of the worker that has it, 0 for none
+//	0                   128 for each of 1,024 seats: what one worker counts, see httpd.Stats
+//	131072              8 for each seat: pid of the worker that has it, 0 for none
 //
 // Numbers are native and 64 bits wide. Each of two masters gives its workers seats in
 // one half. A master that does not know the version begins at zero, in memory of its own.
 const (
 	statsVersion = 1
+	statsSeat    = 128
 	statsSeats   = 1024
 	statsHalf    = statsSeats / 2
 	// statsBytes is the part that workers see.
-	statsBytes = 64 * statsSeats
+	statsBytes = statsSeat * statsSeats
 	statsSize  = statsBytes + 8*statsSeats
 )
 
@@ -114,7 +115,7 @@ func (s *statsMemory) forSuccessor(fd int) string {
 
 // ours is what our own workers count, and those of masters before us that had the same
 // half.
-func (s *statsMemory) ours() []byte { return s.mem[64*s.first : 64*(s.first+statsHalf)] }
+func (s *statsMemory) ours() []byte { return s.mem[statsSeat*s.first : statsSeat*(s.first+statsHalf)] }
 
 // owner is the pid of the worker in a seat.
 func (s *statsMemory) owner(seat int) *int64 {

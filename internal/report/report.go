@@ -80,6 +80,3 @@ type Counters struct {
 	Answered int64 `json:"answered"`
 	Failed   int64 `json:"failed"`
 }
-
-// Connections returns how many are open.
-func (c Counters) Connections() int { return int(c.Reading + c.Writing + c.Waiting) }

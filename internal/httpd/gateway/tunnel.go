@@ -10,6 +10,11 @@ import (
 func (x *Exchange) tunnel() int {
 	r := x.R
 	r.CloseAfter()
+	if r.HTTP2() != "" {
+		// A stream has no other protocol to switch to.
+		x.done(false)
+		return 502
+	}
 	if len(r.Field("Upgrade")) == 0 {
 		// The client did not ask for it: it would not know what follows.
 		return x.finish(r.Out.SendHead(), nil, false)

@@ -11,6 +11,7 @@ import (
 	"github.com/baton-deploy/baton/internal/httpd/flv"
 	"github.com/baton-deploy/baton/internal/httpd/gzip"
 	"github.com/baton-deploy/baton/internal/httpd/headers"
+	"github.com/baton-deploy/baton/internal/httpd/http2"
 	"github.com/baton-deploy/baton/internal/httpd/index"
 	"github.com/baton-deploy/baton/internal/httpd/proxy"
 	"github.com/baton-deploy/baton/internal/httpd/rewrite"
@@ -42,6 +43,7 @@ func All() []httpd.Module {
 		autoindex.Module(),
 		ssl.Module(),
 		flv.Module(),
+		http2.Module(),
 		gzip.StaticModule(),
 		static.Module(),
 		status.Module(),

@@ -101,11 +101,11 @@ func TestSumIsOverAllWorkers(t *testing.T) {
 	}
 	shared := make([]byte, 4*httpd.StatsBytes)
 	for worker := range 4 {
-		for n := range 8 {
+		for n := range 9 {
 			shared[worker*httpd.StatsBytes+8*n] = byte(n + 1)
 		}
 	}
-	want := httpd.Totals{Accepted: 4, Handled: 8, Requests: 12, Active: 60, Reading: 16, Writing: 20, Waiting: 24, Answered: 28, Failed: 32}
+	want := httpd.Totals{Accepted: 4, Handled: 8, Requests: 12, Active: 60, Reading: 16, Writing: 20 + 36, Waiting: 24, Answered: 28, Failed: 32}
 	if got := httpd.Sum(shared); got != want {
 		t.Errorf("sum is %+v, want %+v", got, want)
 	}

@@ -78,6 +78,7 @@ type Conn struct {
 	acked   bool  // and its word that it has ours
 	total   int64 // bytes read
 	useful  int64 // those of heads and bodies among them
+	slack   int64 // how many useless ones pass anyhow, divided by 8
 	window  int64 // what the client may send on the whole connection
 	refused int   // streams
 
@@ -133,7 +134,7 @@ const (
 func New(sock Socket, host Host, conf Config) *Conn {
 	c := &Conn{
 		sock: sock, host: host, conf: conf,
-		streams: map[uint32]*Stream{}, window: maxWindow,
+		streams: map[uint32]*Stream{}, window: maxWindow, slack: 1 << 20,
 		sendWindow: initialWindow, initial: initialWindow, frameSize: readFrameSize, resizeTable: true,
 	}
 	c.framer = http2.NewFramer(nil, reader{c})
@@ -217,12 +218,11 @@ func (c *Conn) next() error {
 // floods looks whether frames come that carry nothing, many times as many as carry
 // something. The measure is nginx's.
 func (c *Conn) floods() error {
-	const slack = 1 << 20
-	if c.total/8 <= c.useful+slack {
+	if c.total/8 <= c.useful+c.slack {
 		return nil
 	}
 	c.mu.Lock()
-	flood := c.total/8 > c.useful+c.sentUseful+slack
+	flood := c.total/8 > c.useful+c.sentUseful+c.slack
 	c.mu.Unlock()
 	if flood {
 		return c.fatal(http2.ErrCodeEnhanceYourCalm, "http2 flood detected")
@@ -304,7 +304,7 @@ func (c *Conn) beforeWait() (time.Duration, error) {
 	case c.opened == 0:
 		return c.conf.HeaderTimeout, nil
 	case c.live > 0:
-		return max(c.conf.IdleTimeout, time.Second), nil
+		return max(c.conf.IdleTimeout, 100*time.Millisecond), nil
 	}
 	return max(time.Until(c.idleSince.Add(c.conf.IdleTimeout)), time.Millisecond), nil
 }

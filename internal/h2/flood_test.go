@@ -1,0 +1,259 @@
+package h2
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/sys/unix"
+)
+
+// A client that opens streams and gives them up at once never has more of them served
+// than twice what it may have open, however slow the server is to notice.
+func TestRapidReset(t *testing.T) {
+	t.Parallel()
+	conf := config()
+	release := make(chan struct{})
+	h := &host{serve: func(*Stream) { <-release }} // does not even look whether it is reset
+	c := start(t, conf, h)
+	defer close(release)
+	go func() { // until the server has had enough
+		for id := uint32(1); ; id += 2 {
+			block := []byte{0x82, 0x84, 0x86, 0x41, 1, 'a'}
+			if c.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block, EndStream: true, EndHeaders: true}) != nil ||
+				c.WriteRSTStream(id, http2.ErrCodeCancel) != nil {
+				return
+			}
+		}
+	}()
+	c.until("GOAWAY", func(f http2.Frame) bool {
+		g, ok := f.(*http2.GoAwayFrame)
+		return ok && g.ErrCode == http2.ErrCodeEnhanceYourCalm
+	})
+	if peak := h.peak.Load(); peak > int64(2*conf.MaxStreams) || peak < int64(conf.MaxStreams) {
+		t.Errorf("%d streams were served at once, want %d to %d", peak, conf.MaxStreams, 2*conf.MaxStreams)
+	}
+}
+
+// Who serves a stream that was reset is told.
+func TestResetEndsWaits(t *testing.T) {
+	t.Parallel()
+	ends := make(chan error, 2)
+	c := start(t, config(), &host{serve: func(st *Stream) {
+		_, err := st.Recv(make([]byte, 1))
+		for err == unix.EAGAIN {
+			_ = st.AwaitRead()
+			_, err = st.Recv(make([]byte, 1))
+		}
+		ends <- err
+		ends <- send(st, []byte("x"), waitLimit)
+		if !st.HungUp() || !st.Canceled() {
+			t.Error("nobody hung up")
+		}
+	}})
+	c.ask(1, false, get("/")...)
+	c.ok(c.WriteRSTStream(1, http2.ErrCodeCancel))
+	for range 2 {
+		if err := <-ends; !errors.Is(err, ErrReset) {
+			t.Errorf("the wait ended with %v", err)
+		}
+	}
+}
+
+// More streams than may be are refused, and who goes on is sent away.
+func TestTooManyStreams(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	conf := config()
+	c := start(t, conf, &host{serve: func(*Stream) { <-release }})
+	defer close(release)
+	for id := uint32(1); id < 2*uint32(conf.MaxStreams)+2; id += 2 {
+		c.ask(id, true, get("/")...)
+	}
+	c.wantReset(2*uint32(conf.MaxStreams)+1, http2.ErrCodeRefusedStream)
+}
+
+// A head that never ends is not read for ever.
+func TestContinuationFlood(t *testing.T) {
+	t.Parallel()
+	for name, piece := range map[string][]byte{
+		"empty":      nil,
+		"of fields":  bytes.Repeat([]byte{0x40, 1, 'a', 1, 'b'}, 200),
+		"from table": bytes.Repeat([]byte{0x82}, 16000), // each byte a field
+		"one field":  append([]byte{0x40, 1, 'a', 0x7f, 0xff, 0xff, 0x03}, bytes.Repeat([]byte{'b'}, 16000)...),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := start(t, config(), &host{serve: hello("")})
+			go func() { // until the server has had enough
+				for err := c.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: piece}); err == nil; {
+					err = c.WriteContinuation(1, false, piece)
+				}
+			}()
+			c.wantGoAway(http2.ErrCodeEnhanceYourCalm)
+		})
+	}
+}
+
+// Who makes us answer and does not read the answers is cut off before they fill the
+// memory, and who sends frames that carry nothing is cut off, too.
+func TestFloodsOfControlFrames(t *testing.T) {
+	t.Parallel()
+	for name, write := range map[string]func(c *client) error{
+		"ping":       func(c *client) error { return c.WritePing(false, [8]byte{1}) },
+		"settings":   func(c *client) error { return c.WriteSettings() },
+		"empty data": func(c *client) error { return c.WriteData(1, false, nil) },
+		"priority":   func(c *client) error { return c.WritePriority(1, http2.PriorityParam{StreamDep: 3}) },
+		"window":     func(c *client) error { return c.WriteWindowUpdate(1, 1) },
+		"unknown":    func(c *client) error { return c.WriteRawFrame(0x42, 0, 1, nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conf := config()
+			conf.SendTimeout = 200 * time.Millisecond
+			release := make(chan struct{})
+			c := start(t, conf, &host{serve: func(*Stream) { <-release }})
+			c.ask(1, false, get("/")...)
+			var frames bytes.Buffer
+			one := &client{Framer: http2.NewFramer(&frames, nil)}
+			for frames.Len() < 64<<10 {
+				c.ok(write(one))
+			}
+			var sent sync.WaitGroup
+			sent.Go(func() {
+				for n, err := 1, error(nil); n > 0 && err == nil; {
+					n, err = c.Conn.Write(frames.Bytes())
+				}
+			})
+			c.waitFor("the end of a flood", func() bool { return c.lost() != nil })
+			close(release)
+			c.wantEnd()
+			c.Conn.Close()
+			sent.Wait()
+		})
+	}
+}
+
+// waitFor waits until ok.
+func (c *client) waitFor(what string, ok func() bool) {
+	c.t.Helper()
+	for deadline := time.Now().Add(waitLimit); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			c.t.Fatalf("timed out: %s", what)
+		}
+	}
+}
+
+// lost is why the connection is lost, nil as long as it is not.
+func (c *client) lost() error {
+	c.conn.mu.Lock()
+	defer c.conn.mu.Unlock()
+	return c.conn.fault
+}
+
+// A client that says nothing, or not enough, does not stay.
+func TestTimeouts(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		say    func(c *client)
+		goAway bool
+	}{
+		"nothing":      {func(*client) {}, true},
+		"half a hello": {func(c *client) { c.must(io.WriteString(c.Conn, http2.ClientPreface[:9])) }, false},
+		"half a frame": {func(c *client) { c.hello(); c.must(c.Conn.Write([]byte{0, 0, 8})) }, false},
+		"half a head":  {func(c *client) { c.hello(); c.ok(c.WriteRawFrame(http2.FrameHeaders, 0, 1, []byte{0x82})) }, false},
+		"no request":   {func(c *client) { c.hello() }, true},
+		"one request":  {func(c *client) { c.hello(); c.ask(1, true, get("/")...); c.answer(1) }, true},
+		"half a body":  {func(c *client) { c.hello(); c.ask(1, false, get("/")...); c.answer(1) }, true},
+		"only its ping": {func(c *client) {
+			c.hello()
+			c.ask(1, true, get("/")...)
+			c.answer(1)
+			c.ok(c.WritePing(false, [8]byte{}))
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conf := config()
+			conf.HeaderTimeout, conf.IdleTimeout = 50*time.Millisecond, 60*time.Millisecond
+			cl := dial(t, conf, &host{serve: hello("x")})
+			c.say(cl)
+			if c.goAway {
+				cl.wantGoAway(http2.ErrCodeNo)
+			}
+			cl.wantEnd()
+		})
+	}
+}
+
+func (c *client) hello() {
+	c.must(io.WriteString(c.Conn, http2.ClientPreface))
+	c.ok(c.WriteSettings())
+}
+
+// An idle time-out does not end a connection on which something is served.
+func TestBusyConnectionIsNotIdle(t *testing.T) {
+	t.Parallel()
+	conf := config()
+	conf.IdleTimeout = time.Millisecond
+	release := make(chan struct{})
+	c := start(t, conf, &host{serve: func(st *Stream) {
+		<-release
+		hello("late")(st)
+	}})
+	c.ask(1, true, get("/")...)
+	c.ok(c.WritePing(false, [8]byte{1}))
+	c.until("ping", func(f http2.Frame) bool { _, ok := f.(*http2.PingFrame); return ok })
+	timer := time.AfterFunc(50*time.Millisecond, func() { close(release) })
+	defer timer.Stop()
+	if _, body := c.answer(1); body != "late" {
+		t.Errorf("body %q", body)
+	}
+	c.wantGoAway(http2.ErrCodeNo)
+}
+
+// Whatever comes, the connection ends when the client has closed it.
+func FuzzServe(f *testing.F) {
+	var frames bytes.Buffer
+	c := &client{Framer: http2.NewFramer(&frames, nil)}
+	_ = c.WriteSettings()
+	_ = c.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0x82, 0x84, 0x86, 0x41, 1, 'a'}, EndHeaders: true})
+	_ = c.WriteData(1, true, []byte("body"))
+	_ = c.WriteWindowUpdate(1, 100)
+	_ = c.WritePing(false, [8]byte{1})
+	f.Add(frames.Bytes())
+	f.Add([]byte(strings.Repeat("\x00", 100)))
+	f.Fuzz(func(t *testing.T, frames []byte) {
+		server, client := net.Pipe()
+		var sent sync.WaitGroup
+		sent.Go(func() {
+			_, _ = io.WriteString(client, http2.ClientPreface)
+			_, _ = client.Write(frames)
+			client.Close()
+		})
+		sent.Go(func() { _, _ = io.Copy(io.Discard, client) })
+		New(&pipe{server}, &host{serve: echo}, config()).Serve()
+		server.Close()
+		sent.Wait()
+	})
+}
+
+// A pipe is a Socket that never takes anything without waiting.
+type pipe struct{ net.Conn }
+
+func (p *pipe) Buffered() bool { return false }
+func (p *pipe) Read(b []byte, _ time.Duration) (int, error) {
+	return p.Conn.Read(b)
+}
+func (p *pipe) WriteNow([]byte) (int, error) { return 0, nil }
+func (p *pipe) Write(b []byte, _ time.Duration) error {
+	_, err := p.Conn.Write(b)
+	return err
+}
+func (p *pipe) Interrupt() { _ = p.SetReadDeadline(time.Unix(1, 0)) }

@@ -140,7 +140,11 @@ func (r *Request) serveStream(st *h2.Stream) {
 		r.serve()
 	}
 	r.Out.end()
-	if c.flush(r.core().sendTimeout); errors.Is(c.broken, h2.ErrReset) && st.Canceled() {
+	_ = c.flush(r.core().sendTimeout)
+	if r.Out.Status == 444 || errors.Is(c.broken, errTimeout) {
+		st.FailWith(http2.ErrCodeProtocol)
+	}
+	if errors.Is(c.broken, h2.ErrReset) && st.Canceled() {
 		r.Log(levelInfo, "client canceled stream "+strconv.Itoa(int(st.ID())), nil)
 	}
 	r.runLog()

@@ -76,6 +76,11 @@ func (c *conn) begin(timeout time.Duration) {
 		}
 		timeout = left
 	}
+	if c.tls != nil && c.tls.NegotiatedProtocol == protocolHTTP2 {
+		defer c.close()
+		c.serveHTTP2()
+		return
+	}
 	c.serve(timeout)
 }
 

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// http2Conf is what the server that is the default one of an address has to say about
+// http2Conf is what the server that a client comes to first has to say about
 // HTTP/2 there.
 type http2Conf struct {
 	on         bool // by the directive; the parameter of listen is in hosts
@@ -25,9 +25,23 @@ func newHTTP2Conf(g *settings) http2Conf {
 	}
 }
 
-// speaksHTTP2 reports whether the client begins as one that knows that the server
-// speaks HTTP/2. As long as what came is the beginning of that it waits for more.
+// protocolHTTP2 is what TLS calls it.
+const protocolHTTP2 = "h2"
+
+// protocols are what the server that the client named offers by ALPN.
+func (c *conn) protocols() []string {
+	if c.hosts.http2 || c.first().http2.on {
+		return []string{protocolHTTP2}
+	}
+	return nil
+}
+
+// speaksHTTP2 reports whether a client without TLS begins as one that knows that the
+// server speaks HTTP/2. As long as what came is the beginning of that it waits for more.
 func (c *conn) speaksHTTP2() bool {
+	if c.hosts.secured {
+		return false
+	}
 	end := time.Now().Add(c.hosts.def.clientHeaderTimeout)
 	for {
 		p := c.in.data()
@@ -47,7 +61,7 @@ func (c *conn) speaksHTTP2() bool {
 
 // serveHTTP2 serves the connection's streams until it ends.
 func (c *conn) serveHTTP2() {
-	def := c.hosts.def
+	def := c.first()
 	core := &def.root.core
 	_, _ = c.local(), c.peer.Text() // once, for all streams
 	hc := h2.New(h2Socket{c}, h2Host{c}, h2.Config{
@@ -128,7 +142,7 @@ func (h h2Host) Busy(busy bool) {
 }
 
 func (h h2Host) Log(msg string) {
-	log := h.c.srv.logger(h.c.hosts.def.root)
+	log := h.c.srv.logger(h.c.first().root)
 	if !log.Enabled(levelInfo) {
 		return
 	}

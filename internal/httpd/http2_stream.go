@@ -84,7 +84,7 @@ func (s *Server) getStream(carrier *conn, st *h2.Stream) *streamConn {
 	t.stopped.Store(false)
 	c := &sc.conn
 	c.stream, c.carrier = sc, carrier
-	c.srv, c.ln, c.hosts = carrier.srv, carrier.ln, carrier.hosts
+	c.srv, c.ln, c.hosts, c.tls, c.asked = carrier.srv, carrier.ln, carrier.hosts, carrier.tls, carrier.asked
 	c.peer, c.here, c.number, c.since = carrier.peer, carrier.here, carrier.number, carrier.since
 	c.served = st.Number()
 	c.broken, c.patient, c.stalled, c.clock = nil, false, false, time.Time{}
@@ -118,8 +118,8 @@ func (r *Request) HTTP2() string {
 	switch {
 	case r.c.carrier == nil:
 		return ""
-	case r.c.carrier.layer != nil:
-		return "h2"
+	case r.Secured():
+		return protocolHTTP2
 	}
 	return "h2c"
 }

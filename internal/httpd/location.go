@@ -163,15 +163,13 @@ type VirtualServer struct {
 // A listener's virtual servers: all that listen on one address.
 type hosts struct {
 	def      *VirtualServer
-	http2    bool // is spoken where a client begins with it
+	http2    bool // is spoken there, besides HTTP/1
 	exact    map[string]*VirtualServer
 	suffix   map[string]*VirtualServer // ".example.com" of *.example.com
 	prefix   map[string]*VirtualServer // "www.example." of www.example.*
 	patterns []hostPattern
 	// secured: connections to the address begin with a TLS handshake.
 	secured bool
-	// protocols are what is offered by ALPN.
-	protocols []string
 
 	servers []namedServer // while the site is compiled
 }

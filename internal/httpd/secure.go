@@ -194,7 +194,7 @@ func (c *conn) choose(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	if sec == nil {
 		return nil, ErrUnknownName
 	}
-	h := &Handshake{Hello: hello, Name: c.tls.Name, Protocols: c.hosts.protocols, Tickets: c.srv.tickets, c: c}
+	h := &Handshake{Hello: hello, Name: c.tls.Name, Protocols: c.protocols(), Tickets: c.srv.tickets, c: c}
 	l := hello.Conn.(cipherConn).l
 	l.record = sec.RecordSize()
 	config, err := sec.Config(h)

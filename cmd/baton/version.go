@@ -19,7 +19,7 @@ func (p *program) printVersion(o options) {
 	if !o.configure {
 		return
 	}
-	fmt.Fprintf(p.stderr, "built with %s\n", runtime.Version())
+	fmt.Fprintf(p.stderr, "built with %s\nTLS SNI support enabled\n", runtime.Version())
 	table, err := modules.Table()
 	if err != nil {
 		fmt.Fprintf(p.stderr, "%s: %v\n", p.word, err)

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"log/slog"
 	"time"
 
 	"github.com/baton-deploy/baton/internal/conf"
@@ -53,6 +54,9 @@ func (h *Handshake) Text(t Template) string {
 	r.begin()
 	return string(t.Append(nil, r))
 }
+
+// Logger is the process's error log.
+func (h *Handshake) Logger() *slog.Logger { return h.c.srv.log }
 
 // A TLSState is what was agreed on for a connection.
 type TLSState struct {

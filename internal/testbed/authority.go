@@ -35,6 +35,7 @@ type Certificate struct {
 	RSA   bool          // else ECDSA P-256
 	Ends  time.Duration // from now; 0 means in an hour, less than 0 that it has expired
 	Usage x509.ExtKeyUsage
+	OCSP  string // URL of a responder; "" for none
 }
 
 // Issue makes a certificate and its key. Without a certificate of a's own it vouches
@@ -70,6 +71,9 @@ func (a *Authority) Issue(c Certificate) *Authority {
 		want.KeyUsage |= x509.KeyUsageCertSign | x509.KeyUsageCRLSign
 	} else {
 		want.DNSNames = append([]string{c.Name}, c.Hosts...)
+		if c.OCSP != "" {
+			want.OCSPServer = []string{c.OCSP}
+		}
 		if c.Usage != 0 {
 			want.ExtKeyUsage = []x509.ExtKeyUsage{c.Usage}
 		}

@@ -81,6 +81,11 @@ func (sv *server) purpose() string {
 // config returns the configuration of one handshake.
 func (se *sessions) config(h *httpd.Handshake) (*tls.Config, error) {
 	v := se.variant(h)
+	for _, c := range se.sv.certs.fixed {
+		if c.from != nil {
+			c.from.refresh(h)
+		}
+	}
 	if len(se.sv.certs.open) == 0 {
 		return v.config, nil
 	}

@@ -8,7 +8,9 @@
 package ssl
 
 import (
+	"context"
 	"crypto/tls"
+	"sync"
 
 	"github.com/baton-deploy/baton/internal/conf"
 	"github.com/baton-deploy/baton/internal/httpd"
@@ -23,16 +25,20 @@ func Module() httpd.Module {
 		Directives: directives(),
 		Variables:  variables(),
 		New: func(b *httpd.Builder) (httpd.Instance, error) {
-			return &instance{b: b, curves: tlsconf.CurveNames(), suites: tlsconf.SuiteNames()}, nil
+			in := &instance{b: b}
+			in.ctx, in.cancel = context.WithCancel(context.Background())
+			return in, nil
 		},
 	}
 }
 
 // An instance is the module's part in one configuration.
 type instance struct {
-	b      *httpd.Builder
-	curves map[tls.CurveID]string
-	suites map[uint16]string
+	b *httpd.Builder
+	// asking are the questions to responders that are under way; ctx ends them.
+	asking sync.WaitGroup
+	ctx    context.Context
+	cancel context.CancelFunc
 }
 
 // Location builds what a server has; there is nothing for a location.

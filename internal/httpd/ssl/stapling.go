@@ -13,14 +13,11 @@ type stapled struct {
 	cert tls.Certificate
 	name string
 	now  atomic.Pointer[tls.Certificate] // with an answer; nil: there is none
-	ask  func()                          // for a fresh answer, if it is time; nil: nobody is asked
+	from *responder                      // who is asked for an answer; nil: nobody
 }
 
 // current is the certificate as it is sent now.
 func (s *stapled) current() *tls.Certificate {
-	if s.ask != nil {
-		s.ask()
-	}
 	if c := s.now.Load(); c != nil {
 		return c
 	}

@@ -1,0 +1,244 @@
+package acceptance
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/baton-deploy/baton/internal/testbed"
+)
+
+// newHTTP2Mover is a starter of servers that speak HTTP/2, without TLS, where they
+// speak HTTP/1.
+func newHTTP2Mover(t *testing.T, conf func(m *mover) testbed.Conf) *mover {
+	t.Helper()
+	return newMover(t, func(m *mover) testbed.Conf {
+		c := conf(m)
+		c.Listen[0] += " http2"
+		return c
+	})
+}
+
+// A multitude are clients that speak HTTP/2 until they are stopped: a few connections
+// with many requests each, one after the other and at once. Every answer must be right.
+type multitude struct {
+	m       *mover
+	limited [32]byte // sum of /limited/document
+	stop    chan struct{}
+	clients sync.WaitGroup
+	answers [5]atomic.Int64 // by kind of client
+	loaded  atomic.Int64    // answers that h2load counted
+}
+
+// startMultitude starts them.
+func (m *mover) startMultitude() *multitude {
+	m.t.Helper()
+	l := &multitude{m: m, limited: m.document("limited/document", 200<<10), stop: make(chan struct{})}
+	for range 3 {
+		var protocols http.Protocols
+		protocols.SetUnencryptedHTTP2(true)
+		tr := &http.Transport{Protocols: &protocols, DisableCompression: true}
+		m.t.Cleanup(tr.CloseIdleConnections)
+		c := &http.Client{Transport: tr, Timeout: patience}
+		for i := range 6 {
+			kind := i % 3
+			l.run(kind, func() error { return l.ask(c, kind) })
+		}
+	}
+	l.run(3, l.curl)
+	l.run(4, l.h2load)
+	l.waitAnswers()
+	return l
+}
+
+// run does f again and again.
+func (l *multitude) run(kind int, f func() error) {
+	l.clients.Go(func() {
+		for {
+			select {
+			case <-l.stop:
+				return
+			default:
+			}
+			if err := f(); err != nil {
+				l.m.t.Errorf("client of kind %d: %v", kind, err)
+				return
+			}
+			l.answers[kind].Add(1)
+		}
+	})
+}
+
+// waitAnswers waits until each kind has got more answers.
+func (l *multitude) waitAnswers() {
+	l.m.t.Helper()
+	for kind := range l.answers {
+		n := l.answers[kind].Load()
+		l.m.WaitFor(fmt.Sprintf("an answer for clients of kind %d", kind), func() bool {
+			return l.answers[kind].Load() > n+1 || l.m.t.Failed()
+		})
+	}
+}
+
+// end stops them all.
+func (l *multitude) end() {
+	l.m.t.Helper()
+	l.waitAnswers()
+	close(l.stop)
+	l.clients.Wait()
+	for kind := range l.answers {
+		l.m.t.Logf("%d answers for clients of kind %d", l.answers[kind].Load(), kind)
+	}
+	l.m.wantLogged("\"GET /post?h2load HTTP/2.0\"", " 200 ", int(l.loaded.Load()))
+}
+
+// ask sends one request by Go's client.
+func (l *multitude) ask(c *http.Client, kind int) error {
+	path, method, body := "/index.html", "GET", make([]byte, 20<<10)
+	switch kind {
+	case 1:
+		path, method = "/backend/echo", "POST"
+		rand.Read(body)
+	case 2:
+		path = "/limited/document"
+	}
+	if method == "GET" {
+		body = nil
+	}
+	req, err := http.NewRequest(method, "http://"+l.m.Addr+path, io.NopCloser(bytes.NewReader(body))) // cannot be sent twice
+	if err != nil {
+		return err
+	}
+	if body == nil {
+		req.Body = nil
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	got, err := io.ReadAll(resp.Body)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: %w after %d bytes", path, err, len(got))
+	case resp.StatusCode != 200 || resp.ProtoMajor != 2:
+		return fmt.Errorf("%s: %s %s", path, resp.Proto, resp.Status)
+	case kind == 1 && !bytes.Equal(got, body), kind == 2 && sha256.Sum256(got) != l.limited:
+		return fmt.Errorf("%s: %d bytes, and others than it should be", path, len(got))
+	}
+	return nil
+}
+
+// curl fetches on a connection of its own.
+func (l *multitude) curl() error {
+	out, err := exec.Command("curl", "-sS", "--max-time", "20", "--http2-prior-knowledge", "-o", "/dev/null",
+		"-w", "%{http_version} %{http_code}", "http://"+l.m.Addr+"/backend/headers").CombinedOutput()
+	if err != nil || string(out) != "2 200" {
+		return fmt.Errorf("curl: %v: %s", err, out)
+	}
+	return nil
+}
+
+var succeeded = regexp.MustCompile(`requests: .*, (\d+) succeeded, `)
+
+// h2load loads. It counts as failed what it never sent, because its connection was
+// retired, so that only what the server has served and it has not got is lost: the
+// access log tells.
+func (l *multitude) h2load() error {
+	out, err := exec.Command("h2load", "-n", "300", "-c", "3", "-m", "10", "-T", "20", "http://"+l.m.Addr+"/post?h2load").CombinedOutput()
+	found := succeeded.FindSubmatch(out)
+	if err != nil || found == nil {
+		return fmt.Errorf("h2load: %v: %s", err, out)
+	}
+	n, err := strconv.Atoi(string(found[1]))
+	l.loaded.Add(int64(n))
+	return err
+}
+
+// Clients that speak HTTP/2 lose nothing: what is under way is finished where it is,
+// what crosses the word that the connection retires is served, and what comes next goes
+// to the successor.
+func TestHTTP2ClientsLoseNothing(t *testing.T) {
+	inEachDirectionOf(t, newHTTP2Mover, func(m *mover, hop func()) {
+		l := m.startMultitude()
+		for range 2 {
+			hop()
+			l.waitAnswers()
+		}
+		l.end()
+		m.wantSoonGone()
+	})
+}
+
+// An idle connection is told, and gone at once; one that holds a request that lasts is
+// told, too, and stays for it.
+func TestHTTP2DrainsForItsStreams(t *testing.T) {
+	m := newHTTP2Mover(t, moverConf)
+	var protocols http.Protocols
+	protocols.SetUnencryptedHTTP2(true)
+	clients := make([]*http.Client, 2)
+	for i := range clients {
+		tr := &http.Transport{Protocols: &protocols}
+		t.Cleanup(tr.CloseIdleConnections)
+		clients[i] = &http.Client{Transport: tr, Timeout: patience}
+	}
+	get := func(c *http.Client, path string) *http.Response {
+		t.Helper()
+		resp, err := c.Get("http://" + m.Addr + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp
+	}
+	get(clients[0], "/index.html").Body.Close()
+	events := get(clients[1], "/sse/20/60ms")
+	defer events.Body.Close()
+	old := m.Workers(m.master)
+	m.Sh(fmt.Sprintf(`kill -HUP %d`, m.master))
+	m.WaitFor("a retiring worker alone with the events", func() bool {
+		retiring := 0
+		for _, p := range m.Processes() {
+			if testbed.IsRetiring(p) {
+				retiring++
+			}
+		}
+		return retiring == 1
+	})
+	get(clients[0], "/index.html").Body.Close()
+	body, err := io.ReadAll(events.Body)
+	if n := strings.Count(string(body), "data:"); err != nil || n != 20 {
+		t.Errorf("%d events, %v", n, err)
+	}
+	began := time.Now()
+	m.WaitFor("the old workers' end", func() bool {
+		for _, p := range old {
+			if err := processGone(p.PID); err != nil {
+				return false
+			}
+		}
+		return true
+	})
+	t.Logf("the last old worker was gone %v after the last event", time.Since(began).Round(time.Millisecond))
+	m.WaitShape(oneMaster)
+	m.end()
+}
+
+// processGone returns an error while there is such a process.
+func processGone(pid int) error {
+	if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); err == nil {
+		return fmt.Errorf("process %d is there", pid)
+	}
+	return nil
+}

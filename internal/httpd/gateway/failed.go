@@ -67,11 +67,16 @@ func (x *Exchange) logTimeout() {
 	x.Log(LevelError, "upstream timed out "+errorlog.Errno(syscall.ETIMEDOUT)+" while "+x.doing)
 }
 
-// logFault logs what is wrong with a server's records.
-func (x *Exchange) logFault(fault RecordError) {
+// logFault logs what is wrong with a server's records, and reports whether err is that.
+func (x *Exchange) logFault(err error) bool {
+	var fault RecordError
+	if !errors.As(err, &fault) {
+		return false
+	}
 	if fault != "" {
 		x.Log(LevelError, string(fault)+" while "+x.doing)
 	}
+	return true
 }
 
 // LogWhile is [Exchange.Log] with what is done at the moment behind msg.

@@ -116,9 +116,8 @@ func (x *Exchange) readRecords(waited time.Duration) Failure {
 	a.raw = a.raw[:0]
 	for {
 		p, used, _, err := x.Records.Next(x.conn.Buffered())
-		var fault RecordError
-		if errors.As(err, &fault) {
-			x.logFault(fault)
+		if err != nil {
+			x.logFault(err)
 			return FailHeader
 		}
 		a.raw = append(a.raw, p...)

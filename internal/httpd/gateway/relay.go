@@ -101,13 +101,11 @@ func (x *Exchange) Report(level slog.Level, msg string) { x.Log(level, msg) }
 
 // logRead logs what went wrong while the body was read.
 func (x *Exchange) logRead(err error) {
-	var fault RecordError
 	switch {
 	case errors.Is(err, httpd.ErrChunks):
 		x.Log(LevelError, httpd.ErrChunks.Error()+" while "+x.doing)
 		return
-	case errors.As(err, &fault):
-		x.logFault(fault)
+	case x.logFault(err):
 		return
 	}
 	if x.readFailed(err) == FailTimeout {

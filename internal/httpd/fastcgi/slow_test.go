@@ -43,6 +43,9 @@ func TestServerIsFreeBeforeASlowClientHasAll(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("the server waits for a client that does not read")
 	}
+	if _, log := p.Logs("logs/error.log"); !strings.Contains(log, "is buffered to a temporary file") || !strings.Contains(log, "/fastcgi_temp/") {
+		t.Errorf("log = %s", log)
+	}
 	if a := sidebyside.ReadAnswer(bufio.NewReaderSize(c, 64<<10), "GET"); a.Body != content || a.Err != "" {
 		t.Errorf("%d bytes, %s; want %d", len(a.Body), a.Err, len(content))
 	}

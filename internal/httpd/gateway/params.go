@@ -16,6 +16,7 @@ type Params struct {
 	// underscores: a parameter has their name.
 	replaced map[string]bool
 	fields   bool // the client's fields are passed on
+	nul      bool // see Kind
 }
 
 type param struct {
@@ -29,7 +30,7 @@ const fieldPrefix = "HTTP_"
 // NewParams reads the *_param directives of k in scope s, in a location with
 // l's settings.
 func NewParams(k *Kind, l *Location, b *httpd.Builder, s *conf.Scope) (*Params, error) {
-	ps := &Params{replaced: map[string]bool{}, fields: l.passFields}
+	ps := &Params{replaced: map[string]bool{}, fields: l.passFields, nul: k.NUL}
 	for _, d := range s.All(k.Prefix + "_param") {
 		name, text := d.Arg(0), d.Arg(1)
 		if field, ok := strings.CutPrefix(name, fieldPrefix); ok && field != "" {
@@ -64,6 +65,10 @@ func (ps *Params) Append(x *Exchange, dst []byte, pair func(dst, name, value []b
 		p := &ps.list[i]
 		x.value = p.value.Append(x.value[:0], x.R)
 		if p.filled && len(x.value) == 0 {
+			continue
+		}
+		if ps.nul && bytes.IndexByte(x.value, 0) >= 0 {
+			x.R.Log(LevelError, "NUL in the parameter \""+string(p.name)+"\" for the server, which is not sent", nil)
 			continue
 		}
 		dst = pair(dst, p.name, x.value)

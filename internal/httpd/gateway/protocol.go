@@ -81,4 +81,7 @@ type Kind struct {
 	Hidden []string
 	// Head is how its answers begin.
 	Head HeadKind
+	// NUL says that a byte 0 ends a parameter: one that has such a byte in it is not
+	// sent, or what is behind it would be parameters of the client's making.
+	NUL bool
 }

@@ -38,6 +38,8 @@ func TestFaultsAreWordedAsNginxWordsThem(t *testing.T) {
 		"server { location / { proxy_pass http://127.0.0.1:x; } }",
 		"server { location / { proxy_pass http://[::1; } }",
 		"server { location / { proxy_pass http://host.invalid/; } }",
+		"server { location / { proxy_pass http://host.invalid:81/; } }",
+		"server { location / { fastcgi_pass host.invalid:9; } }",
 		"server { location / { proxy_pass http://unix:; } }",
 		"server { location ~ x { proxy_pass http://127.0.0.1/u; } }",
 		"server { location @x { proxy_pass http://127.0.0.1/; } }",

@@ -4,7 +4,6 @@
 package scgi
 
 import (
-	"bytes"
 	"fmt"
 	"strconv"
 
@@ -23,6 +22,7 @@ func kind() *gateway.Kind {
 			"x-accel-buffering", "x-accel-charset",
 		},
 		Head: gateway.HeadEither,
+		NUL:  true,
 	}
 }
 
@@ -121,12 +121,8 @@ func (l *location) Compose(x *gateway.Exchange, b []byte) ([]byte, int) {
 // shift drops the first n bytes of b and keeps its memory from the start.
 func shift(b []byte, n int) []byte { return b[:copy(b, b[n:])] }
 
-// appendPair appends a parameter. One with a NUL, which ends names and values, is left
-// out: what is behind it would be parameters of the client's making.
+// appendPair appends a parameter.
 func appendPair(dst, name, value []byte) []byte {
-	if bytes.IndexByte(value, 0) >= 0 {
-		return dst
-	}
 	dst = append(append(dst, name...), 0)
 	return append(append(dst, value...), 0)
 }

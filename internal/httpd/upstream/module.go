@@ -96,7 +96,7 @@ func (u *Upstreams) Group(d *conf.Directive, text string, defaultPort int) (*Gro
 	}
 	eps, err := a.endpoints(u.config, defaultPort)
 	if err != nil {
-		return nil, conf.Errorf(d, "%s in upstream \"%s\"", err, text)
+		return nil, conf.Errorf(d, "%s in upstream \"%s\"", err, a.Host)
 	}
 	g := newGroup(text, text, eps)
 	u.implicit[key] = g

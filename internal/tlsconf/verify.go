@@ -24,7 +24,6 @@ const (
 	selfSignedInChain Verdict = 19
 	noLocalIssuer     Verdict = 20
 	unverifiedLeaf    Verdict = 21
-	chainTooLong      Verdict = 22
 	revoked           Verdict = 23
 	wrongPurpose      Verdict = 26
 	wrongName         Verdict = 62
@@ -56,8 +55,6 @@ func (v Verdict) String() string {
 		return "unable to get local issuer certificate"
 	case unverifiedLeaf:
 		return "unable to verify the first certificate"
-	case chainTooLong:
-		return "certificate chain too long"
 	case revoked:
 		return "certificate revoked"
 	case wrongPurpose:
@@ -115,7 +112,11 @@ func (v *Verifier) build(sent []*x509.Certificate) (*chain, Verdict) {
 			return c, v.endOf(c)
 		}
 		if len(c.certs) > v.Depth+1 {
-			return c, chainTooLong
+			// OpenSSL says so, too, and then what follows from it, which is what counts.
+			if c.trusted > 0 {
+				return c, noIssuer
+			}
+			return c, noLocalIssuer
 		}
 		issuer := find(v.Trusted, last)
 		switch {

@@ -95,6 +95,8 @@ type Exchange struct {
 	// To and Group are where the request goes; see Protocol.Resolve.
 	To    Place
 	Group *upstream.Group
+	// Secure makes connections to servers secure; nil for plain ones. Resolve sets it.
+	Secure *Security
 	// Body is what is sent behind the head; nil when there is none.
 	Body *Body
 	// URI is what the log says behind the server's address; it may be part of what
@@ -229,12 +231,15 @@ func (x *Exchange) try(peer *upstream.Peer) Failure {
 		x.Records.Begin()
 	}
 	x.doing = "connecting to upstream"
-	if x.conn = x.Group.Take(peer, x.repeatable()); x.conn == nil {
+	if x.conn = x.Group.Take(peer, x.kindOfConn(), x.repeatable()); x.conn == nil {
 		c, err := upstream.Dial(peer, &x.loc.dial)
 		if err != nil {
 			return x.connectFailed(err)
 		}
 		x.conn = c
+		if f := x.secure(); f != 0 {
+			return f
+		}
 		x.now().Connect = time.Since(x.tried) // one that is kept was there at once
 	}
 	x.conn.SetBuffer(min(httpd.BufferPage, x.loc.bufferSize), x.loc.bufferSize)
@@ -413,7 +418,11 @@ func (x *Exchange) upstreamURL() string {
 	if strings.HasPrefix(x.addr, "unix:") {
 		between = ":"
 	}
-	return x.loc.protocol.Scheme() + x.addr + between + string(x.URI)
+	scheme := x.loc.protocol.Scheme()
+	if x.Secure != nil {
+		scheme = x.Secure.Scheme
+	}
+	return scheme + x.addr + between + string(x.URI)
 }
 
 // Log writes to the error log of the request, with the server's URL.

@@ -97,7 +97,7 @@ func (x *Exchange) readFailed(err error) Failure {
 		x.Log(LevelError, "upstream sent too big header while "+x.doing)
 		return FailHeader
 	}
-	x.Log(LevelError, "recv() failed "+cause(err)+" while "+x.doing)
+	x.Log(LevelError, x.call("recv()", "SSL_read()", err)+" while "+x.doing)
 	return FailError
 }
 
@@ -108,7 +108,7 @@ func (x *Exchange) sendFailed(err error) Failure {
 	if x.out.duplex {
 		return FailError // the answer goes on
 	}
-	x.Log(LevelError, "send() failed "+cause(err)+" while "+x.doing)
+	x.Log(LevelError, x.call("send()", "SSL_write()", err)+" while "+x.doing)
 	return FailError
 }
 

@@ -99,11 +99,11 @@ func (x *Exchange) pushed(err error, idle *time.Duration, waited time.Duration) 
 		return 0, false
 	case !errors.Is(err, httpd.ErrTimeout):
 		x.unwatch() // who reads now
-		if !x.out.duplex && x.conn.Ready() && x.conn.Fill(x.loc.readTimeout) == nil {
+		if !x.out.duplex && x.ready() && x.conn.Fill(x.loc.readTimeout) == nil {
 			return 0, true // it answered and closed its ear
 		}
 		return x.sendFailed(err), false
-	case !x.out.duplex && x.conn.Ready():
+	case !x.out.duplex && x.ready():
 		return 0, true
 	}
 	if *idle += waited; *idle >= x.loc.sendTimeout {
@@ -162,7 +162,7 @@ func (x *Exchange) stream() (f Failure, stop bool) {
 	if s.buf == nil {
 		s.buf = make([]byte, copyBytes)
 	}
-	if !s.duplex && x.conn.Ready() {
+	if !s.duplex && x.ready() {
 		return 0, true
 	}
 	if !s.duplex {

@@ -7,8 +7,7 @@ import (
 func directives() []conf.Spec {
 	const hsl = conf.HTTPServerLocation
 	own := []conf.Spec{
-		{Name: "proxy_pass", In: conf.Location | conf.LocationIf | conf.LimitExcept, Min: 1, Max: 1,
-			Note: "https:// is not supported."},
+		{Name: "proxy_pass", In: conf.Location | conf.LocationIf | conf.LimitExcept, Min: 1, Max: 1},
 		{Name: "proxy_redirect", In: hsl, Min: 1, Max: 2, Repeat: true},
 		{Name: "proxy_cookie_domain", In: hsl, Min: 1, Max: 2, Repeat: true},
 		{Name: "proxy_cookie_path", In: hsl, Min: 1, Max: 2, Repeat: true},
@@ -23,6 +22,7 @@ func directives() []conf.Spec {
 		{Name: "proxy_send_lowat", In: hsl, Min: 1, Max: 1, Check: conf.CheckSize,
 			Effect: conf.NoEffect, Note: "FreeBSD only, in nginx too."},
 	}
+	own = append(own, kind().SecurityDirectives()...)
 	return append(own, kind().Directives()...)
 }
 

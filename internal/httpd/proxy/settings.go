@@ -39,7 +39,7 @@ type location struct {
 }
 
 // Scheme implements [gateway.Protocol].
-func (l *location) Scheme() string { return "http://" }
+func (l *location) Scheme() string { return plainScheme }
 
 // Rewrite implements [gateway.Protocol].
 func (l *location) Rewrite(r *httpd.Request, lower, value []byte) (v []byte, pass bool) {

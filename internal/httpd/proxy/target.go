@@ -12,8 +12,27 @@ import (
 	"github.com/baton-deploy/baton/internal/httpd/upstream"
 )
 
-// defaultPort is http's.
-const defaultPort = 80
+// What proxy_pass begins with, and the ports that need not be named.
+const (
+	plainScheme, secureScheme = "http://", "https://"
+	plainPort, securePort     = 80, 443
+)
+
+// cutScheme takes the scheme off a URL.
+func cutScheme(url string) (rest string, port int, ok bool) {
+	if rest, ok = cutPrefixFold(url, plainScheme); ok {
+		return rest, plainPort, true
+	}
+	rest, ok = cutPrefixFold(url, secureScheme)
+	return rest, securePort, ok
+}
+
+func cutPrefixFold(s, prefix string) (rest string, ok bool) {
+	if n := len(prefix); len(s) >= n && strings.EqualFold(s[:n], prefix) {
+		return s[n:], true
+	}
+	return s, false
+}
 
 // A target is where proxy_pass leads.
 type target struct {
@@ -24,6 +43,7 @@ type target struct {
 	text     *httpd.Template // url when it has some
 	resolver *upstream.Resolver
 	ups      *upstream.Upstreams
+	security *gateway.Security // for https; nil when it is never spoken
 }
 
 // A place is a proxy_pass taken apart.
@@ -45,26 +65,29 @@ func newTarget(m *module, b *httpd.Builder, s *conf.Scope, d *conf.Directive) (t
 			return t, err
 		}
 		t.text = &text
-		t.resolver, err = m.ups.Resolver(s)
+		if t.resolver, err = m.ups.Resolver(s); err == nil {
+			t.security, err = m.kind.NewSecurity(b, s, secureScheme)
+		}
 		return t, err
 	}
-	lower := strings.ToLower(t.url)
-	switch {
-	case strings.HasPrefix(lower, "http://"):
-	case strings.HasPrefix(lower, "https://"):
-		return t, conf.Errorf(d, "https protocol requires SSL support")
-	default:
+	rest, port, ok := cutScheme(t.url)
+	if !ok {
 		return t, conf.Errorf(d, "invalid URL prefix")
 	}
 	var err error
-	if t.fixed, err = parsePlace(t.url[len("http://"):]); err != nil {
-		return t, conf.Errorf(d, "%s in upstream \"%s\"", err, t.url[len("http://"):])
+	if t.fixed, err = parsePlace(rest, port); err != nil {
+		return t, conf.Errorf(d, "%s in upstream \"%s\"", err, rest)
+	}
+	if port == securePort {
+		if t.security, err = m.kind.NewSecurity(b, s, secureScheme); err != nil {
+			return t, err
+		}
 	}
 	if t.fixed.URI != "" && !plain {
 		return t, conf.Errorf(d, "\"proxy_pass\" cannot have URI part in location given by regular expression, "+
 			"or inside named location, or inside \"if\" statement, or inside \"limit_except\" block")
 	}
-	t.group, err = m.ups.Group(d, t.fixed.address, defaultPort)
+	t.group, err = m.ups.Group(d, t.fixed.address, port)
 	return t, err
 }
 
@@ -93,8 +116,9 @@ func locationName(s *conf.Scope) (name string, plain bool) {
 	return name, true
 }
 
-// parsePlace takes what follows "http://" apart.
-func parsePlace(rest string) (place, error) {
+// parsePlace takes what follows "http://" apart, or "https://", where the port is
+// another one by default.
+func parsePlace(rest string, defaultPort int) (place, error) {
 	var p place
 	if len(rest) >= 5 && strings.EqualFold(rest[:5], "unix:") {
 		path, uri, _ := strings.Cut(rest[5:], ":")
@@ -125,21 +149,25 @@ func parsePlace(rest string) (place, error) {
 func (l *location) Resolve(x *gateway.Exchange) (status int) {
 	t := &l.target
 	if t.text == nil {
-		x.To, x.Group = t.fixed.Place, t.group
+		x.To, x.Group, x.Secure = t.fixed.Place, t.group, t.security
 		return 0
 	}
 	url := t.text.String(x.R)
-	if len(url) < 7 || !strings.EqualFold(url[:7], "http://") {
+	rest, port, ok := cutScheme(url)
+	if !ok {
 		x.Log(gateway.LevelError, fmt.Sprintf("invalid URL prefix in \"%s\"", url))
 		return 500
 	}
-	to, err := parsePlace(url[len("http://"):])
+	to, err := parsePlace(rest, port)
 	if err != nil {
-		x.Log(gateway.LevelError, fmt.Sprintf("%s in upstream \"%s\"", err, url[len("http://"):]))
+		x.Log(gateway.LevelError, fmt.Sprintf("%s in upstream \"%s\"", err, rest))
 		return 500
 	}
 	x.To = to.Place
-	return x.ResolveGroup(t.ups, t.resolver, to.resolved, defaultPort)
+	if port == securePort {
+		x.Secure = t.security
+	}
+	return x.ResolveGroup(t.ups, t.resolver, to.resolved, port)
 }
 
 // appendURI appends the request's target as the server is to see it.

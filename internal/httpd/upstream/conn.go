@@ -15,6 +15,9 @@ type Conn struct {
 	// Reused says that it was taken from the cache: the server may close it at the
 	// very moment of the next request.
 	Reused bool
+	// Kind sets connections to one server apart that are not used for one another, as
+	// those with TLS are; nil for plain ones. It can be compared.
+	Kind any
 
 	peer     *Peer
 	requests int
@@ -120,17 +123,25 @@ func ownAddr(sa unix.Sockaddr) unix.Sockaddr {
 	}
 }
 
+// Drop closes the connection. To one with TLS it says so.
+func (c *Conn) Drop() {
+	if c.Kind != nil {
+		c.CloseWrite()
+	}
+	c.Socket.Drop()
+}
+
 // Used counts a request on the connection.
 func (c *Conn) Used() { c.requests++ }
 
-// Take returns an idle connection to p from the group's cache, or nil. now is when
+// Take returns an idle connection to p of a kind from the group's cache, or nil. now is when
 // the request that can be sent again came; the zero time for one that cannot. Only
 // for the former a connection that was in use a moment ago is not looked at.
-func (g *Group) Take(p *Peer, now time.Time) *Conn {
+func (g *Group) Take(p *Peer, kind any, now time.Time) *Conn {
 	if g.pool == nil {
 		return nil
 	}
-	return g.pool.take(p, now)
+	return g.pool.take(p, kind, now)
 }
 
 // Keep puts c, on which nothing is under way, into the group's cache, or closes it.

@@ -27,11 +27,11 @@ const sweepEvery = time.Second
 // costs a system call for each request, and nginx does not look either.
 const justNow = time.Millisecond
 
-// take returns the connection to p that was used last and still lives. now is as
+// take returns the connection to p, of a kind, that was used last and still lives. now is as
 // for Group.Take.
-func (pl *pool) take(p *Peer, now time.Time) *Conn {
+func (pl *pool) take(p *Peer, kind any, now time.Time) *Conn {
 	for {
-		c := pl.pop(p)
+		c := pl.pop(p, kind)
 		if c == nil {
 			return nil
 		}
@@ -43,11 +43,11 @@ func (pl *pool) take(p *Peer, now time.Time) *Conn {
 	}
 }
 
-func (pl *pool) pop(p *Peer) *Conn {
+func (pl *pool) pop(p *Peer, kind any) *Conn {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	for i := len(pl.conns) - 1; i >= 0; i-- {
-		if c := pl.conns[i]; c.peer == p {
+		if c := pl.conns[i]; c.peer == p && c.Kind == kind {
 			pl.remove(i)
 			return c
 		}

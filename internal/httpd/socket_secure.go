@@ -1,0 +1,29 @@
+package httpd
+
+import (
+	"crypto/tls"
+	"net"
+	"time"
+)
+
+// Secure does a client's handshake of TLS; from then on the socket reads and writes
+// through that. Nothing may be buffered. timeout bounds the whole, which cannot be
+// interrupted. After an error only Drop is of use.
+func (s *Socket) Secure(config *tls.Config, timeout time.Duration) (tls.ConnectionState, error) {
+	if timeout <= 0 {
+		timeout = never
+	}
+	l := newTLSLayer(s.t, config, func(c net.Conn, config *tls.Config) *tls.Conn {
+		return tls.Client(addressed{c}, config)
+	})
+	if err := l.handshake(timeout); err != nil {
+		return tls.ConnectionState{}, err
+	}
+	return l.conn.ConnectionState(), nil
+}
+
+// addressed has an address, which crypto/tls makes a key for sessions of where no name
+// is told. It is always the same: whoever keeps sessions knows whose they are.
+type addressed struct{ net.Conn }
+
+func (addressed) RemoteAddr() net.Addr { return &net.UnixAddr{Name: "upstream"} }

@@ -134,12 +134,15 @@ func (rd *securityReader) protocols(sec *Security) {
 // certificate reads ours, or only its name when that has variables.
 func (rd *securityReader) certificate(sec *Security) {
 	cert, key := rd.s.One(rd.ssl("certificate")), rd.s.One(rd.ssl("certificate_key"))
-	if cert == nil || cert.Arg(0) == "" {
+	if cert == nil {
 		return
 	}
 	if key == nil {
 		rd.keep(conf.Errorf(nil, "no \"%s\" is defined for certificate \"%s\"", rd.ssl("certificate_key"), cert.Arg(0)))
 		return
+	}
+	if cert.Arg(0) == "" {
+		return // what a block outside of this one names is not wanted
 	}
 	if d := rd.s.One(rd.ssl("password_file")); d != nil {
 		data, err := rd.b.Config.ReadFile(d.Arg(0))
@@ -170,16 +173,11 @@ func (rd *securityReader) file(name string) tlsconf.File {
 	return f
 }
 
-// verification reads what servers' certificates are checked against. Lists of those
-// that were revoked are read in any case: a fault in them is one.
+// verification reads what servers' certificates are checked against, if they are.
 func (rd *securityReader) verification(sec *Security) {
 	depth, err := rd.s.Int(rd.ssl("verify_depth"), 1)
 	rd.keep(err)
 	v := &tlsconf.Verifier{Depth: depth, Usage: x509.ExtKeyUsageServerAuth}
-	if name := rd.s.String(rd.ssl("crl"), ""); name != "" {
-		v.CRLs, err = tlsconf.RevocationLists(rd.file(name))
-		rd.fault(err)
-	}
 	if !rd.flag("ssl_verify", false) {
 		return
 	}
@@ -190,6 +188,10 @@ func (rd *securityReader) verification(sec *Security) {
 	}
 	v.Trusted, err = tlsconf.Authorities(rd.file(name))
 	rd.fault(err)
+	if name := rd.s.String(rd.ssl("crl"), ""); name != "" {
+		v.CRLs, err = tlsconf.RevocationLists(rd.file(name))
+		rd.fault(err)
+	}
 	sec.verifier = v
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/baton-deploy/baton/internal/conf"
 	"github.com/baton-deploy/baton/internal/httpd"
 	"github.com/baton-deploy/baton/internal/httpd/modules"
+	"github.com/baton-deploy/baton/internal/testbed"
 )
 
 // Faults of a configuration are refused in nginx's words, with file and line.
@@ -25,6 +26,12 @@ func TestFaultsAreWordedAsNginxWordsThem(t *testing.T) {
 	dir := t.TempDir()
 	for _, sub := range []string{"conf", "logs"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ca, other := testbed.NewAuthority(t, "CA"), testbed.NewAuthority(t, "Other")
+	for name, text := range map[string]string{"ca.pem": ca.CertPEM(), "ca.key": ca.KeyPEM(), "other.key": other.KeyPEM(), "junk.pem": "junk\n"} {
+		if err := os.WriteFile(filepath.Join(dir, "conf", name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -74,6 +81,40 @@ func TestFaultsAreWordedAsNginxWordsThem(t *testing.T) {
 		"server { location / { proxy_set_header X; } }",
 		"server { location / { proxy_set_header X $nosuch; proxy_pass http://127.0.0.1; } }",
 		"server { location / { proxy_cookie_path on; proxy_pass http://127.0.0.1; } }",
+		"server { location / { proxy_pass https://; } }",
+		"server { location / { proxy_pass https://127.0.0.1:x; } }",
+		"server { location ~ x { proxy_pass https://127.0.0.1/u; } }",
+		"upstream u { server 127.0.0.1; } server { location / { proxy_pass https://u:81; } }",
+		"upstream u { server 127.0.0.1; } server { location / { proxy_pass https://u; } location /a { proxy_pass http://u; } }",
+		secureFault("proxy_ssl_verify on;"),
+		secureFault("proxy_ssl_verify on; proxy_ssl_trusted_certificate nowhere.pem;"),
+		secureFault("proxy_ssl_verify on; proxy_ssl_trusted_certificate junk.pem;"),
+		secureFault("proxy_ssl_trusted_certificate nowhere.pem;"),
+		secureFault("proxy_ssl_crl nowhere.pem;"),
+		secureFault("proxy_ssl_verify on; proxy_ssl_trusted_certificate ca.pem; proxy_ssl_crl nowhere.pem;"),
+		secureFault("proxy_ssl_verify on; proxy_ssl_trusted_certificate ca.pem; proxy_ssl_crl junk.pem;"),
+		secureFault("proxy_ssl_verify_depth x;"),
+		secureFault("proxy_ssl_verify maybe;"),
+		secureFault("proxy_ssl_server_name maybe;"),
+		secureFault("proxy_ssl_session_reuse maybe;"),
+		secureFault("proxy_ssl_name $nosuch;"),
+		secureFault("proxy_ssl_protocols TLSv9;"),
+		secureFault("proxy_ssl_protocols TLSv1.2 TLSv1.2;"),
+		secureFault("proxy_ssl_ciphers NOTHING;"),
+		secureFault("proxy_ssl_certificate ca.pem;"),
+		secureFault("proxy_ssl_certificate nowhere.pem; proxy_ssl_certificate_key ca.key;"),
+		secureFault("proxy_ssl_certificate junk.pem; proxy_ssl_certificate_key ca.key;"),
+		secureFault("proxy_ssl_certificate ca.pem; proxy_ssl_certificate_key nowhere.key;"),
+		secureFault("proxy_ssl_certificate ca.pem; proxy_ssl_certificate_key junk.pem;"),
+		secureFault("proxy_ssl_certificate ca.pem; proxy_ssl_certificate_key other.key;"),
+		secureFault("proxy_ssl_certificate ca.pem; proxy_ssl_certificate_key ca.key; proxy_ssl_password_file nowhere;"),
+		secureFault("proxy_ssl_certificate ca.pem; proxy_ssl_certificate_key ca.key; proxy_ssl_password_file junk.pem;"),
+		secureFault("proxy_ssl_certificate $nosuch; proxy_ssl_certificate_key ca.key;"),
+		secureFault("proxy_ssl_certificate $host; proxy_ssl_certificate_key ca.key;"),
+		secureFault(`proxy_ssl_certificate "";`),
+		"proxy_ssl_certificate nowhere.pem; server { location / { proxy_pass http://127.0.0.1; } }",
+		"proxy_ssl_verify on; server { location / { proxy_pass http://127.0.0.1; } }",
+		"proxy_ssl_verify on; server { location / { proxy_pass $host; } }",
 	} {
 		file := filepath.Join(dir, "conf/nginx.conf")
 		full := "error_log logs/e.log;\npid logs/n.pid;\nevents { }\nhttp {\n" + text + "\n}\n"
@@ -100,4 +141,9 @@ func TestFaultsAreWordedAsNginxWordsThem(t *testing.T) {
 			t.Errorf("%s\n  nginx %s\n  baton %s", text, want, got)
 		}
 	}
+}
+
+// secureFault is a configuration in which settings are of use.
+func secureFault(settings string) string {
+	return "server { location / { proxy_pass https://127.0.0.1; " + settings + " } }"
 }

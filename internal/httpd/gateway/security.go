@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -269,8 +270,11 @@ func (sec *Security) verify(state *tls.ConnectionState, name string) string {
 // isFor reports whether a certificate is for a host. One that lists no names is for
 // its common name, as for OpenSSL.
 func isFor(cert *x509.Certificate, host string) bool {
-	if len(cert.DNSNames) > 0 || len(cert.IPAddresses) > 0 {
-		return tlsconf.VerifyName(cert, host) == tlsconf.Verified
+	switch {
+	case tlsconf.VerifyName(cert, host) == tlsconf.Verified:
+		return true
+	case len(cert.DNSNames) > 0:
+		return slices.Contains(cert.DNSNames, host) // an address among the names
 	}
 	common := strings.ToLower(cert.Subject.CommonName)
 	host = strings.ToLower(host)

@@ -110,7 +110,12 @@ func startBackend(ctx context.Context, tr *tree.Tree) (addr string, stop func() 
 	if err != nil {
 		return "", nil, err
 	}
-	p, err := tr.Start(tree.Command{Args: []string{self, "-backend"}})
+	return startService(ctx, tr, self, "-backend")
+}
+
+// startService starts a process that prints its address.
+func startService(ctx context.Context, tr *tree.Tree, args ...string) (addr string, stop func() error, err error) {
+	p, err := tr.Start(tree.Command{Args: args})
 	if err != nil {
 		return "", nil, err
 	}
@@ -124,7 +129,7 @@ func startBackend(ctx context.Context, tr *tree.Tree) (addr string, stop func() 
 		}
 		return err
 	}
-	err = until(ctx, "address of the backend", func() bool {
+	err = until(ctx, "address of "+args[len(args)-1], func() bool {
 		_, err := fmt.Sscanln(p.Stdout(), &addr)
 		return err == nil
 	})

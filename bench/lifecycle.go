@@ -30,7 +30,7 @@ func (r *report) lifecycle(ctx context.Context, o options, tr *tree.Tree, progre
 	}
 	defer os.RemoveAll(dir)
 	for i, binary := range []string{o.baton, "/usr/sbin/nginx"} {
-		s, err := newServer(tr, []string{"baton", "nginx"}[i], binary, dir, "127.0.0.1:9", serverCore+","+loadCore)
+		s, err := newServer(tr, []string{"baton", "nginx"}[i], binary, dir, origins{"127.0.0.1:9", "127.0.0.1:9"}, serverCore+","+loadCore)
 		if err != nil {
 			return err
 		}

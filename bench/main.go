@@ -4,15 +4,15 @@
 //
 //	bench [-rounds N] [-time D] [-only REGEXP] [-write FILE]
 //
-// Each server gets one core by taskset; wrk, and for the proxy cases the
+// Each server gets one core by taskset; the load, and for the proxy cases the
 // backend, a second nginx, get the other. Both servers read the same nginx.conf.
 //
 // Then it replaces Baton, nginx, HAProxy and Caddy while they run, each under the
 // same load, and counts what the clients notice; -only 'hot deployment' does only
 // this. With -write it also draws two pictures into the file's folder.
 //
-// It needs two cores, nginx, haproxy, caddy, wrk and taskset, and leaves nothing
-// running.
+// It needs two cores, nginx, haproxy, caddy, wrk, h2load and taskset, and leaves
+// nothing running.
 package main
 
 import (
@@ -63,11 +63,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.StringVar(&o.write, "write", "", "Markdown `file` to put the tables into, between its markers")
 	flags.StringVar(&o.baton, "baton", "", "measure this `binary` instead of building one")
 	serve := flags.Bool("backend", false, "serve the backend of other measurements, print its address, and measure nothing")
+	responder := flags.Bool("responder", false, "the same for the FastCGI application")
+	shakeAt := flags.String("handshakes", "", "open TLS connections to this `URL` for -time, print how many in a second, and measure nothing else")
+	resume := flags.Bool("resume", false, "with -handshakes: resume the session each time")
 	if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
 		return 2
 	}
-	if *serve {
-		return serveBackend(ctx, stdout, stderr)
+	switch {
+	case *serve:
+		return serveOn(ctx, backend.Serve, stdout, stderr)
+	case *responder:
+		return serveOn(ctx, respond, stdout, stderr)
+	case *shakeAt != "":
+		return countHandshakes(ctx, *shakeAt, o.time, *resume, stdout, stderr)
 	}
 	var err error
 	if o.only, err = regexp.Compile(*only); err != nil {
@@ -81,13 +89,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// serveBackend serves package backend until ctx is done, and returns the exit
-// status.
-func serveBackend(ctx context.Context, stdout, stderr io.Writer) int {
+// serveOn serves on an address of its own, which it prints, until ctx is done, and
+// returns the exit status.
+func serveOn(ctx context.Context, serve func(context.Context, net.Listener) error, stdout, stderr io.Writer) int {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err == nil {
 		fmt.Fprintln(stdout, ln.Addr())
-		err = backend.Serve(ctx, ln)
+		err = serve(ctx, ln)
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "bench: %v\n", err)
@@ -98,9 +106,9 @@ func serveBackend(ctx context.Context, stdout, stderr io.Writer) int {
 
 // measure runs everything and prints the report.
 func measure(ctx context.Context, o options, stdout, progress io.Writer) error {
-	for _, need := range []string{"nginx", "wrk", "taskset", "haproxy", "caddy"} {
+	for _, need := range []string{"nginx", "wrk", "taskset", "haproxy", "caddy", "h2load"} {
 		if _, err := exec.LookPath(need); err != nil {
-			return fmt.Errorf("%w (apt-get install nginx wrk util-linux haproxy caddy)", err)
+			return fmt.Errorf("%w (apt-get install nginx wrk util-linux haproxy caddy nghttp2-client)", err)
 		}
 	}
 	if o.baton == "" {

@@ -11,9 +11,10 @@ import (
 func (r *report) Markdown() string {
 	var b strings.Builder
 	if len(r.rows) > 0 {
-		b.WriteString("| case | Baton, requests/s | nginx, requests/s | ratio |\n|---|---:|---:|---:|\n")
+		b.WriteString("| case | Baton, requests/s | nginx, requests/s | ratio | ratio by processor time |\n|---|---:|---:|---:|---:|\n")
 		for _, row := range r.rows {
-			fmt.Fprintf(&b, "| %s | %.0f | %.0f | **%.2f** |\n", row.name, median(row.baton), median(row.nginx), row.ratio())
+			fmt.Fprintf(&b, "| %s | %.0f | %.0f | **%.2f** | %.2f |\n", row.name, median(row.baton.rate), median(row.nginx.rate),
+				row.ratio(), row.costRatio())
 		}
 	}
 	if len(r.life) > 0 {

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -25,18 +28,22 @@ type server struct {
 	name   string
 	prefix *testbed.Prefix
 	port   *testbed.Port
+	secure *testbed.Port // serves TLS; nil: nothing does
 	tree   *tree.Tree
 	binary string
 	core   string
 	master int
 }
 
-// files are the documents that every server has.
-var files = map[string]int{"1k.bin": 1 << 10, "100k.bin": 100 << 10}
+// files are the documents that every server has, by their size.
+var files = map[string]int{"1k.bin": 1 << 10, "100k.bin": 100 << 10, "100k.txt": 100 << 10}
 
-// newServer lays out a prefix for binary under dir. backend is the address that
-// /proxy/ goes to, "" for none.
-func newServer(tr *tree.Tree, name, binary, dir, backend, core string) (*server, error) {
+// origins are the addresses of what servers pass requests on to, "" for none.
+type origins struct{ http, fastcgi string }
+
+// newServer lays out a prefix for binary under dir. A server with origins serves TLS
+// as well.
+func newServer(tr *tree.Tree, name, binary, dir string, from origins, core string) (*server, error) {
 	dir = filepath.Join(dir, name)
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
@@ -49,7 +56,7 @@ func newServer(tr *tree.Tree, name, binary, dir, backend, core string) (*server,
 		return nil, err
 	}
 	for file, size := range files {
-		if err := os.WriteFile(prefix.Path("html", file), []byte(strings.Repeat("0123456789abcdef", size/16)), 0o644); err != nil {
+		if err := os.WriteFile(prefix.Path("html", file), document(file, size), 0o644); err != nil {
 			return nil, err
 		}
 	}
@@ -63,9 +70,25 @@ func newServer(tr *tree.Tree, name, binary, dir, backend, core string) (*server,
 		Main: "worker_rlimit_nofile 65536;",
 		HTTP: "sendfile on; tcp_nopush on; keepalive_requests 100000000; client_max_body_size 0;",
 	}
-	if backend != "" {
-		c.HTTP += " upstream backend { server " + backend + "; keepalive 64; }"
-		c.Server = `location /proxy/ { proxy_pass http://backend/; proxy_http_version 1.1; proxy_set_header Connection ""; }`
+	if from.http != "" {
+		if s.secure, err = testbed.TakePort(); err != nil {
+			return nil, err
+		}
+		certificate, err := writeCertificate(dir)
+		if err != nil {
+			return nil, err
+		}
+		c.Listen = append(c.Listen, s.secure.Addr()+" ssl http2 backlog=4096")
+		c.HTTP += " gzip on; gzip_comp_level 1; gzip_types text/plain;" +
+			" upstream backend { server " + from.http + "; keepalive 64; }" +
+			" upstream responder { server " + from.fastcgi + "; keepalive 64; }"
+		c.Server = certificate + ` ssl_protocols TLSv1.2 TLSv1.3;
+            location /proxy/ { proxy_pass http://backend/; proxy_http_version 1.1; proxy_set_header Connection ""; }
+            location /fcgi/ {
+                fastcgi_pass responder; fastcgi_keep_conn on;
+                fastcgi_param REQUEST_METHOD $request_method; fastcgi_param SERVER_PROTOCOL $server_protocol;
+                fastcgi_param REQUEST_URI $request_uri; fastcgi_param QUERY_STRING $query_string;
+            }`
 	}
 	text := strings.Replace(c.String(), "worker_connections 1024", "worker_connections 16384", 1)
 	return s, os.WriteFile(prefix.ConfFile(), []byte(text), 0o644)
@@ -128,5 +151,65 @@ func (s *server) stop(ctx context.Context) error {
 	return err
 }
 
-// url is the address of a document.
-func (s *server) url(path string) string { return "http://" + s.port.Addr() + path }
+// url is the address of a case's document.
+func (s *server) url(c benchCase) string {
+	if c.tls {
+		return "https://" + s.secure.Addr() + c.path
+	}
+	return "http://" + s.port.Addr() + c.path
+}
+
+// spent is the processor time of the workers so far.
+func (s *server) spent(tr *tree.Tree) (sum time.Duration, err error) {
+	found, err := tr.Processes()
+	if err != nil {
+		return 0, err
+	}
+	for _, p := range found {
+		if p.PPID == s.master {
+			d, err := processorTime(p.PID)
+			if err != nil {
+				return 0, err
+			}
+			sum += d
+		}
+	}
+	return sum, nil
+}
+
+// tick is the unit of times in /proc/PID/stat: USER_HZ, which is 100 everywhere.
+const tick = 10 * time.Millisecond
+
+// processorTime is how long a process has run, in its own code and in the kernel.
+func processorTime(pid int) (time.Duration, error) {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0, err
+	}
+	// What follows the name, which may contain anything, begins with the third field.
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("read the processor time of %d: %q", pid, text)
+	}
+	user, err := strconv.Atoi(fields[11])
+	if err != nil {
+		return 0, err
+	}
+	system, err := strconv.Atoi(fields[12])
+	return time.Duration(user+system) * tick, err
+}
+
+// document is what a file contains: for .txt something like a log, which compresses
+// as texts do.
+func document(name string, size int) []byte {
+	if filepath.Ext(name) != ".txt" {
+		return []byte(strings.Repeat("0123456789abcdef", size/16))
+	}
+	random := rand.New(rand.NewPCG(1, 2)) // the same in each run
+	var b bytes.Buffer
+	for b.Len() < size {
+		fmt.Fprintf(&b, "10.%d.%d.%d GET /docs/%d.html %d %d\n", random.IntN(256), random.IntN(256), random.IntN(256),
+			random.IntN(1000), []int{200, 304, 404}[random.IntN(3)], random.IntN(1<<16))
+	}
+	return b.Bytes()[:size]
+}

@@ -100,14 +100,17 @@ func forEachPair(t *testing.T, test func(p *play)) {
 
 func anyPair(pair) bool { return true }
 
-// forPairs is forEachPair for some of them.
+// forPairs is forEachPair for some of them. They run side by side.
 func forPairs(t *testing.T, where func(pair) bool, test func(p *play)) {
 	t.Helper()
 	for _, pr := range pairs {
 		if !where(pr) {
 			continue
 		}
-		t.Run(pr.name, func(t *testing.T) { test(newPlay(t, pr)) })
+		t.Run(pr.name, func(t *testing.T) {
+			t.Parallel()
+			test(newPlay(t, pr))
+		})
 	}
 }
 

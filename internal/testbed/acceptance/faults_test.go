@@ -54,9 +54,10 @@ func (p *play) upgradeAndStop(old int) {
 }
 
 // batons starts the old Baton under load and runs test; main are more
-// directives for the top level.
+// directives for the top level. It runs beside others.
 func batons(t *testing.T, main string, test func(p *play, old int)) {
 	t.Helper()
+	t.Parallel()
 	pr := pair{name: "baton to baton", old: baton(oldVersion), new: baton(newVersion), gentle: true}
 	p := newPlay(t, pr)
 	p.Configure(testbed.Conf{Main: main})

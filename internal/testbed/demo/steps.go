@@ -73,7 +73,7 @@ func commands(start string) []step {
 		{what: "where are we, and what can be done?", command: "$BATON status" + at, shape: newServes, by: "new", quiet: true},
 		{what: "roll back: all is as it was", command: "$BATON rollback" + at + " --probe http://$ADDR/", shape: oneAlone, by: "old"},
 
-		{what: "upgrade, once and for all", command: upgrade, shape: oneAlone, by: "old"},
+		{what: "upgrade, once and for all", command: upgrade + " --soak 0", shape: oneAlone, by: "old"},
 		{what: "what was there?", command: "$BATON history" + at, shape: oneAlone, by: "old", quiet: true},
 	}
 }

@@ -95,6 +95,9 @@ func (op *operation) waitOld(ctx context.Context, limit time.Duration) (string, 
 		}
 		return g.serving() >= op.record.OldWorkers, fmt.Sprintf("%d of %d workers of the old master %d", g.serving(), op.record.OldWorkers, g.pid), nil
 	})
+	if op.record.OldWorkers == 1 {
+		return "1 old worker serves again", err
+	}
 	return count(op.record.OldWorkers, "old worker") + " serve again", err
 }
 

@@ -114,7 +114,7 @@ func choose(ctx context.Context, show *screen, given, version string) (path stri
 		return given, nil
 	}
 	began := time.Now()
-	path, err = testbed.Build(ctx, version)
+	path, err = testbed.BuildPlain(ctx, version)
 	if ctx.Err() != nil {
 		return "", ctx.Err()
 	}

@@ -29,13 +29,28 @@ func (g *generation) nowCalled(pidFile string) *generation {
 	return &now
 }
 
-// retiredSince words what became of the connections of old workers since before; ""
-// when the master does not tell.
-func retiredSince(before, now *report.Report) string {
-	if before == nil || now == nil {
+// reportPatience is how long a master may take to hear what a worker said before it
+// exited.
+const reportPatience = time.Second
+
+// retiredSince words what became of the connections of an old master's workers since
+// before, when it had so many; "" when it does not tell.
+func (g *generation) retiredSince(ctx context.Context, before *report.Report, workers int) string {
+	if before == nil {
 		return ""
 	}
-	b, n := before.Retired, now.Retired
+	b, n := before.Retired, report.Retired{}
+	// One that was killed said nothing: then what the others did is told.
+	_ = until(ctx, reportPatience, func() (bool, string, error) {
+		now := g.ask(ctx)
+		if now != nil {
+			n = now.Retired
+		}
+		return now == nil || n.Workers-b.Workers >= workers, "", nil
+	})
+	if n.Workers == 0 {
+		return ""
+	}
 	return fmt.Sprintf("; %s moved, %d drained, %d closed", count(n.Moved-b.Moved, "connection"), n.Drained-b.Drained, n.Closed-b.Closed)
 }
 

@@ -192,7 +192,7 @@ func (op *operation) retire(ctx context.Context) (string, error) {
 	}
 	did, err := op.drain(ctx)
 	if err == nil {
-		did += retiredSince(before, op.old.nowCalled(op.o.PidFile+oldBin).ask(ctx))
+		did += op.old.nowCalled(op.o.PidFile+oldBin).retiredSince(ctx, before, op.record.OldWorkers)
 	}
 	return did, err
 }

@@ -119,7 +119,7 @@ func (s *site) takeOver(how func(context.Context, upgrade.Options) (upgrade.Outc
 // bring it to a good end.
 func TestCommandIsKilled(t *testing.T) {
 	t.Parallel()
-	points := []string{"USR2", "WINCH", "QUIT", "did commit"}
+	points := []string{"backed up", "USR2", "WINCH", "QUIT", "did commit"}
 	for _, step := range []string{"replace", "switch", "probe", "retire", "soak", "commit"} {
 		points = append(points, "begun "+step)
 	}

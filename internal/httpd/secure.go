@@ -62,7 +62,7 @@ func (h *Handshake) Logger() *slog.Logger { return h.c.srv.log }
 type TLSState struct {
 	tls.ConnectionState
 	// Name is the name that the client asked for when one of the servers has it, as a
-	// server_name is compared; Asked is what it asked for.
+	// server_name is compared; Asked is what it asked for, "" for what is no host.
 	Name, Asked string
 	// Ciphers and Curves are what the client offered.
 	Ciphers []uint16
@@ -156,23 +156,21 @@ func (c *conn) secure(timeout time.Duration) (left time.Duration, ok bool) {
 	}
 	l := newTLSLayer(c.transport, c.srv.tlsConfig, tls.Server)
 	l.owner, l.early = c, &c.in
-	wait := timeout
-	if wait <= 0 {
-		wait = never
-	}
-	if err := l.handshake(wait); err != nil {
+	if err := l.handshake(rest(timeout, begun)); err != nil {
 		c.handshakeFailed(err, false)
 		return 0, false
 	}
 	c.tls.ConnectionState = l.conn.ConnectionState()
-	if timeout > 0 {
-		left = max(timeout-time.Since(begun), time.Millisecond)
-	}
-	return left, true
+	return rest(timeout, begun), true
 }
 
-// never is longer than any connection lives.
-const never = 365 * 24 * time.Hour
+// rest is what is left of timeout, which began then; 0 is for ever.
+func rest(timeout time.Duration, begun time.Time) time.Duration {
+	if timeout <= 0 {
+		return 0
+	}
+	return max(timeout-time.Since(begun), time.Millisecond)
+}
 
 // newTLSConfig is the configuration that every handshake begins with.
 func (s *Server) newTLSConfig() *tls.Config {
@@ -185,9 +183,10 @@ func (s *Server) newTLSConfig() *tls.Config {
 
 // choose finds the server that the client wants and asks it how to go on.
 func (c *conn) choose(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-	c.tls = &TLSState{Asked: hello.ServerName, Ciphers: hello.CipherSuites, Curves: hello.SupportedCurves}
+	c.tls = &TLSState{Ciphers: hello.CipherSuites, Curves: hello.SupportedCurves}
 	sec := c.hosts.def.security
 	if name, ok := validHost(nil, []byte(hello.ServerName)); ok {
+		c.tls.Asked = hello.ServerName // what is no host could lead out of a folder
 		if vs := c.hosts.lookup(name); vs != nil {
 			c.tls.Name, c.asked = string(name), vs
 			if vs.security != nil {

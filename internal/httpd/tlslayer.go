@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -61,6 +62,12 @@ const (
 	maxSealed = 48 << 10
 )
 
+// maxUnsent bounds what is kept for a socket that has no room: what is encrypted ahead,
+// the flights of a handshake, and what must be said to a peer that goes on sending.
+const maxUnsent = 256 << 10
+
+var errUnsent = errors.New("peer does not read what it must be told")
+
 // errAgain is a read that would have to wait, in words that tls.Conn takes for a
 // passing failure.
 var errAgain net.Error = again{}
@@ -78,10 +85,16 @@ func newTLSLayer(t *transport, config *tls.Config, side func(net.Conn, *tls.Conf
 	return l
 }
 
+// never is longer than any connection lives.
+const never = 365 * 24 * time.Hour
+
 // handshake waits for the handshake and then puts the layer in its place. It cannot be
 // interrupted. What it has to say last goes out with the first answer, or when the
 // peer is waited for.
 func (l *tlsLayer) handshake(timeout time.Duration) error {
+	if timeout <= 0 {
+		timeout = never
+	}
 	l.until = time.Now().Add(timeout)
 	err := l.conn.Handshake()
 	if err != nil {
@@ -166,6 +179,9 @@ func (c cipherConn) Write(p []byte) (int, error) {
 			l.flushed += int64(n)
 			p = p[n:]
 		}
+	}
+	if len(l.out)+len(p) > maxUnsent {
+		return 0, errUnsent
 	}
 	if len(p) > 0 {
 		if l.out == nil {

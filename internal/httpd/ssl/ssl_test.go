@@ -20,7 +20,7 @@ const patience = 10 * time.Second
 
 // authorities are those of all tests: making keys takes time.
 type authorities struct {
-	ca, site, rsa, other *testbed.Authority
+	ca, site, other *testbed.Authority
 }
 
 // files are what the servers' configurations name, below ROOT.

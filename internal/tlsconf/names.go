@@ -75,9 +75,13 @@ func LegacyName(raw []byte) string {
 			b.WriteString("/" + attribute(a.Type) + "=")
 			value := fmt.Sprint(a.Value)
 			for i := range len(value) {
-				if c := value[i]; c < ' ' || c > '~' {
+				switch c := value[i]; {
+				case c < ' ', c > '~':
 					fmt.Fprintf(&b, `\x%02X`, c)
-				} else {
+				case c == '/', c == '+':
+					b.WriteByte('\\')
+					b.WriteByte(c)
+				default:
 					b.WriteByte(c)
 				}
 			}

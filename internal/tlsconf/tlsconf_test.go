@@ -1,0 +1,142 @@
+package tlsconf
+
+import (
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/baton-deploy/baton/internal/testbed"
+)
+
+// What a cipher string chooses of the suites that we have is what OpenSSL chooses of
+// them.
+func TestCipherStringsAreOpenSSLs(t *testing.T) {
+	var ours []string
+	for _, s := range suites() {
+		ours = append(ours, s.name)
+	}
+	for _, text := range []string{
+		"HIGH:!aNULL:!MD5", "DEFAULT", "ALL", "ALL:!aNULL:!eNULL", "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256",
+		"EECDH+AESGCM:EDH+AESGCM:AES256+EECDH:AES256+EDH", "ECDHE+AESGCM", "ECDHE:!SHA", "HIGH:-SHA1:AES128-SHA", "kRSA", "aRSA+ECDHE",
+		"ECDSA", "CHACHA20", "AES128:!kRSA", "AES256,AES128", "TLSv1.2", "TLSv1", "SSLv3", "SHA256", "RSA:!AES256", "!AESGCM:ALL", "AESGCM:+aRSA",
+		"ECDHE-RSA-AES256-GCM-SHA384 ECDHE-RSA-CHACHA20-POLY1305", "HIGH:!aNULL:!eNULL:!EXPORT:!DES:!RC4:!MD5:!PSK:!SRP:!CAMELLIA:@STRENGTH",
+		"ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:DHE-RSA-AES128-GCM-SHA256", "FOO:HIGH", "AES",
+	} {
+		out, err := exec.Command("openssl", "ciphers", text).Output()
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		var want []string
+		for name := range strings.SplitSeq(strings.TrimSpace(string(out)), ":") {
+			if slices.Contains(ours, name) {
+				want = append(want, name)
+			}
+		}
+		ids, err := Ciphers(text)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+		var got []string
+		for _, id := range ids {
+			got = append(got, SuiteNames()[id])
+		}
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s:\n%v\nopenssl:\n%v", text, got, want)
+		}
+	}
+	for _, text := range []string{"", "FOO", "!ALL", "HIGH:!ALL", "DHE", "TLS_AES_128_GCM_SHA256"} {
+		if ids, err := Ciphers(text); err == nil {
+			t.Errorf("%q chooses %x", text, ids)
+		}
+	}
+}
+
+// The table names what crypto/tls has, and all of it that OpenSSL would use.
+func TestSuitesAreThoseOfTheLibrary(t *testing.T) {
+	for _, s := range suites() {
+		if name := tls.CipherSuiteName(s.id); strings.HasPrefix(name, "0x") {
+			t.Errorf("%s: crypto/tls does not know %s", s.name, name)
+		}
+	}
+	for _, s := range slices.Concat(tls.CipherSuites(), tls.InsecureCipherSuites()) {
+		if _, ok := SuiteNames()[s.ID]; !ok && !strings.Contains(s.Name, "RC4") && !strings.Contains(s.Name, "3DES") {
+			t.Errorf("%s has no name of OpenSSL's", s.Name)
+		}
+	}
+}
+
+func TestNamesAreOpenSSLs(t *testing.T) {
+	a := testbed.NewAuthority(t, `Å strange, "name" + <more>; a/b #1 \ `)
+	cmd := func(format string) string {
+		c := exec.Command("openssl", "x509", "-noout", "-subject", "-nameopt", format)
+		c.Stdin = strings.NewReader(a.CertPEM())
+		out, err := c.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimPrefix(strings.TrimSuffix(string(out), "\n"), "subject=")
+	}
+	if got, want := Name(a.Cert.RawSubject), cmd("RFC2253"); got != want {
+		t.Errorf("name %s\nopenssl %s", got, want)
+	}
+	if got, want := LegacyName(a.Cert.RawSubject), cmd("compat"); got != want {
+		t.Errorf("legacy name %s\nopenssl %s", got, want)
+	}
+}
+
+func TestProtocols(t *testing.T) {
+	for text, want := range map[string]string{
+		"TLSv1.2": "{303 303}  ", "TLSv1.3 TLSv1.2": "{303 304}  ", "tlsv1 SSLv3": "{301 301}  ",
+		"TLSv9": "{0 0} TLSv9 ", "TLSv1.3 TLSv1.3": "{304 304}  TLSv1.3", "SSLv2": "{0 0}  ",
+	} {
+		p, unknown, twice := ReadProtocols(strings.Fields(text))
+		if got := fmt.Sprintf("{%x %x} %s %s", p.Min, p.Max, unknown, twice); got != want {
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestVerifyName(t *testing.T) {
+	cert := testbed.NewAuthority(t, "CA").Issue(testbed.Certificate{Name: "a.example.com"}).Cert
+	if v := VerifyName(cert, "a.example.com"); v != Verified {
+		t.Errorf("its own name: %v", v)
+	}
+	if v := VerifyName(cert, "b.example.com"); v != wrongName || v.String() != "hostname mismatch" {
+		t.Errorf("another name: %v", v)
+	}
+}
+
+// Certificates that vouch for each other in a circle are no chain, and no trap.
+func TestCirclesEnd(t *testing.T) {
+	one, two := testbed.NewAuthority(t, "One"), testbed.NewAuthority(t, "Two")
+	cross := func(by, of *testbed.Authority) *x509.Certificate {
+		t.Helper()
+		der, err := x509.CreateCertificate(rand.Reader, of.Cert, by.Cert, of.Key.Public(), by.Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cert
+	}
+	leaf := one.Issue(testbed.Certificate{Name: "leaf"})
+	v := Verifier{Depth: 100, Usage: x509.ExtKeyUsageClientAuth}
+	sent := []*x509.Certificate{leaf.Cert, cross(two, one), cross(one, two)}
+	if got := v.Verify(sent, time.Now()); got != noLocalIssuer {
+		t.Errorf("a circle: %v, want %v", got, noLocalIssuer)
+	}
+	v.Trusted = []*x509.Certificate{two.Cert}
+	if got := v.Verify(sent, time.Now()); got != Verified {
+		t.Errorf("a circle with a way out: %v", got)
+	}
+}

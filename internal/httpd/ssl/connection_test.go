@@ -182,7 +182,7 @@ func TestRenegotiation(t *testing.T) {
 func TestCloseNotify(t *testing.T) {
 	t.Parallel()
 	a := newAuthorities(t)
-	p := sidebyside.Start(t, certificate+`server { listen ADDR ssl; keepalive_timeout 200ms; location / { return 200 x; }
+	p := sidebyside.Start(t, certificate+`server { listen ADDR ssl; keepalive_timeout 200ms; lingering_timeout 200ms; location / { return 200 x; }
 		location /post { client_max_body_size 1; } }`, a.files())
 	for _, raw := range []string{
 		hostOf("a", "/"), "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "junk\r\n\r\n",

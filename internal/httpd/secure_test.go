@@ -94,6 +94,9 @@ func TestSocketTowardsServerWithTLS(t *testing.T) {
 			}
 			wrote := make(chan error, 1)
 			go func() { wrote <- s.Write([]byte(body), nil, 10*time.Second) }()
+			if err := s.WaitInput(10 * time.Second); err != nil || !s.Ready() || s.Idle() {
+				t.Errorf("the answer has begun: WaitInput = %v, Ready %v, Idle %v", err, s.Ready(), s.Idle())
+			}
 			resp, err := http.ReadResponse(in, nil)
 			if err != nil {
 				t.Fatal(err)

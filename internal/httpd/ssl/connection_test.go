@@ -178,6 +178,31 @@ func TestRenegotiation(t *testing.T) {
 	same(t, p, named("www.example.com"), hostOf("a", "/"))
 }
 
+// A recorder keeps what is read.
+type recorder struct {
+	net.Conn
+	got []byte
+}
+
+func (r *recorder) Read(p []byte) (int, error) {
+	n, err := r.Conn.Read(p)
+	r.got = append(r.got, p[:n]...)
+	return n, err
+}
+
+// last is the kind of the last record.
+func (r *recorder) last() string {
+	kind := byte(0)
+	for b := r.got; len(b) >= 5; {
+		kind = b[0]
+		b = b[min(len(b), 5+int(b[3])<<8+int(b[4])):]
+	}
+	if kind == 21 {
+		return "an alert"
+	}
+	return "no alert"
+}
+
 // A server that ends a connection says so, before the end of the connection itself.
 func TestCloseNotify(t *testing.T) {
 	t.Parallel()
@@ -190,11 +215,16 @@ func TestCloseNotify(t *testing.T) {
 	} {
 		var got [2]string
 		for i, addr := range []string{p.Nginx, p.Baton} {
-			c := dial(t, addr, named("a"))
+			seen := &recorder{Conn: rawDial(t, addr)}
+			config := named("a")
+			config.MaxVersion = tls.VersionTLS12 // in which kinds of records can be told apart
+			c := tls.Client(seen, config)
 			_, _ = io.WriteString(c, raw)
 			_, got[i] = ends(c)
+			got[i] += " after " + seen.last()
 		}
-		if got[0] != got[1] || got[1] != "closed" {
+		// nginx 1.22 does not say so where it goes on reading.
+		if got[0] != got[1] && !strings.HasPrefix(raw, "POST") || got[1] != "closed after an alert" {
 			t.Errorf("%.20q: %s, by nginx %s", raw, got[1], got[0])
 		}
 	}

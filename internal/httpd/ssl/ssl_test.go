@@ -114,6 +114,7 @@ func TestServersByName(t *testing.T) {
 		server { listen ADDR ssl; server_name other.example.com; ssl_certificate ROOT/other.crt; ssl_certificate_key ROOT/other.key;
 			location / { return 200 "other `+all+`"; } }
 		server { listen ADDR ssl; server_name ~^(?<x>.+)\.test$; location / { return 200 "test $x `+all+`"; } }
+		server { listen ADDR ssl; server_name long.test; large_client_header_buffers 4 32k; location / { return 200 long; } }
 		server { listen ADDR ssl; server_name refuses.example.org; ssl_reject_handshake on; }
 	`, a.files())
 	classic := func(name string) *tls.Config {
@@ -138,6 +139,9 @@ func TestServersByName(t *testing.T) {
 		"GET /big HTTP/1.1\r\nHost: www.example.com\r\nRange: bytes=100000-200000\r\nConnection: close\r\n\r\n",
 	} {
 		same(t, p, classic("www.example.com"), raw)
+	}
+	for _, name := range []string{"long.test", "www.example.com"} { // the name counts before a request has one
+		same(t, p, classic(name), hostOf("long.test", "/"+strings.Repeat("x", 20_000)))
 	}
 	alpn := classic("www.example.com")
 	alpn.NextProtos = []string{"http/1.1"}

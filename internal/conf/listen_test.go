@@ -28,6 +28,7 @@ func TestParseListen(t *testing.T) {
 		{[]string{"unix:/run/a.sock"}, "unix:/run/a.sock", nil},
 		{[]string{"UNIX:/run/a.sock", "default"}, "unix:/run/a.sock", func(l *Listen) { l.Default = true }},
 		{[]string{"80", "default_server"}, "0.0.0.0:80", func(l *Listen) { l.Default = true }},
+		{[]string{"443", "ssl", "default_server"}, "0.0.0.0:443", func(l *Listen) { l.Default, l.SSL = true, true }},
 		{
 			[]string{"80", "bind", "deferred", "reuseport", "backlog=7", "fastopen=3", "rcvbuf=8k", "sndbuf=1m"}, "0.0.0.0:80",
 			func(l *Listen) {

@@ -13,6 +13,9 @@
 // nginx's time-outs of one server block apply, and where a response is known to be
 // complete. A head is scanned once, by nginx's rules.
 //
+// Between a connection and its socket there may be a [Layer]. TLS is one, by
+// crypto/tls: what a server has for it is its [Security], which a module sets.
+//
 // # Slow clients
 //
 // A response blocks its goroutine while the client's socket has no room. Only the

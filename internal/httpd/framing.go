@@ -83,7 +83,7 @@ func (r *Request) scanHead(head []byte) (f framing, status int) {
 	r.startClean(&f.line)
 	r.has = 0
 	defer func() { r.Head.set(&f.line, r.clean) }()
-	underscores := !r.c.first().root.core.noUnderscore
+	underscores := !r.c.defaultServer().root.core.noUnderscore
 	for {
 		n := bytes.IndexByte(rest, '\n')
 		if n < 0 || n == 0 || n == 1 && rest[0] == '\r' {
@@ -272,7 +272,7 @@ func (r *Request) setTarget(target []byte) int {
 	if err != nil {
 		return 400
 	}
-	if r.URI, err = normalizePath(r.URI[:0], path, r.c.first().mergeSlashes); err != nil {
+	if r.URI, err = normalizePath(r.URI[:0], path, r.c.defaultServer().mergeSlashes); err != nil {
 		r.URI = r.URI[:0]
 		return 400
 	}

@@ -14,7 +14,7 @@ var errHeadClosed = errors.New("client closed the connection")
 // there is nobody to tell.
 func (r *Request) readHead() (status int, err error) {
 	c := r.c
-	lim := c.first()
+	lim := c.defaultServer()
 	c.limit = lim.maxHead()
 	scanned, judged := 0, 0
 	for {
@@ -58,7 +58,7 @@ func (r *Request) acceptHead(head []byte) int {
 
 // takeHead parses a complete head.
 func (r *Request) takeHead(head []byte) int {
-	if at, status := headTooLarge(head, r.c.first()); status != 0 {
+	if at, status := headTooLarge(head, r.c.defaultServer()); status != 0 {
 		return r.refuseHead(head[:at], status)
 	}
 	f, status := r.scanHead(head)
@@ -72,7 +72,7 @@ func (r *Request) takeHead(head []byte) int {
 // refuseHead refuses a head that is too large, or of which no more than data came.
 func (r *Request) refuseHead(data []byte, status int) int {
 	if status == 414 {
-		r.keepLine(data[:min(len(data), r.c.first().largeBufferSize)])
+		r.keepLine(data[:min(len(data), r.c.defaultServer().largeBufferSize)])
 		r.Log(levelInfo, "client sent too long URI while reading client request line", nil)
 		return status
 	}

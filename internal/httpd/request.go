@@ -75,7 +75,7 @@ func (r *Request) begin() {
 	r.start = time.Now().Add(-r.c.headWaited)
 	r.c.headWaited = 0
 	r.sentBefore = r.c.sent
-	r.Server = r.c.first()
+	r.Server = r.c.defaultServer()
 	r.loc = r.Server.root
 	r.Out.r = r
 }

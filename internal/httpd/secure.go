@@ -131,8 +131,8 @@ func (h *hosts) secureServers() error {
 	return nil
 }
 
-// first is the virtual server for what comes before a request names one.
-func (c *conn) first() *VirtualServer {
+// defaultServer is the virtual server for what comes before a request names one.
+func (c *conn) defaultServer() *VirtualServer {
 	if c.asked != nil {
 		return c.asked
 	}
@@ -147,6 +147,8 @@ const typeHandshake = 0x16
 // begins with something else is served as a plain one: it gets an answer that says so.
 func (c *conn) secure(timeout time.Duration) (left time.Duration, ok bool) {
 	begun := time.Now()
+	c.first = bufferPage // a client that offers keys for times to come says more than 1 KB
+	defer func() { c.first = bufferSmall }()
 	if err := c.fill(&c.in, timeout); err != nil {
 		c.handshakeFailed(err, true)
 		return 0, false
@@ -242,7 +244,7 @@ func (r *Request) admit() int {
 // words as far as the cause is the same.
 func (c *conn) handshakeFailed(err error, silent bool) {
 	c.broken = err
-	log := c.srv.logger(c.first().root)
+	log := c.srv.logger(c.defaultServer().root)
 	if !log.Enabled(levelInfo) {
 		return
 	}

@@ -449,7 +449,7 @@ func (s *Server) getRequest(c *conn) *Request {
 	r := s.requests.Get().(*Request)
 	r.c = c
 	r.Out.ContentLength = -1
-	r.loc = c.first().root
+	r.loc = c.defaultServer().root
 	return r
 }
 

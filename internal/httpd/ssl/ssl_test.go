@@ -114,6 +114,7 @@ func TestServersByName(t *testing.T) {
 		server { listen ADDR ssl; server_name other.example.com; ssl_certificate ROOT/other.crt; ssl_certificate_key ROOT/other.key;
 			location / { return 200 "other `+all+`"; } }
 		server { listen ADDR ssl; server_name ~^(?<x>.+)\.test$; location / { return 200 "test $x `+all+`"; } }
+		server { listen ADDR; server_name without.test; location / { return 200 "without $scheme"; } }
 		server { listen ADDR ssl; server_name long.test; large_client_header_buffers 4 32k; location / { return 200 long; } }
 		server { listen ADDR ssl; server_name refuses.example.org; ssl_reject_handshake on; }
 	`, a.files())
@@ -122,9 +123,9 @@ func TestServersByName(t *testing.T) {
 		c.CurvePreferences = []tls.CurveID{tls.X25519, tls.CurveP256}
 		return c
 	}
-	for _, name := range []string{"www.example.com", "WWW.example.com", "a.example.com", "other.example.com", "n.test", "unknown.org", ""} {
+	for _, name := range []string{"www.example.com", "WWW.example.com", "a.example.com", "other.example.com", "n.test", "without.test", "unknown.org", ""} {
 		t.Run(name, func(t *testing.T) {
-			for _, host := range []string{"www.example.com", "other.example.com", "b.test", "nobody", "www.example.com:99"} {
+			for _, host := range []string{"www.example.com", "other.example.com", "b.test", "without.test", "nobody", "www.example.com:99"} {
 				same(t, p, classic(name), hostOf(host, "/"))
 			}
 			want, got := dial(t, p.Nginx, classic(name)), dial(t, p.Baton, classic(name))

@@ -30,7 +30,7 @@ const protocolHTTP2 = "h2"
 
 // protocols are what the server that the client named offers by ALPN.
 func (c *conn) protocols() []string {
-	if c.hosts.http2 || c.first().http2.on {
+	if c.hosts.http2 || c.defaultServer().http2.on {
 		return []string{protocolHTTP2}
 	}
 	return nil
@@ -61,7 +61,7 @@ func (c *conn) speaksHTTP2() bool {
 
 // serveHTTP2 serves the connection's streams until it ends.
 func (c *conn) serveHTTP2() {
-	def := c.first()
+	def := c.defaultServer()
 	core := &def.root.core
 	_, _ = c.local(), c.peer.Text() // once, for all streams
 	hc := h2.New(h2Socket{c}, h2Host{c}, h2.Config{
@@ -142,7 +142,7 @@ func (h h2Host) Busy(busy bool) {
 }
 
 func (h h2Host) Log(msg string) {
-	log := h.c.srv.logger(h.c.first().root)
+	log := h.c.srv.logger(h.c.defaultServer().root)
 	if !log.Enabled(levelInfo) {
 		return
 	}

@@ -1,7 +1,6 @@
 package httpd
 
 import (
-	"crypto/tls"
 	"sync"
 	"time"
 
@@ -38,16 +37,6 @@ func NewSocket(fd int, name string) (*Socket, error) {
 // SetLayer makes l read and write in the place of the socket from here on. Nothing
 // may be buffered.
 func (s *Socket) SetLayer(l Layer) { s.t.layer = l }
-
-// Secure makes the socket one with TLS: it does the handshake of a client, which waits
-// for timeout at most and cannot be interrupted, and puts the layer in its place.
-func (s *Socket) Secure(config *tls.Config, timeout time.Duration) (tls.ConnectionState, error) {
-	l := newTLSLayer(s.t, config, tls.Client)
-	if err := l.handshake(timeout); err != nil {
-		return tls.ConnectionState{}, err
-	}
-	return l.conn.ConnectionState(), nil
-}
 
 // SetBuffer sets how large a first input buffer is, and how large it may grow.
 func (s *Socket) SetBuffer(first, largest int) { s.t.first, s.t.limit = first, largest }

@@ -63,7 +63,6 @@ func TestParseListen(t *testing.T) {
 func TestListenParametersBatonHasNotAreRefused(t *testing.T) {
 	t.Parallel()
 	for arg, want := range map[string]string{
-		"http2":          `the "http2" parameter of the "listen" directive is not supported by baton in f:3`,
 		"proxy_protocol": `the "proxy_protocol" parameter of the "listen" directive is not supported by baton in f:3`,
 		"setfib=1":       `the "setfib" parameter of the "listen" directive needs FreeBSD in f:3`,
 	} {

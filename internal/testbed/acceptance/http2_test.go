@@ -146,7 +146,7 @@ func (l *multitude) curl() error {
 	out, err := exec.Command("curl", "-sS", "--max-time", "20", "--http2-prior-knowledge", "-o", "/dev/null",
 		"-w", "%{http_version} %{http_code}", "http://"+l.m.Addr+"/backend/headers").CombinedOutput()
 	if err != nil || string(out) != "2 200" {
-		return fmt.Errorf("curl: %v: %s", err, out)
+		return fmt.Errorf("curl: %w: %s", err, out)
 	}
 	return nil
 }
@@ -160,7 +160,7 @@ func (l *multitude) h2load() error {
 	out, err := exec.Command("h2load", "-n", "300", "-c", "3", "-m", "10", "-T", "20", "http://"+l.m.Addr+"/post?h2load").CombinedOutput()
 	found := succeeded.FindSubmatch(out)
 	if err != nil || found == nil {
-		return fmt.Errorf("h2load: %v: %s", err, out)
+		return fmt.Errorf("h2load: %w: %s", err, out)
 	}
 	n, err := strconv.Atoi(string(found[1]))
 	l.loaded.Add(int64(n))

@@ -1,4 +1,4 @@
-// Package httpd serves HTTP/1: connections, requests, the choice of server and
+// Package httpd serves HTTP: connections, requests, the choice of server and
 // location, variables, and the response on its way to the client.
 //
 // A request flows connection → virtual server → location → module → response →
@@ -15,6 +15,9 @@
 //
 // Between a connection and its socket there may be a [Layer]. TLS is one, by
 // crypto/tls: what a server has for it is its [Security], which a module sets.
+//
+// A request by HTTP/2 has a stream in the place of a connection of its own: package h2
+// runs the connection, and is what requests on it share.
 //
 // # Slow clients
 //

@@ -93,7 +93,9 @@ func load(b *testing.B, addr string) {
 	_ = p.WriteSettingsAck()
 	p.block.Reset()
 	p.ask(1, true, ":method: GET", ":scheme: http", ":path: /a", ":authority: example.com")
-	ends := func(f http2.Frame) bool { return f.Header().Flags.Has(http2.FlagDataEndStream) && f.Header().StreamID > 0 }
+	ends := func(f http2.Frame) bool {
+		return f.Header().Flags.Has(http2.FlagDataEndStream) && f.Header().StreamID > 0
+	}
 	read := func() {
 		for {
 			f, err := p.ReadFrame()

@@ -37,7 +37,7 @@ func directives() []conf.Spec {
 	return []conf.Spec{
 		{
 			Name: "http2", In: hs, Min: 1, Max: 1, Flag: true,
-			Note: "Of the server that is the default one of its address; \"listen … http2\" does the same, without a warning.",
+			Note: "Without TLS that of the address's default server counts. \"listen … http2\" does the same, without a warning.",
 		},
 		one("http2_max_concurrent_streams", hs, conf.CheckNumber),
 		one("http2_body_preread_size", hs, checkPreread),

@@ -1,0 +1,201 @@
+package http2_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/baton-deploy/baton/internal/httpd/sidebyside"
+	"golang.org/x/net/http2"
+)
+
+// A trouble is a server behind the two that does what it should not.
+type trouble struct {
+	addr     string
+	hanging  chan context.Context // of requests for /hang, which end with their context
+	answered chan struct{}        // when all of /large was taken
+}
+
+const largeSize = 4 << 20
+
+func startTrouble(t *testing.T) *trouble {
+	t.Helper()
+	b := &trouble{hanging: make(chan context.Context, 1000), answered: make(chan struct{}, 10)}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.addr = ln.Addr().String()
+	server := &http.Server{Handler: http.HandlerFunc(b.serve)}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = server.Serve(ln)
+	}()
+	t.Cleanup(func() {
+		server.Close()
+		<-served
+	})
+	return b
+}
+
+func (b *trouble) serve(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/dies":
+		w.Header().Set("Content-Length", "100")
+		_, _ = io.WriteString(w, "half")
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	case "/switches":
+		c, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			return
+		}
+		_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
+		c.Close()
+	case "/hang":
+		b.hanging <- r.Context()
+		<-r.Context().Done()
+	case "/large":
+		if _, err := w.Write(make([]byte, largeSize)); err == nil {
+			b.answered <- struct{}{}
+		}
+	}
+}
+
+// startWith runs both servers in front of b.
+func (b *trouble) startWith(t *testing.T) *sidebyside.Pair {
+	t.Helper()
+	return sidebyside.Start(t, `
+		log_format short '$status $request $body_bytes_sent';
+		access_log logs/access.log short;
+		server {
+			listen ADDR http2;
+			http2_max_concurrent_streams 10;
+			location / { proxy_pass http://`+b.addr+`; proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; }
+			location /status { stub_status; }
+		}`, nil)
+}
+
+// logged waits for a line of Baton's access log.
+func logged(t *testing.T, p *sidebyside.Pair, line string) {
+	t.Helper()
+	for deadline := time.Now().Add(waitLimit); ; time.Sleep(5 * time.Millisecond) {
+		_, log := p.Logs("logs/access.log")
+		if strings.Contains(log, line+"\n") {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%q is not in the log:\n%s", line, log)
+		}
+	}
+}
+
+// What a server behind us spoils, the client can tell from what is whole.
+func TestServersThatFail(t *testing.T) {
+	t.Parallel()
+	p := startTrouble(t).startWith(t)
+	p1 := dial(t, p.Baton)
+	p1.ask(1, true, get("/dies").fields...)
+	if a := p1.answer(1); a.Body != "half" || a.Err != "RST_STREAM INTERNAL_ERROR" {
+		t.Errorf("of an answer that was cut: %v", a)
+	}
+	logged(t, p, "200 GET /dies HTTP/2.0 4")
+	p1.ask(3, true, get("/switches", "upgrade: x").fields...)
+	if a := p1.answer(3); a.Code() != "502" {
+		t.Errorf("to switched protocols: %v", a)
+	}
+}
+
+// A request that the client takes back is taken back from the server, and logged so.
+func TestClientGivesUp(t *testing.T) {
+	t.Parallel()
+	b := startTrouble(t)
+	p := b.startWith(t)
+	c := dial(t, p.Baton)
+	c.ask(1, true, get("/hang").fields...)
+	hanging := <-b.hanging
+	_ = c.WriteRSTStream(1, http2.ErrCodeCancel)
+	<-hanging.Done()
+	logged(t, p, "499 GET /hang HTTP/2.0 0")
+}
+
+// Streams that are given up again and again do not become more and more requests to the
+// server behind us, and others are served meanwhile.
+func TestRapidReset(t *testing.T) {
+	t.Parallel()
+	b := startTrouble(t)
+	p := b.startWith(t)
+	c := dial(t, p.Baton)
+	go func() { // until the connection is closed
+		block := []byte{0x82, 0x86, 0x04, 5, '/', 'h', 'a', 'n', 'g', 0x41, 1, 'h'}
+		for id := uint32(1); ; id += 2 {
+			if c.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block, EndStream: true, EndHeaders: true}) != nil ||
+				c.WriteRSTStream(id, http2.ErrCodeCancel) != nil {
+				return
+			}
+		}
+	}()
+	if a := c.answer(1<<31 - 1); a.Err != "GOAWAY ENHANCE_YOUR_CALM" {
+		t.Errorf("the connection ended with %v", a)
+	}
+	if n := len(b.hanging); n > 20 {
+		t.Errorf("%d requests went to the server", n)
+	}
+	other := dial(t, p.Baton)
+	other.ask(1, true, get("/status").fields...)
+	if a := other.answer(1); a.Code() != "200" {
+		t.Errorf("another client is answered with %v", a)
+	}
+}
+
+// A client that shuts its window does not hold the server behind us, and gets all of
+// its answer in the end.
+func TestSlowClientOfAServer(t *testing.T) {
+	t.Parallel()
+	b := startTrouble(t)
+	p := b.startWith(t)
+	c := dial(t, p.Baton, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 100})
+	c.ask(1, true, get("/large").fields...)
+	select {
+	case <-b.answered:
+	case <-time.After(waitLimit):
+		t.Fatal("the server waits for the client")
+	}
+	_ = c.WriteWindowUpdate(0, largeSize)
+	_ = c.WriteWindowUpdate(1, largeSize)
+	if a := c.answer(1); a.Err != "" || len(a.Body) != largeSize {
+		t.Errorf("%d bytes, %q", len(a.Body), a.Err)
+	}
+}
+
+// Streams count as nginx counts them: one connection, and each is written to.
+func TestCounts(t *testing.T) {
+	t.Parallel()
+	b := startTrouble(t)
+	p := b.startWith(t)
+	var told [2]string
+	for i, addr := range []string{p.Nginx, p.Baton} {
+		c := dial(t, addr)
+		for id := uint32(1); id < 7; id += 2 {
+			c.ask(id, true, get("/hang").fields...)
+			<-b.hanging
+		}
+		c.ask(7, true, get("/status").fields...)
+		told[i] = c.answer(7).Body
+		c.Conn.Close()
+	}
+	// nginx was asked by the harness once more, whether it is there.
+	want := strings.Replace(told[0], " 2 2 4 ", " 1 1 4 ", 1)
+	if told[1] != want {
+		t.Errorf("Baton tells\n%s\nnginx\n%s", told[1], told[0])
+	}
+	if !strings.Contains(told[1], "Active connections: 1 ") {
+		t.Error(fmt.Sprintf("%q", told[1]))
+	}
+}

@@ -22,6 +22,7 @@ func (p *program) initCommand() *cobra.Command {
 		Use:   "init DIR [--listen ADDR]",
 		Short: "create a prefix that is ready to run",
 		Long: `Create in DIR all that a server needs to run: conf/nginx.conf, conf/mime.types,
+conf/fastcgi.conf, conf/fastcgi_params, conf/scgi_params, conf/uwsgi_params,
 html/index.html, html/50x.html, logs/, the folders for temporary files, and
 sbin/nginx, a copy of this program. What is there already is left as it is, so
 it is safe to run it again.`,

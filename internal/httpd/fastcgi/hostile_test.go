@@ -154,3 +154,23 @@ server { listen ADDR; root ROOT; `+locations+` }`, nil)
 	p.SameLogs("logs/up.log", nil)
 	p.SameLogs("logs/error.log", regexp.MustCompile(`upstream`))
 }
+
+// An answer that its server does not bring to its end is not taken for the whole.
+func TestPartsAreNotTakenForTheWhole(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]string{
+		"record": out(plain+"hel") + record(stdout, "lo world", 0)[:10],
+		"length": out("Content-Length: 9\r\n\r\nhello"),
+		"type":   out(plain+"hello") + record(11, "x", 0),
+		"kept":   out(plain + "hello"),
+	} {
+		conf := ""
+		if name == "kept" {
+			conf = "fastcgi_keep_conn on;"
+		}
+		p := sidebyside.Start(t, `server { listen ADDR; location / { `+conf+` fastcgi_pass `+says(t, answer)+`; } }`, nil)
+		if _, a := p.Do(sidebyside.Get("/")); a.Err == "" || a.Code() != "200" {
+			t.Errorf("%s: answer = %s", name, a)
+		}
+	}
+}

@@ -109,7 +109,7 @@ func (s *records) EndsHere() bool {
 // Next implements [gateway.Records].
 func (s *records) Next(b []byte) (p []byte, used int, end bool, err error) {
 	for {
-		n := 0
+		var n int
 		switch {
 		case s.ended, s.closed && !s.l.keepConn && used == len(b):
 			return nil, used, true, nil

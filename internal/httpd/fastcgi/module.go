@@ -77,7 +77,7 @@ func (m *module) Location(s *conf.Scope) (httpd.Part, error) {
 		return httpd.Part{}, err
 	}
 	l.StreamsAny = true
-	if l.target, err = gateway.NewTarget(m.ups, m.b, in, d, ""); err != nil {
+	if l.target, err = gateway.NewTarget(m.kind, m.ups, m.b, in, d, gateway.Schemes{}); err != nil {
 		return httpd.Part{}, err
 	}
 	if l.params, err = gateway.NewParams(m.kind, l.Location, m.b, in); err != nil {

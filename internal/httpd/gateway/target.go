@@ -50,15 +50,31 @@ type Target struct {
 	group    *upstream.Group
 	text     *httpd.Template // with variables; nil for none
 	resolver *upstream.Resolver
-	scheme   string // that may stand before it: "uwsgi://"
+	schemes  Schemes
+	host     string    // of a group that is known
+	security *Security // for the secure scheme; nil when it is never spoken
+	secure   bool      // it is what stands before the group that is known
 }
 
-// NewTarget reads the argument of directive d. scheme may stand before it; "" if none
-// may.
-func NewTarget(ups *upstream.Upstreams, b *httpd.Builder, s *conf.Scope, d *conf.Directive, scheme string) (*Target, error) {
-	t := &Target{ups: ups, scheme: scheme}
+// Schemes are what may stand before a target, "uwsgi://" and "suwsgi://"; both are ""
+// where nothing may.
+type Schemes struct{ Plain, Secure string }
+
+// NewTarget reads the argument of directive d, of module k, in scope s.
+func NewTarget(k *Kind, ups *upstream.Upstreams, b *httpd.Builder, s *conf.Scope, d *conf.Directive, schemes Schemes) (*Target, error) {
+	t := &Target{ups: ups, schemes: schemes}
 	url := d.Arg(0)
-	if strings.Contains(url, "$") {
+	variables := strings.Contains(url, "$")
+	var err error
+	if !variables {
+		url, t.secure = t.cutScheme(url)
+	}
+	if schemes.Secure != "" && (variables || t.secure) {
+		if t.security, err = k.NewSecurity(b, s, schemes.Secure); err != nil {
+			return nil, err
+		}
+	}
+	if variables {
 		text, err := b.Template(d, url)
 		if err != nil {
 			return nil, err
@@ -67,7 +83,6 @@ func NewTarget(ups *upstream.Upstreams, b *httpd.Builder, s *conf.Scope, d *conf
 		t.resolver, err = ups.Resolver(s)
 		return t, err
 	}
-	url = t.cutScheme(url)
 	a, err := parseAddress(url)
 	if err != nil {
 		return nil, conf.Errorf(d, "%s in upstream \"%s\"", err, url)
@@ -75,6 +90,7 @@ func NewTarget(ups *upstream.Upstreams, b *httpd.Builder, s *conf.Scope, d *conf
 	if t.lacksPort(a) {
 		return nil, conf.Errorf(d, "no port in upstream \"%s\"", url)
 	}
+	t.host = a.Host
 	t.group, err = ups.Group(d, url, 0)
 	return t, err
 }
@@ -90,12 +106,15 @@ func parseAddress(url string) (upstream.Address, error) {
 	return a, err
 }
 
-// cutScheme drops what may stand before an address.
-func (t *Target) cutScheme(url string) string {
-	if n := len(t.scheme); n > 0 && len(url) >= n && strings.EqualFold(url[:n], t.scheme) {
-		return url[n:]
+// cutScheme drops what may stand before an address, and reports whether it was the
+// secure scheme.
+func (t *Target) cutScheme(url string) (address string, secure bool) {
+	for _, scheme := range []string{t.schemes.Plain, t.schemes.Secure} {
+		if n := len(scheme); n > 0 && len(url) >= n && strings.EqualFold(url[:n], scheme) {
+			return url[n:], scheme == t.schemes.Secure
+		}
 	}
-	return url
+	return url, false
 }
 
 // lacksPort reports whether a leads nowhere: these protocols have no port of their own.
@@ -106,10 +125,16 @@ func (t *Target) lacksPort(a upstream.Address) bool {
 // Resolve is [Protocol]'s.
 func (t *Target) Resolve(x *Exchange) (status int) {
 	if t.text == nil {
-		x.Group = t.group
+		x.Group, x.To.Host = t.group, t.host
+		if t.secure {
+			x.Secure = t.security
+		}
 		return 0
 	}
-	url := t.cutScheme(t.text.String(x.R))
+	url, secure := t.cutScheme(t.text.String(x.R))
+	if secure {
+		x.Secure = t.security
+	}
 	a, err := parseAddress(url)
 	if err != nil {
 		x.Log(LevelError, fmt.Sprintf("%s in upstream \"%s\"", err, url))
@@ -119,5 +144,6 @@ func (t *Target) Resolve(x *Exchange) (status int) {
 		x.Log(LevelError, fmt.Sprintf("no port in upstream \"%s\"", a.Host))
 		return 500
 	}
+	x.To.Host = a.Host
 	return x.ResolveGroup(t.ups, t.resolver, a, 0)
 }

@@ -37,6 +37,7 @@ func TestFaultsAsNginx(t *testing.T) {
 		"fastcgi_buffers 1 4k;", "fastcgi_buffers 8 4k; fastcgi_busy_buffers_size 1k;", "fastcgi_max_temp_file_size 1k;", "fastcgi_read_timeout x;", "fastcgi_buffering x;", "fastcgi_temp_path tmp/t x;",
 		"uwsgi_pass 127.0.0.1;", "uwsgi_pass uwsgi://;", "uwsgi_pass http://127.0.0.1:9;", "uwsgi_pass uwsgi://127.0.0.1:9;", "uwsgi_modifier1 256;", "uwsgi_modifier1 x;", "uwsgi_modifier2 -1;", "uwsgi_modifier2 255;",
 		"uwsgi_buffers 1 4k;", "uwsgi_param A B C;", "uwsgi_string a b;", "uwsgi_next_upstream http_502;", "uwsgi_index x;",
+		"uwsgi_pass suwsgi://127.0.0.1:9;", "uwsgi_pass suwsgi://127.0.0.1:9; uwsgi_ssl_verify on;", "uwsgi_ssl_protocols x;", "uwsgi_ssl_session_reuse x;", "uwsgi_pass suwsgi://;", "fastcgi_ssl_verify on;",
 		"scgi_pass 127.0.0.1;", "scgi_pass scgi://127.0.0.1:9;", "scgi_pass unix:/a:/b;", "scgi_param A B C;", "scgi_buffers 1 4k;", "scgi_busy_buffers_size 1k;", "scgi_next_upstream http_504;", "scgi_keep_conn on;",
 	} {
 		dir := t.TempDir()

@@ -5,7 +5,6 @@ package uwsgi
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/baton-deploy/baton/internal/conf"
 	"github.com/baton-deploy/baton/internal/httpd"
@@ -31,13 +30,12 @@ func Module() httpd.Module {
 	return httpd.Module{
 		Name: "ngx_http_uwsgi_module",
 		Directives: append([]conf.Spec{
-			{Name: "uwsgi_pass", In: conf.Location | conf.LocationIf, Min: 1, Max: 1, Check: checkPass,
-				Note: "suwsgi:// is not supported."},
+			{Name: "uwsgi_pass", In: conf.Location | conf.LocationIf, Min: 1, Max: 1},
 			k.ParamSpec(),
 			{Name: "uwsgi_modifier1", In: conf.HTTPServerLocation, Min: 1, Max: 1, Check: checkByte},
 			{Name: "uwsgi_modifier2", In: conf.HTTPServerLocation, Min: 1, Max: 1, Check: checkByte},
 			{Name: "uwsgi_string", In: conf.HTTPServerLocation, Min: 1, Max: 1},
-		}, k.Directives()...),
+		}, append(k.SecurityDirectives(), k.Directives()...)...),
 		New: func(b *httpd.Builder) (httpd.Instance, error) {
 			m := &module{b: b, ups: upstream.Of(b), kind: k}
 			if m.ups == nil {
@@ -48,14 +46,7 @@ func Module() httpd.Module {
 	}
 }
 
-const secureScheme = "suwsgi://"
-
-func checkPass(d *conf.Directive) error {
-	if url := d.Arg(0); len(url) >= len(secureScheme) && strings.EqualFold(url[:len(secureScheme)], secureScheme) {
-		return conf.Errorf(d, "suwsgi protocol requires SSL support")
-	}
-	return nil
-}
+const plainScheme, secureScheme = "uwsgi://", "suwsgi://"
 
 const maxByte = 255
 
@@ -101,7 +92,7 @@ func (m *module) Location(s *conf.Scope) (httpd.Part, error) {
 	if l.Location, err = gateway.NewLocation(m.kind, m.ups, m.b, in, l); err != nil {
 		return httpd.Part{}, err
 	}
-	if l.target, err = gateway.NewTarget(m.ups, m.b, in, d, "uwsgi://"); err != nil {
+	if l.target, err = gateway.NewTarget(m.kind, m.ups, m.b, in, d, gateway.Schemes{Plain: plainScheme, Secure: secureScheme}); err != nil {
 		return httpd.Part{}, err
 	}
 	if l.params, err = gateway.NewParams(m.kind, l.Location, m.b, in); err != nil {
@@ -118,7 +109,7 @@ func (m *module) Location(s *conf.Scope) (httpd.Part, error) {
 }
 
 // Scheme implements [gateway.Protocol].
-func (l *location) Scheme() string { return "uwsgi://" }
+func (l *location) Scheme() string { return plainScheme }
 
 // Resolve implements [gateway.Protocol].
 func (l *location) Resolve(x *gateway.Exchange) int { return l.target.Resolve(x) }

@@ -52,7 +52,7 @@ func (x *Exchange) secure() Failure {
 
 func (x *Exchange) handshakeFailed(err error) Failure {
 	const closed = "peer closed connection in SSL handshake"
-	what := ""
+	var what string
 	switch {
 	case errors.Is(err, httpd.ErrTimeout):
 		return FailTimeout

@@ -156,6 +156,8 @@ func (c *conn) secure(timeout time.Duration) (left time.Duration, ok bool) {
 	if b := c.in.data()[0]; b != typeHandshake && b&0x80 == 0 {
 		return timeout, true
 	}
+	c.srv.stats.handshakes(1)
+	defer c.srv.stats.handshakes(-1)
 	l := newTLSLayer(c.transport, c.srv.tlsConfig, tls.Server)
 	l.owner, l.early = c, &c.in
 	if err := l.handshake(rest(timeout, begun)); err != nil {

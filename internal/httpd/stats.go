@@ -25,6 +25,7 @@ const (
 	statAnswered
 	statFailed
 	statStreams // that are served besides the first of their connection
+	statHandshakes
 )
 
 // NewStats returns counters kept in b, at least [StatsBytes] long and aligned to
@@ -68,6 +69,13 @@ func (s Stats) move(from, to uint32) {
 	s.add(statReading+int(to), 1)
 }
 
+// handshakes counts a waiting connection as one that is in its TLS handshake, with 1, or
+// as a waiting one again, with -1.
+func (s Stats) handshakes(n int64) {
+	s.add(statWaiting, -n)
+	s.add(statHandshakes, n)
+}
+
 func (s Stats) closed(from uint32) { s.add(statReading+int(from), -1) }
 
 // Totals are what all workers of a master counted.
@@ -87,6 +95,7 @@ func ClearSeat(shared []byte, slot int) {
 		atomic.StoreInt64(&n[i], 0)
 	}
 	atomic.StoreInt64(&n[statStreams], 0)
+	atomic.StoreInt64(&n[statHandshakes], 0)
 }
 
 // Sum adds up the counters of all workers in shared. A worker that died leaves
@@ -104,9 +113,10 @@ func Sum(shared []byte) Totals {
 		t.Waiting += atomic.LoadInt64(&n[statWaiting])
 		t.Answered += atomic.LoadInt64(&n[statAnswered])
 		t.Failed += atomic.LoadInt64(&n[statFailed])
+		t.Active += atomic.LoadInt64(&n[statHandshakes])
 		streams += atomic.LoadInt64(&n[statStreams])
 	}
-	t.Active = t.Reading + t.Writing + t.Waiting
+	t.Active += t.Reading + t.Writing + t.Waiting
 	t.Writing += max(streams, 0)
 	return t
 }

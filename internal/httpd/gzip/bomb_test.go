@@ -1,6 +1,7 @@
 package gzip_test
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -13,9 +14,12 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 	"golang.org/x/sys/unix"
 
 	"github.com/baton-deploy/baton/internal/httpd/sidebyside"
+	"github.com/baton-deploy/baton/internal/testbed"
 )
 
 const (
@@ -55,10 +59,15 @@ func heap() int64 {
 // A client that reads slowly, or not at all, or is gone, does not make a bomb fill
 // memory, nor the processor go on with it. It is no parallel test: it looks at memory.
 func TestBombStaysSmall(t *testing.T) {
+	port, err := testbed.TakePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(port.Release)
 	p := sidebyside.Start(t, `
 		log_format sent "$uri $body_bytes_sent"; access_log logs/sent.log sent;
 		server {
-			listen ADDR; root ROOT; gunzip on;
+			listen ADDR; listen IP:`+strconv.Itoa(port.Number)+` http2; root ROOT; gunzip on;
 			location /file/ { alias ROOT/; gzip_static always; }
 			location /raw/ { alias ROOT/; gunzip off; gzip_static always; access_log off; }
 			location /proxied/ { proxy_pass http://ADDR/raw/; }
@@ -92,9 +101,51 @@ func TestBombStaysSmall(t *testing.T) {
 			}
 		})
 	}
+	t.Run("http2", func(t *testing.T) {
+		host, _, _ := net.SplitHostPort(p.Baton)
+		stalledStream(t, net.JoinHostPort(host, strconv.Itoa(port.Number)), before)
+	})
 	if got := p.Same(sidebyside.Ask("HEAD", "/file/bomb")); got.Code() != "200" {
 		t.Errorf("HEAD: %s", got)
 	}
+}
+
+// stalledStream asks for the bomb by HTTP/2 and never opens the window again.
+func stalledStream(t *testing.T, addr string, before int64) {
+	t.Helper()
+	routines := runtime.NumGoroutine()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	fr := http2.NewFramer(c, c)
+	var block bytes.Buffer
+	enc := hpack.NewEncoder(&block)
+	for _, f := range [][2]string{{":method", "GET"}, {":scheme", "http"}, {":authority", "b"}, {":path", "/proxied/bomb"}} {
+		_ = enc.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]})
+	}
+	fmt.Fprint(c, http2.ClientPreface)
+	_ = fr.WriteSettings()
+	_ = fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true})
+	const window = 65535
+	for got := 0; got < window; {
+		f, err := fr.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d, ok := f.(*http2.DataFrame); ok {
+			got += len(d.Data())
+		}
+	}
+	for range 10 {
+		if more := heap() - before; more > fewBytes {
+			t.Errorf("%d bytes are in memory", more)
+		}
+	}
+	c.Close()
+	until(t, "the server to give up", func() bool { return runtime.NumGoroutine() <= routines })
 }
 
 // waits returns when nothing more comes to c, which nobody reads.

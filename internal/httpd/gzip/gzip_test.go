@@ -67,6 +67,7 @@ func unpacked(t *testing.T, a sidebyside.Answer) sidebyside.Answer {
 }
 
 func TestSameAsNginx(t *testing.T) {
+	t.Parallel()
 	p := sidebyside.Start(t, site, files())
 	same := func(raw string) {
 		t.Helper()

@@ -43,6 +43,7 @@ type tlsLayer struct {
 	out      []byte // records that are to be written
 	writeFD  int
 	mute     bool  // nothing more may be said
+	room     int   // how much is about to be written
 	direct   bool  // what comes now may be written at once
 	appended int64 // bytes of records so far
 	flushed  int64 // and of these written
@@ -185,7 +186,7 @@ func (c cipherConn) Write(p []byte) (int, error) {
 	}
 	if len(p) > 0 {
 		if l.out == nil {
-			l.out = getBuffer(len(p))[:0]
+			l.out = getBuffer(max(len(p), l.room))[:0]
 		}
 		l.out = append(l.out, p...)
 	}
@@ -285,11 +286,13 @@ func (l *tlsLayer) flushedSoFar() int64 {
 // seal encrypts some of a and b. One record goes out at once, several together.
 func (l *tlsLayer) seal(fd int, a, b []byte) error {
 	l.mu.Lock()
-	l.writeFD, l.direct = fd, len(a)+len(b) <= l.record
+	if l.writeFD, l.direct = fd, len(a)+len(b) <= l.record; !l.direct {
+		l.room = bufferStall // for all of maxSealed
+	}
 	l.mu.Unlock()
 	defer func() {
 		l.mu.Lock()
-		l.direct = false
+		l.direct, l.room = false, 0
 		l.mu.Unlock()
 	}()
 	for total := 0; len(a)+len(b) > 0 && total < maxSealed; {

@@ -237,7 +237,7 @@ func TestSlowReader(t *testing.T) {
 	files := a.files()
 	files["large"] = strings.Repeat("0123456789abcdef", 2_000_000)
 	p := sidebyside.Start(t, certificate+`log_format s "$request_completion $body_bytes_sent"; access_log logs/slow.log s;
-		server { listen ADDR ssl sndbuf=32k; send_timeout 300ms; root ROOT; sendfile on; }`, files)
+		server { listen ADDR ssl sndbuf=32k; send_timeout 2s; root ROOT; sendfile on; }`, files)
 	c := dial(t, p.Baton, named("a"))
 	_, _ = io.WriteString(c, hostOf("a", "/large"))
 	var got bytes.Buffer

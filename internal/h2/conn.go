@@ -91,6 +91,7 @@ type Conn struct {
 	lastID      uint32 // of the streams that the client opened
 	opened      int    // how many it opened
 	live        int    // how many are still being served, also such as the client gave up
+	ending      int    // how many of these are complete on both sides
 	idleSince   time.Time
 	resetIDs    [32]uint32 // the last ones that were reset from here
 	resets      int        // how many there were

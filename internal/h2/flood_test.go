@@ -36,8 +36,8 @@ func TestRapidReset(t *testing.T) {
 		g, ok := f.(*http2.GoAwayFrame)
 		return ok && g.ErrCode == http2.ErrCodeEnhanceYourCalm
 	})
-	if peak := h.peak.Load(); peak > int64(2*conf.MaxStreams) || peak < int64(conf.MaxStreams) {
-		t.Errorf("%d streams were served at once, want %d to %d", peak, conf.MaxStreams, 2*conf.MaxStreams)
+	if peak := h.peak.Load(); peak > int64(2*conf.MaxStreams) {
+		t.Errorf("%d streams were served at once, want at most %d", peak, 2*conf.MaxStreams)
 	}
 }
 

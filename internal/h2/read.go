@@ -137,6 +137,7 @@ func (c *Conn) closeBody(id uint32) {
 	if st := c.streams[id]; st != nil {
 		st.inClosed = true
 		st.input.tell()
+		st.closed()
 	}
 }
 
@@ -149,8 +150,8 @@ func (c *Conn) open() error {
 		return nil // the client knows that nobody listens any more
 	case len(c.streams) >= c.conf.MaxStreams:
 		return c.refuse(fmt.Sprintf("concurrent streams exceeded %d", len(c.streams)))
-	case c.live >= 2*c.conf.MaxStreams:
-		return c.refuse(fmt.Sprintf("client canceled streams while %d are served", c.live))
+	case c.live-c.ending-len(c.streams) >= c.conf.MaxStreams:
+		return c.refuse(fmt.Sprintf("client canceled streams while %d are served", c.live-c.ending))
 	case !c.acked && !c.block.end && c.conf.Preread < initialWindow:
 		return c.refuse("client sent stream with data before settings were acknowledged")
 	}
@@ -239,6 +240,7 @@ func (c *Conn) data(f *http2.DataFrame) error {
 	st.take(p)
 	st.inClosed = f.StreamEnded()
 	st.input.tell()
+	st.closed()
 	return c.queued()
 }
 
@@ -327,7 +329,10 @@ func (c *Conn) drop(st *Stream) {
 func (c *Conn) finish(st *Stream) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !st.gone {
+	switch {
+	case st.over:
+		c.ending--
+	case !st.gone:
 		switch {
 		case !st.outClosed:
 			c.appendReset(st.id, st.code)

@@ -40,6 +40,7 @@ type Stream struct {
 	chunk      int   // the largest frame
 	overhead   int64 // bytes of heads and frames that went out besides content
 	gone       bool  // reset, by either side
+	over       bool  // both sides are complete; who serves it is about to return
 	canceled   bool  // by the client
 	waits      bool  // is one of the connection's waiting
 }
@@ -307,6 +308,7 @@ func (st *Stream) sendHead(content int) {
 	end := content == 0 && (st.ending || st.left == 0)
 	st.outClosed = end
 	st.overhead += int64(st.c.appendHead(st, end))
+	st.closed()
 }
 
 // frame composes a frame with n bytes of a and b, and returns what is left of them. last
@@ -327,7 +329,19 @@ func (st *Stream) frame(a, b []byte, n int, last bool) (restA, restB []byte) {
 	c.sendWindow -= int64(n)
 	c.sentUseful += int64(n)
 	st.overhead += frameHeader
+	st.closed()
 	return a[k:], b[n-k:]
+}
+
+// closed takes the stream off those that the client has open, once both sides are
+// complete: it may open another one as soon as it has read the last frame, and who
+// serves this one may have something to do still. c.mu is held.
+func (st *Stream) closed() {
+	if st.outClosed && st.inClosed && !st.gone && !st.over {
+		st.over = true
+		st.c.ending++
+		delete(st.c.streams, st.id)
+	}
 }
 
 // AwaitRead waits until another Recv may come to something; os.ErrDeadlineExceeded says

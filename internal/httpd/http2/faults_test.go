@@ -2,7 +2,6 @@ package http2_test
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -179,23 +178,19 @@ func TestCounts(t *testing.T) {
 	t.Parallel()
 	b := startTrouble(t)
 	p := b.startWith(t)
-	var told [2]string
-	for i, addr := range []string{p.Nginx, p.Baton} {
+	for _, addr := range []string{p.Nginx, p.Baton} {
 		c := dial(t, addr)
 		for id := uint32(1); id < 7; id += 2 {
 			c.ask(id, true, get("/hang").fields...)
 			<-b.hanging
 		}
 		c.ask(7, true, get("/status").fields...)
-		told[i] = c.answer(7).Body
+		told := c.answer(7).Body
 		c.Conn.Close()
-	}
-	// nginx was asked by the harness once more, whether it is there.
-	want := strings.Replace(told[0], " 2 2 4 ", " 1 1 4 ", 1)
-	if told[1] != want {
-		t.Errorf("Baton tells\n%s\nnginx\n%s", told[1], told[0])
-	}
-	if !strings.Contains(told[1], "Active connections: 1 ") {
-		t.Error(fmt.Sprintf("%q", told[1]))
+		// The harness asked nginx before whether it is there.
+		if accepted := strings.Contains(told, " 1 1 4 ") || addr == p.Nginx && strings.Contains(told, " 2 2 4 "); !accepted ||
+			!strings.Contains(told, "Active connections: 1 ") || !strings.Contains(told, "Reading: 0 Writing: 4 ") {
+			t.Errorf("at %s:\n%s", addr, told)
+		}
 	}
 }

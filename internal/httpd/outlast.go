@@ -128,6 +128,9 @@ func (s *Stream) readOn() error {
 		if used > 0 && len(s.Server.Buffered()) > 0 {
 			continue
 		}
+		if err := s.hold(func() error { return nil }); err != nil {
+			return err
+		}
 		before := len(s.Server.Buffered())
 		left := s.Timeout
 		if left > 0 {
@@ -184,7 +187,7 @@ func (s *Stream) stopReading() {
 func (s *Stream) goesOn() bool {
 	s.spool.mu.Lock()
 	defer s.spool.mu.Unlock()
-	return s.failed == nil && (s.over || s.Records == nil && s.Server.t.canMove())
+	return s.failed == nil && (s.over || !s.stays() && s.Server.t.canMove())
 }
 
 // unspool lets go of the spool.

@@ -29,6 +29,9 @@ type Stream struct {
 	// Spool is how much is kept for a client that is slow. Nil: nothing is, and the
 	// server has to wait.
 	Spool *SpoolConf
+	// Rate bounds how many bytes are read in a second; 0 for no bound. A stream that has
+	// one does not move before it is complete.
+	Rate int64
 	// AtOnce sends each piece to the client when it comes; else small ones wait as
 	// long as the server has more at once.
 	AtOnce bool
@@ -49,6 +52,7 @@ type Stream struct {
 	over    bool          // the owner was told that the stream has ended
 	failed  error         // why it ended too soon
 	blocked time.Duration // how long the client was waited for without reading on
+	began   time.Time     // with Rate: when the body did
 	warned  bool          // the log knows of a temporary file
 	noFile  bool          // and that there can be none
 }
@@ -106,6 +110,9 @@ func (s *Stream) pinned() bool {
 	return s.Pinned
 }
 
+// stays reports whether the stream does not move before it is complete.
+func (s *Stream) stays() bool { return s.Records != nil || s.Rate > 0 }
+
 // took follows what next returned.
 func (s *Stream) took(p []byte, used int) {
 	s.Content += int64(len(p))
@@ -134,6 +141,7 @@ func (r *Request) Relay(s *Stream) (lost, err error) {
 		c.patient, c.stalled = false, false
 		s.unspool()
 	}()
+	s.start()
 	released := false
 	for {
 		c.patient = !s.pinned()
@@ -188,6 +196,11 @@ func (r *Request) pass(p []byte, flush bool) error {
 
 // more waits for more of the body. What the client is owed goes out first.
 func (r *Request) more(s *Stream, flush bool) error {
+	if s.early() > 0 {
+		if err := r.holdStream(s, flush); err != nil || r.c.stalled {
+			return err
+		}
+	}
 	before := len(s.Server.Buffered())
 	err := s.Server.FillNow()
 	if errors.Is(err, ErrWouldBlock) {
@@ -261,7 +274,7 @@ func (r *Request) fillStream(s *Stream, timeout time.Duration) error {
 	c, end := r.c, s.Waited+timeout
 	for {
 		timeout = max(end-s.Waited, time.Millisecond)
-		if s.pinned() || s.Records != nil || !r.Out.streamMovable() || !s.Server.t.canMove() {
+		if s.pinned() || s.stays() || !r.Out.streamMovable() || !s.Server.t.canMove() {
 			return s.fill(timeout)
 		}
 		if c.movable() && r.moveStream(s) {

@@ -25,6 +25,7 @@ func (k *Kind) Directives() []conf.Spec {
 		checked(many(one("next_upstream"), 1, conf.AnyArgs), k.checkNext),
 		checked(one("next_upstream_tries"), conf.CheckNumber),
 		checked(one("next_upstream_timeout"), conf.CheckTime),
+		checked(one("limit_rate"), conf.CheckSize),
 		noted(flag("buffering"), "An answer is passed on as it comes, and kept when its client is slow; off sends each piece at once and keeps nothing."),
 		flag("request_buffering"),
 		checked(one("buffer_size"), conf.CheckSize),

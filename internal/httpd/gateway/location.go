@@ -31,6 +31,7 @@ type Location struct {
 	bodyTemp    httpd.TempPath
 	bufferSize  int
 	buffering   bool
+	limitRate   int64 // at which an answer is read, bytes a second; 0 for no limit
 	spool       httpd.SpoolConf
 	intercept   bool
 	ignoreAbort bool
@@ -114,7 +115,9 @@ func (rd *reader) words(l *Location) {
 func (rd *reader) sizes(l *Location) {
 	size, err := rd.s.Size(rd.name("buffer_size"), httpd.BufferPage)
 	rd.keep(err)
-	l.bufferSize = max(int(size), 256)
+	l.bufferSize = max(int(size), minBuffer)
+	l.limitRate, err = rd.s.Size(rd.name("limit_rate"), 0)
+	rd.keep(err)
 	l.nextTries, err = rd.s.Int(rd.name("next_upstream_tries"), 0)
 	rd.keep(err)
 	l.bodyTemp, err = rd.b.TempPath(rd.s, "client_body_temp_path", "client_body_temp")

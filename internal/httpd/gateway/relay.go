@@ -8,6 +8,12 @@ import (
 	"github.com/baton-deploy/baton/internal/httpd"
 )
 
+// minBuffer is the least that is read at once.
+const minBuffer = 256
+
+// ratePieces is how many pieces a second's worth of *_limit_rate is read in at least.
+const ratePieces = 10
+
 // relay passes the answer's body on.
 func (x *Exchange) relay() int {
 	a, s := &x.ans, &x.rest
@@ -34,7 +40,11 @@ func (x *Exchange) relay() int {
 		s.Free = x.senderEnded
 	}
 	if buffers {
-		s.Spool = &x.loc.spool
+		s.Spool, s.Rate = &x.loc.spool, x.loc.limitRate
+	}
+	if s.Rate > 0 && s.Rate < ratePieces*httpd.BufferLarge {
+		piece := int(max(min(s.Rate/ratePieces, httpd.BufferPage), minBuffer))
+		x.conn.SetBuffer(piece, piece)
 	}
 	a.close = a.close || !a.chunks && a.length < 0 && x.Records == nil
 	lost, err := x.R.Relay(s)

@@ -90,6 +90,7 @@ root ROOT;
 include ROOT/fastcgi.conf;
 `+locations), sidebyside.Files{
 		"app.php": app, "dir/index.php": "<?php echo 'index of ', $_SERVER['SCRIPT_NAME'];",
+		"snippet/app.php": app, "snippet/index.php": "<?php echo 'index ', $_SERVER['SCRIPT_FILENAME'];",
 		"hello.txt": "hello from a file", "fastcgi.conf": string(params),
 	})
 }
@@ -99,6 +100,15 @@ func TestPHPAnswersAsThroughNginx(t *testing.T) {
 	p := start(t, `
 server {
 	listen ADDR;
+	location ~ ^/snippet/(.*\.php(/|$)|$) { # as Debian has it
+		fastcgi_split_path_info ^(.+?\.php)(/.*)$;
+		try_files $fastcgi_script_name =404;
+		set $path_info $fastcgi_path_info;
+		fastcgi_param PATH_INFO $path_info;
+		fastcgi_index index.php;
+		include ROOT/fastcgi.conf;
+		fastcgi_pass UNIX;
+	}
 	location ~ \.php$ { fastcgi_pass UNIX; }
 	location ^~ /tcp/ { rewrite ^/tcp(/.*)$ $1 break; fastcgi_pass TCP; }
 	location ^~ /kept/ { rewrite ^/kept(/.*)$ $1 break; fastcgi_pass kept; fastcgi_keep_conn on; }
@@ -147,6 +157,9 @@ server {
 	p.Same(sidebyside.Get("/info/app.php/more/of/it?x", "X-Set: client", "X-Gone: client"))
 	p.Same(sidebyside.Get("/info/app.php"))
 	p.Same(sidebyside.Get("/missing.php"))
+	for _, target := range []string{"/snippet/app.php", "/snippet/app.php/more?x=y", "/snippet/none.php", "/snippet/none.php/app.php", "/snippet/"} {
+		p.Same(sidebyside.Get(target))
+	}
 	p.SameLogs("logs/up.log", nil)
 	p.SameLogs("logs/error.log", regexp.MustCompile(`FastCGI sent|upstream`))
 }

@@ -109,20 +109,28 @@ server { listen ADDR; root ROOT; `+locations+`
 	p.SameLogs("logs/error.log", regexp.MustCompile(`upstream|resolve`))
 }
 
-// What a client sends is one parameter, also when it has a NUL in it.
-func TestNoParameterIsSmuggled(t *testing.T) {
+// Parameters arrive as through nginx, and what a client sends is one parameter, also
+// when it has a NUL in it.
+func TestParametersArrive(t *testing.T) {
 	t.Parallel()
 	echo := sidebyside.Script(t, func(c net.Conn, br *bufio.Reader) {
 		if params, body, err := readRequest(br); err == nil {
 			fmt.Fprintf(c, "Content-Type: text/plain\r\n\r\n%q %q", params, body)
 		}
 	})
+	other := says(t, "Content-Type: text/plain\r\n\r\nthe other")
 	p := sidebyside.Start(t, `server { listen ADDR; location / {
 		scgi_param GOOD $request_uri; scgi_param EMPTY ""; scgi_param GONE "" if_not_empty; scgi_pass `+echo+`; }
+		location /if { scgi_param A outer; scgi_pass `+echo+`;
+			if ($arg_own) { scgi_pass `+other+`; } if ($arg_add) { add_header X-Added yes; } }
+		location /only { if ($arg_own) { scgi_pass `+other+`; } return 204; }
 		location /body { scgi_param TEXT $request_body; scgi_pass `+echo+`; } }`, nil)
 	p.Same(sidebyside.Get("/x?a=%00b", "X-A: b"))
 	p.Same(sidebyside.Get("/x%00REMOTE_USER%00root"))
 	p.Same(sidebyside.Ask("POST", "/", "Content-Length: 3") + "abc")
+	for _, target := range []string{"/if", "/if?own=1", "/if?add=1", "/only", "/only?own=1"} {
+		p.Same(sidebyside.Get(target))
+	}
 	p.Same(sidebyside.Ask("POST", "/body", "Content-Length: 3") + "abc")
 	_, a := p.Do(sidebyside.Ask("POST", "/body", "Content-Length: 18") + "a\x00REMOTE_USER\x00root")
 	if params, _, _ := strings.Cut(a.Body, " "); a.Code() != "200" || strings.Contains(params, "REMOTE_USER") {

@@ -151,6 +151,9 @@ server { listen ADDR; root ROOT; `+locations+` }`, nil)
 			p.Same(sidebyside.Ask("HEAD", at+name))
 		}
 	}
+	if _, baton := p.DoAll(sidebyside.Get("/too-much")); len(baton) != 1 || baton[0].Body != "hel" {
+		t.Errorf("a client gets %v", baton)
+	}
 	p.SameLogs("logs/up.log", nil)
 	p.SameLogs("logs/error.log", regexp.MustCompile(`upstream`))
 }

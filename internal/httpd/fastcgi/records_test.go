@@ -86,6 +86,7 @@ func FuzzRecords(f *testing.F) {
 	for _, keep := range []bool{true, false} {
 		f.Add([]byte(good+last), uint8(3), uint8(2), keep, int16(-1))
 		f.Add([]byte(good+good+last+"x"), uint8(1), uint8(5), keep, int16(5))
+		f.Add([]byte(good+good+last), uint8(1), uint8(4), keep, int16(2))
 		f.Add([]byte(good+bad+good+last), uint8(7), uint8(4), keep, int16(8))
 		f.Add([]byte(bad+good), uint8(0), uint8(0), keep, int16(2))
 		f.Add([]byte(last+good), uint8(2), uint8(1), keep, int16(0))

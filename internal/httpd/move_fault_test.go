@@ -71,6 +71,7 @@ func retire(t *testing.T, addr string, old, next *httpd.Server) <-chan httpd.Ret
 
 // A body that nobody wants is no request, whoever reads it.
 func TestUnwantedBodyIsNotServedAfterAMove(t *testing.T) {
+	t.Parallel()
 	for _, late := range []bool{false, true} {
 		t.Run(fmt.Sprintf("late %v", late), func(t *testing.T) {
 			dir, content := bigFile(t, 1<<20)
@@ -105,6 +106,7 @@ func TestUnwantedBodyIsNotServedAfterAMove(t *testing.T) {
 // What is encoded on its way goes to its end where it began: the encoder's state
 // cannot move.
 func TestEncodedDownloadIsNotMoved(t *testing.T) {
+	t.Parallel()
 	dir, content := bigFile(t, 1<<20)
 	for _, version := range []string{"HTTP/1.0", "HTTP/1.1"} {
 		t.Run(version, func(t *testing.T) {
@@ -276,6 +278,7 @@ func giveLater(s *httpd.Server, held *atomic.Pointer[func() error]) httpd.Give {
 // The successor's configuration may have no place for what is under way: it is
 // finished all the same.
 func TestDownloadGoesOnUnderAnotherConfiguration(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct{ name, next string }{
 		{"location leads elsewhere", `server { LISTEN location /big/ { proxy_pass http://127.0.0.1:1; } location /who { echo WHO; } }`},
 		{"location refuses", `server { LISTEN location / { return 403; } location /who { echo WHO; } }`},
@@ -306,6 +309,7 @@ func TestDownloadGoesOnUnderAnotherConfiguration(t *testing.T) {
 
 // A rate that was set for one response moves with it.
 func TestRateOfAResponseMoves(t *testing.T) {
+	t.Parallel()
 	dir, content := bigFile(t, 1<<20)
 	addr, old, next := pair(t, `sendfile on; root `+dir+`; server { LISTEN location /big { set $limit_rate 400k; } }`)
 	again := serverFor(t, t.TempDir(), addr, `server { LISTEN echo again; }`)

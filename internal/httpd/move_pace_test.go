@@ -13,6 +13,7 @@ import (
 // A download at a limited rate moves at once, also when a page takes the rate long,
 // and when the client does not read. The rate stays.
 func TestLimitedDownloadMovesAtOnce(t *testing.T) {
+	t.Parallel()
 	for _, sendfile := range []string{"on", "off"} {
 		for _, tc := range []struct {
 			name, rate string
@@ -55,6 +56,7 @@ func TestLimitedDownloadMovesAtOnce(t *testing.T) {
 // Where the successor does not take it, an interrupted download is as quick as its
 // rate allows, and no quicker.
 func TestLimitedDownloadThatStaysKeepsItsRate(t *testing.T) {
+	t.Parallel()
 	for _, sendfile := range []string{"on", "off"} {
 		t.Run("sendfile "+sendfile, func(t *testing.T) {
 			dir, content := bigFile(t, 600<<10)

@@ -153,6 +153,7 @@ func TestRefusedConnectionDrains(t *testing.T) {
 }
 
 func TestDownloadMovesInTheMiddle(t *testing.T) {
+	t.Parallel()
 	for _, sendfile := range []string{"on", "off"} {
 		t.Run("sendfile "+sendfile, func(t *testing.T) {
 			content := make([]byte, 4<<20)
@@ -192,6 +193,7 @@ func TestDownloadMovesInTheMiddle(t *testing.T) {
 
 // A client that does not read at all does not hold up the move either.
 func TestDownloadMovesWhileTheClientDoesNotRead(t *testing.T) {
+	t.Parallel()
 	for _, sendfile := range []string{"on", "off"} {
 		t.Run("sendfile "+sendfile, func(t *testing.T) {
 			content := make([]byte, 16<<20)

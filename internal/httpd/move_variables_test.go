@@ -55,6 +55,7 @@ func variablesOf(t *testing.T, directives, raw string, act func(c *client, move 
 }
 
 func TestVariablesAreTheSameAfterAMove(t *testing.T) {
+	t.Parallel()
 	dir, _ := bigFile(t, 600<<10)
 	more := make(chan struct{})
 	defer close(more)

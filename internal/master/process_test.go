@@ -2,6 +2,7 @@ package master_test
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"net"
@@ -15,7 +16,13 @@ import (
 	"github.com/baton-deploy/baton/internal/testbed/tree"
 )
 
-func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
+func TestMain(m *testing.M) {
+	// These tests wait for other processes most of the time.
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
+	}
+	os.Exit(testbed.Main(m))
+}
 
 const (
 	oldVersion = "1.0.0"

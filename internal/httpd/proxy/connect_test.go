@@ -61,6 +61,7 @@ func procAddr(a netip.AddrPort) string {
 }
 
 func TestConnectionsAsAskedFor(t *testing.T) {
+	t.Parallel()
 	addr := sidebyside.Script(t, tellPeer)
 	p := sidebyside.Start(t, `
 proxy_socket_keepalive on;
@@ -108,6 +109,7 @@ var seconds = regexp.MustCompile(`\d+\.\d{3}`)
 // TestUpstreamTimes: which of a request's tries have a time, and how they are put
 // together.
 func TestUpstreamTimes(t *testing.T) {
+	t.Parallel()
 	dead := sidebyside.ClosedPort(t)
 	good := sidebyside.Script(t, echo)
 	busy := sidebyside.Script(t, says("HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy"))

@@ -254,6 +254,7 @@ server { listen ADDR; proxy_http_version 1.1; proxy_set_header Connection ""; lo
 }
 
 func TestWebSocketThroughProxy(t *testing.T) {
+	t.Parallel()
 	up := startBackend(t)
 	p := sidebyside.Start(t, `
 log_format s '$status $upstream_status $body_bytes_sent';

@@ -12,6 +12,7 @@ import (
 )
 
 func TestTriesAndTheirLogs(t *testing.T) {
+	t.Parallel()
 	dead, dead2 := sidebyside.ClosedPort(t), sidebyside.ClosedPort(t)
 	good := sidebyside.Script(t, echo)
 	busy := sidebyside.Script(t, says("HTTP/1.1 503 Busy\r\nX-One: 1\r\nSet-Cookie: c=d; Path=/\r\nContent-Length: 4\r\n\r\nbusy"))

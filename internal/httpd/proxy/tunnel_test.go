@@ -110,6 +110,7 @@ func TestTunnelEndsWithEitherSide(t *testing.T) {
 
 // What moves in one direction keeps the other one alive.
 func TestTunnelTimesOutOnlyWhenNothingMoves(t *testing.T) {
+	t.Parallel()
 	client, browser := pair(t)
 	server, app := pair(t)
 	const idle = 200 * time.Millisecond

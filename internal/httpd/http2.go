@@ -69,6 +69,7 @@ func (c *conn) serveHTTP2() {
 		FieldSize: def.largeBufferSize, HeadSize: def.maxHead(),
 		HeaderTimeout: def.clientHeaderTimeout, IdleTimeout: core.keepaliveTimeout, SendTimeout: core.sendTimeout,
 	})
+	c.transport.first = bufferLarge // frames of bodies have 16 KB
 	c.h2.Store(hc)
 	if c.srv.retiring.Load() {
 		hc.Retire() // Retire may have looked too early

@@ -159,7 +159,7 @@ func TestGoClient(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		random := make([]byte, 3<<20)
+		random := make([]byte, 1<<20)
 		rand.Read(random)
 		var all sync.WaitGroup
 		for i := range 12 {

@@ -138,6 +138,7 @@ func New(sock Socket, host Host, conf Config) *Conn {
 		streams: map[uint32]*Stream{}, window: maxWindow, slack: 1 << 20,
 		sendWindow: initialWindow, initial: initialWindow, frameSize: readFrameSize, resizeTable: true,
 	}
+	c.head.limit = conf.HeadSize
 	c.framer = http2.NewFramer(nil, reader{c})
 	c.framer.SetMaxReadFrameSize(readFrameSize)
 	c.framer.SetReuseFrames()

@@ -101,6 +101,22 @@ func TestContinuationFlood(t *testing.T) {
 	}
 }
 
+// A few bytes that stand for megabytes do not take up as much.
+func TestHeadThatUnfolds(t *testing.T) {
+	t.Parallel()
+	c := start(t, config(), &host{serve: hello("")})
+	bomb := append([]byte{0x40, 1, 'a', 0x7f, 0x81, 0x1e}, bytes.Repeat([]byte{'b'}, 127+0x1e<<7+1)...) // into the table
+	bomb = append(bomb, bytes.Repeat([]byte{0x80 | 62}, 10000)...)                                      // and out of it again and again
+	c.ok(c.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: bomb, EndHeaders: true, EndStream: true}))
+	c.wantGoAway(http2.ErrCodeEnhanceYourCalm)
+	if n := cap(c.conn.head.lines); n > 4*config().HeadSize {
+		t.Errorf("%d bytes were put together", n)
+	}
+	if c.conn.head.size < 10000*3000 {
+		t.Errorf("the bomb is one of %d bytes", c.conn.head.size)
+	}
+}
+
 // Who makes us answer and does not read the answers is cut off before they fill the
 // memory, and who sends frames that carry nothing is cut off, too.
 func TestFloodsOfControlFrames(t *testing.T) {

@@ -13,7 +13,7 @@ type headReader struct {
 	seen                            pseudo
 	lines                           []byte // the fields
 	cookies                         []byte // their values, put together
-	size                            int    // of all names and values
+	size, limit                     int    // of all names and values, and how large it may be
 	fault                           string // what is wrong with the head, for the log; then nothing is gathered
 	malformed                       bool   // the fault is not worth an answer
 }
@@ -29,13 +29,14 @@ const (
 )
 
 func (h *headReader) reset() {
-	*h = headReader{lines: h.lines[:0], cookies: h.cookies[:0]}
+	*h = headReader{lines: h.lines[:0], cookies: h.cookies[:0], limit: h.limit}
 }
 
 // field takes the next one. The texts of faults are nginx's.
 func (h *headReader) field(f hpack.HeaderField) {
 	h.size += len(f.Name) + len(f.Value)
 	switch {
+	case h.size > h.limit: // a byte can stand for 4 KB of the table
 	case h.fault != "":
 	case strings.HasPrefix(f.Name, ":"):
 		h.pseudoField(f)

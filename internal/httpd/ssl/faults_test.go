@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/baton-deploy/baton/internal/conf"
 	"github.com/baton-deploy/baton/internal/httpd"
@@ -62,6 +63,7 @@ var faults = []struct{ text, want string }{
 	{text: "ssl_certificate site.crt; ssl_certificate_key junk;"},
 	{text: "ssl_certificate broken.crt; ssl_certificate_key site.key;"},
 	{text: "ssl_certificate half.crt; ssl_certificate_key site.key;"},
+	{text: "ssl_certificate expired.crt; ssl_certificate_key expired.key;"}, // clients will say so
 	{text: "ssl_certificate data:foo; ssl_certificate_key site.key;"},
 	{text: "ssl_certificate site.crt; ssl_certificate_key data:foo;"},
 	{text: "ssl_certificate site.crt; ssl_certificate_key other.key;"},
@@ -156,12 +158,14 @@ func writeFaulty(t *testing.T, dir string, a authorities) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	expired := a.ca.Issue(testbed.Certificate{Name: "www.example.com", Ends: -time.Hour})
 	broken := "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 	write(t, dir, map[string]string{
 		"site.crt": a.site.CertPEM(), "site.key": a.site.KeyPEM(), "other.key": a.other.KeyPEM(), "ca.crt": a.ca.CertPEM(),
 		"rsa.crt": rsa.CertPEM(), "rsa.key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
 		"locked.key": string(pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: locked})),
 		"empty":      "", "junk": "junk\n", "broken.crt": broken, "half.crt": a.site.CertPEM() + broken,
+		"expired.crt": expired.CertPEM(), "expired.key": expired.KeyPEM(),
 		"right": "\nwrong\nright\n", "wrong": "wrong\nno\n", "crl": a.ca.Revoke(),
 		"tickets48": strings.Repeat("k", 48), "tickets80": strings.Repeat("k", 80),
 	})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -21,21 +22,47 @@ import (
 	"github.com/baton-deploy/baton/internal/testbed"
 )
 
-// newHTTP2Mover is a starter of servers that speak HTTP/2, without TLS, where they
-// speak HTTP/1.
-func newHTTP2Mover(t *testing.T, conf func(m *mover) testbed.Conf) *mover {
+// An addressed is where servers speak HTTP/2: without TLS where they speak HTTP/1, and
+// with it.
+type addressed struct {
+	ca    *testbed.Authority
+	plain string
+	tls   string
+}
+
+// start is a starter of such servers.
+func (a *addressed) start(t *testing.T, conf func(m *mover) testbed.Conf) *mover {
 	t.Helper()
+	a.ca = testbed.NewAuthority(t, "Test CA")
+	site := a.ca.Issue(testbed.Certificate{Name: "www.example.com"})
 	return newMover(t, func(m *mover) testbed.Conf {
+		writeFile(t, m.Path("conf", "site.crt"), site.CertPEM())
+		writeFile(t, m.Path("conf", "site.key"), site.KeyPEM())
 		c := conf(m)
+		a.plain, a.tls = m.Addr, m.TakePort().Addr()
 		c.Listen[0] += " http2"
+		c.Listen = append(c.Listen, a.tls+" ssl http2")
+		c.HTTP += " ssl_certificate site.crt; ssl_certificate_key site.key;"
 		return c
 	})
+}
+
+// client is Go's, that speaks nothing else.
+func (a *addressed) client(t *testing.T) *http.Client {
+	var protocols http.Protocols
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	tr := &http.Transport{Protocols: &protocols, DisableCompression: true,
+		TLSClientConfig: &tls.Config{RootCAs: a.ca.Pool(), ServerName: "www.example.com"}}
+	t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr, Timeout: patience}
 }
 
 // A multitude are clients that speak HTTP/2 until they are stopped: a few connections
 // with many requests each, one after the other and at once. Every answer must be right.
 type multitude struct {
 	m       *mover
+	at      *addressed
 	limited [32]byte // sum of /limited/document
 	stop    chan struct{}
 	clients sync.WaitGroup
@@ -44,18 +71,14 @@ type multitude struct {
 }
 
 // startMultitude starts them.
-func (m *mover) startMultitude() *multitude {
+func (m *mover) startMultitude(at *addressed) *multitude {
 	m.t.Helper()
-	l := &multitude{m: m, limited: m.document("limited/document", 200<<10), stop: make(chan struct{})}
-	for range 3 {
-		var protocols http.Protocols
-		protocols.SetUnencryptedHTTP2(true)
-		tr := &http.Transport{Protocols: &protocols, DisableCompression: true}
-		m.t.Cleanup(tr.CloseIdleConnections)
-		c := &http.Client{Transport: tr, Timeout: patience}
-		for i := range 6 {
-			kind := i % 3
-			l.run(kind, func() error { return l.ask(c, kind) })
+	l := &multitude{m: m, at: at, limited: m.document("limited/document", 200<<10), stop: make(chan struct{})}
+	for i, site := range []string{"http://" + at.plain, "http://" + at.plain, "https://" + at.tls, "https://" + at.tls} {
+		c := at.client(m.t)
+		for n := range 4 {
+			kind := (i + n) % 3
+			l.run(kind, func() error { return l.ask(c, site, kind) })
 		}
 	}
 	l.run(3, l.curl)
@@ -117,7 +140,7 @@ func (l *multitude) end() {
 var errUnsent = errors.New("not sent")
 
 // ask sends one request by Go's client.
-func (l *multitude) ask(c *http.Client, kind int) error {
+func (l *multitude) ask(c *http.Client, site string, kind int) error {
 	path, method, body := "/index.html", "GET", make([]byte, 20<<10)
 	switch kind {
 	case 1:
@@ -129,7 +152,7 @@ func (l *multitude) ask(c *http.Client, kind int) error {
 	if method == "GET" {
 		body = nil
 	}
-	req, err := http.NewRequest(method, "http://"+l.m.Addr+path, io.NopCloser(bytes.NewReader(body))) // cannot be sent twice
+	req, err := http.NewRequest(method, site+path, io.NopCloser(bytes.NewReader(body))) // cannot be sent twice
 	if err != nil {
 		return err
 	}
@@ -158,8 +181,13 @@ func (l *multitude) ask(c *http.Client, kind int) error {
 
 // curl fetches on a connection of its own.
 func (l *multitude) curl() error {
-	out, err := exec.Command("curl", "-sS", "--max-time", "20", "--http2-prior-knowledge", "-o", "/dev/null",
-		"-w", "%{http_version} %{http_code}", "http://"+l.m.Addr+"/backend/headers").CombinedOutput()
+	args := []string{"-sS", "--max-time", "20", "-o", "/dev/null", "-w", "%{http_version} %{http_code}"}
+	if l.answers[3].Load()%2 == 0 {
+		args = append(args, "--http2-prior-knowledge", "http://"+l.at.plain+"/backend/headers")
+	} else {
+		args = append(args, "--insecure", "--http2", "https://"+l.at.tls+"/backend/headers")
+	}
+	out, err := exec.Command("curl", args...).CombinedOutput()
 	if err != nil || string(out) != "2 200" {
 		return fmt.Errorf("curl: %w: %s", err, out)
 	}
@@ -172,7 +200,11 @@ var succeeded = regexp.MustCompile(`requests: .*, (\d+) succeeded, `)
 // retired, so that only what the server has served and it has not got is lost: the
 // access log tells.
 func (l *multitude) h2load() error {
-	out, err := exec.Command("h2load", "-n", "300", "-c", "3", "-m", "10", "-T", "20", "http://"+l.m.Addr+"/post?h2load").CombinedOutput()
+	site := "http://" + l.at.plain
+	if l.answers[4].Load()%2 == 1 {
+		site = "https://" + l.at.tls
+	}
+	out, err := exec.Command("h2load", "-n", "300", "-c", "3", "-m", "10", "-T", "20", site+"/post?h2load").CombinedOutput()
 	found := succeeded.FindSubmatch(out)
 	if err != nil || found == nil {
 		return fmt.Errorf("h2load: %w: %s", err, out)
@@ -186,8 +218,9 @@ func (l *multitude) h2load() error {
 // what crosses the word that the connection retires is served, and what comes next goes
 // to the successor.
 func TestHTTP2ClientsLoseNothing(t *testing.T) {
-	inEachDirectionOf(t, newHTTP2Mover, func(m *mover, hop func()) {
-		l := m.startMultitude()
+	var at addressed
+	inEachDirectionOf(t, at.start, func(m *mover, hop func()) {
+		l := m.startMultitude(&at)
 		for range 2 {
 			hop()
 			l.waitAnswers()
@@ -200,15 +233,9 @@ func TestHTTP2ClientsLoseNothing(t *testing.T) {
 // An idle connection is told, and gone at once; one that holds a request that lasts is
 // told, too, and stays for it.
 func TestHTTP2DrainsForItsStreams(t *testing.T) {
-	m := newHTTP2Mover(t, moverConf)
-	var protocols http.Protocols
-	protocols.SetUnencryptedHTTP2(true)
-	clients := make([]*http.Client, 2)
-	for i := range clients {
-		tr := &http.Transport{Protocols: &protocols}
-		t.Cleanup(tr.CloseIdleConnections)
-		clients[i] = &http.Client{Transport: tr, Timeout: patience}
-	}
+	var at addressed
+	m := at.start(t, moverConf)
+	clients := []*http.Client{at.client(t), at.client(t)}
 	get := func(c *http.Client, path string) *http.Response {
 		t.Helper()
 		resp, err := c.Get("http://" + m.Addr + path)

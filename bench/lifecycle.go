@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,7 +31,7 @@ func (r *report) lifecycle(ctx context.Context, o options, tr *tree.Tree, progre
 	}
 	defer os.RemoveAll(dir)
 	for i, binary := range []string{o.baton, "/usr/sbin/nginx"} {
-		s, err := newServer(tr, []string{"baton", "nginx"}[i], binary, dir, origins{"127.0.0.1:9", "127.0.0.1:9"}, serverCore+","+loadCore)
+		s, err := newServer(tr, []string{"baton", "nginx"}[i], binary, dir, origins{http: "127.0.0.1:9"}, serverCore+","+loadCore)
 		if err != nil {
 			return err
 		}
@@ -40,7 +41,7 @@ func (r *report) lifecycle(ctx context.Context, o options, tr *tree.Tree, progre
 			if err != nil {
 				return err
 			}
-			m, w, err := s.memory(tr)
+			m, w, err := s.memory(ctx, tr)
 			if err != nil {
 				return err
 			}
@@ -57,22 +58,26 @@ func (r *report) lifecycle(ctx context.Context, o options, tr *tree.Tree, progre
 	return nil
 }
 
-// memory returns the resident megabytes of the master and of its one worker.
-func (s *server) memory(tr *tree.Tree) (master, worker float64, err error) {
-	found, err := tr.Processes()
+// memory returns the resident megabytes of the master and of its one worker, which a
+// master may start after it listens.
+func (s *server) memory(ctx context.Context, tr *tree.Tree) (master, worker float64, err error) {
+	pid := 0
+	err = until(ctx, "worker of "+s.name, func() bool {
+		found, _ := tr.Processes() // else we look again
+		i := slices.IndexFunc(found, func(p tree.Process) bool { return p.PPID == s.master })
+		if i >= 0 {
+			pid = found[i].PID
+		}
+		return i >= 0
+	})
 	if err != nil {
 		return 0, 0, err
 	}
 	if master, err = resident(s.master); err != nil {
 		return 0, 0, err
 	}
-	for _, p := range found {
-		if p.PPID == s.master {
-			worker, err = resident(p.PID)
-			return master, worker, err
-		}
-	}
-	return 0, 0, fmt.Errorf("find the worker of %s: master %d has no child", s.name, s.master)
+	worker, err = resident(pid)
+	return master, worker, err
 }
 
 // resident returns VmRSS of a process in megabytes.

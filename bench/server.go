@@ -41,8 +41,8 @@ var files = map[string]int{"1k.bin": 1 << 10, "100k.bin": 100 << 10, "100k.txt":
 // origins are the addresses of what servers pass requests on to, "" for none.
 type origins struct{ http, fastcgi string }
 
-// newServer lays out a prefix for binary under dir. A server with origins serves TLS
-// as well.
+// newServer lays out a prefix for binary under dir. A server with an origin for FastCGI
+// has all that is measured, TLS too; else it has what a small site has.
 func newServer(tr *tree.Tree, name, binary, dir string, from origins, core string) (*server, error) {
 	dir = filepath.Join(dir, name)
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -71,6 +71,10 @@ func newServer(tr *tree.Tree, name, binary, dir string, from origins, core strin
 		HTTP: "sendfile on; tcp_nopush on; keepalive_requests 100000000; client_max_body_size 0;",
 	}
 	if from.http != "" {
+		c.HTTP += " upstream backend { server " + from.http + "; keepalive 64; }"
+		c.Server = `location /proxy/ { proxy_pass http://backend/; proxy_http_version 1.1; proxy_set_header Connection ""; }`
+	}
+	if from.fastcgi != "" {
 		if s.secure, err = testbed.TakePort(); err != nil {
 			return nil, err
 		}
@@ -79,11 +83,9 @@ func newServer(tr *tree.Tree, name, binary, dir string, from origins, core strin
 			return nil, err
 		}
 		c.Listen = append(c.Listen, s.secure.Addr()+" ssl http2 backlog=4096")
-		c.HTTP += " gzip on; gzip_comp_level 1; gzip_types text/plain;" +
-			" upstream backend { server " + from.http + "; keepalive 64; }" +
-			" upstream responder { server " + from.fastcgi + "; keepalive 64; }"
-		c.Server = certificate + ` ssl_protocols TLSv1.2 TLSv1.3;
-            location /proxy/ { proxy_pass http://backend/; proxy_http_version 1.1; proxy_set_header Connection ""; }
+		c.HTTP += " upstream responder { server " + from.fastcgi + "; keepalive 64; }"
+		c.Server += certificate + ` ssl_protocols TLSv1.2 TLSv1.3;
+            location = /100k.txt { gzip on; gzip_comp_level 1; gzip_types text/plain; }
             location /fcgi/ {
                 fastcgi_pass responder; fastcgi_keep_conn on;
                 fastcgi_param REQUEST_METHOD $request_method; fastcgi_param SERVER_PROTOCOL $server_protocol;

@@ -110,6 +110,21 @@ func (s *sight) phase() Phase {
 // glance finds the masters that pidFile and its .oldbin name, and their workers.
 // It runs nothing, so it can be called often.
 func glance(pidFile string) (*sight, error) {
+	for {
+		before, _ := proc.ReadPidFile(pidFile) // the error is told below
+		s, err := glanceOnce(pidFile)
+		if !errors.Is(err, ErrNothingRuns) {
+			return s, err
+		}
+		// The end of a new master may have come between: behind our reading of its pid
+		// file and ahead of that of .oldbin the old one has given its own the first name.
+		if after, _ := proc.ReadPidFile(pidFile); after == before {
+			return nil, err
+		}
+	}
+}
+
+func glanceOnce(pidFile string) (*sight, error) {
 	current, err := namedMaster(pidFile)
 	if err != nil && !errors.Is(err, ErrNothingRuns) {
 		return nil, err

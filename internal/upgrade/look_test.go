@@ -279,3 +279,45 @@ func (s *site) open(text string) net.Conn {
 	}
 	return c
 }
+
+// While the old master gives its pid file the first name back there is always one that
+// names it, and whoever looks then finds it.
+func TestLookWhileThePidFileIsRenamed(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, kinds()[0])
+	master := s.start("./nginx")
+	write := func(name string, pid int) {
+		if err := os.WriteFile(name+".next", fmt.Appendln(nil, pid), 0o644); err != nil {
+			t.Error(err)
+		}
+		if err := os.Rename(name+".next", name); err != nil {
+			t.Error(err)
+		}
+	}
+	over := make(chan struct{})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for gone := 1 << 22; ; gone++ { // no pid is as high
+			write(s.PIDFile()+".oldbin", master)
+			write(s.PIDFile(), gone)
+			if err := os.Rename(s.PIDFile()+".oldbin", s.PIDFile()); err != nil {
+				t.Error(err)
+			}
+			select {
+			case <-over:
+				return
+			default:
+			}
+		}
+	}()
+	for range 100 {
+		if _, err := upgrade.Look(t.Context(), s.PIDFile()); err != nil {
+			t.Error(err)
+			break
+		}
+	}
+	close(over)
+	<-ended
+	s.stop()
+}

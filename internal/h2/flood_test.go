@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/baton-deploy/baton/internal/testbed"
 	"golang.org/x/net/http2"
 	"golang.org/x/sys/unix"
 )
@@ -159,11 +160,7 @@ func TestFloodsOfControlFrames(t *testing.T) {
 // waitFor waits until ok.
 func (c *client) waitFor(what string, ok func() bool) {
 	c.t.Helper()
-	for deadline := time.Now().Add(waitLimit); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			c.t.Fatalf("timed out: %s", what)
-		}
-	}
+	testbed.WaitFor(c.t, what, ok)
 }
 
 // lost is why the connection is lost, nil as long as it is not.

@@ -19,6 +19,7 @@ import (
 	"github.com/baton-deploy/baton/internal/conf"
 	"github.com/baton-deploy/baton/internal/httpd"
 	"github.com/baton-deploy/baton/internal/httpd/modules"
+	"github.com/baton-deploy/baton/internal/testbed"
 )
 
 // echo is a module that answers with what it was asked, where a location says so.
@@ -233,11 +234,7 @@ func TestRetiringServerAnswersIdleConnectionOnceMore(t *testing.T) {
 // until waits for what, and asks ok whether it is so.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("timed out: %s", what)
-		}
-	}
+	testbed.WaitFor(t, what, ok)
 }
 
 // awaitClosed waits until nobody listens on addr.

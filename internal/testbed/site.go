@@ -294,9 +294,15 @@ func (s *Site) Log() string {
 // that takes too long.
 func (s *Site) WaitFor(what string, ok func() bool) {
 	s.t.Helper()
+	WaitFor(s.t, what, ok)
+}
+
+// WaitFor is [Site.WaitFor] for tests without a site.
+func WaitFor(t testing.TB, what string, ok func() bool) {
+	t.Helper()
 	for deadline := time.Now().Add(waitLimit); !ok(); time.Sleep(waitStep) {
 		if time.Now().After(deadline) {
-			s.t.Fatalf("timed out: %s", what)
+			t.Fatalf("timed out: %s", what)
 		}
 	}
 }

@@ -39,15 +39,6 @@ func bomb(t *testing.T) string {
 	return b
 }
 
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("timed out: %s", what)
-		}
-	}
-}
-
 // heap is how much memory is in use.
 func heap() int64 {
 	runtime.GC()
@@ -95,7 +86,7 @@ func TestBombStaysSmall(t *testing.T) {
 				}
 			}
 			c.Close()
-			until(t, "the server to give up", func() bool { return runtime.NumGoroutine() <= routines })
+			testbed.WaitFor(t, "the server to give up", func() bool { return runtime.NumGoroutine() <= routines })
 			if sent := bytesSent(t, p, folder); sent > 64<<20 {
 				t.Errorf("%d bytes were decompressed for a client that went away", sent)
 			}
@@ -145,7 +136,7 @@ func stalledStream(t *testing.T, addr string, before int64) {
 		}
 	}
 	c.Close()
-	until(t, "the server to give up", func() bool { return runtime.NumGoroutine() <= routines })
+	testbed.WaitFor(t, "the server to give up", func() bool { return runtime.NumGoroutine() <= routines })
 }
 
 // waits returns when nothing more comes to c, which nobody reads.
@@ -156,7 +147,7 @@ func waits(t *testing.T, c net.Conn) {
 		t.Fatal(err)
 	}
 	last, same := 0, 0
-	until(t, "the server to wait for its client", func() bool {
+	testbed.WaitFor(t, "the server to wait for its client", func() bool {
 		var n int
 		_ = raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
 		if same++; n == 0 || n != last {
@@ -170,7 +161,7 @@ func waits(t *testing.T, c net.Conn) {
 func bytesSent(t *testing.T, p *sidebyside.Pair, folder string) (n int64) {
 	t.Helper()
 	line := regexp.MustCompile(regexp.QuoteMeta(folder) + `bomb (\d+)`)
-	until(t, "line in the log", func() bool {
+	testbed.WaitFor(t, "line in the log", func() bool {
 		b, err := os.ReadFile(filepath.Join(filepath.Dir(p.Dir), "baton/logs/sent.log"))
 		m := line.FindSubmatch(b)
 		if err != nil || m == nil {

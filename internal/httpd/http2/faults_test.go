@@ -2,6 +2,7 @@ package http2_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/baton-deploy/baton/internal/httpd/sidebyside"
+	"github.com/baton-deploy/baton/internal/testbed"
 	"golang.org/x/net/http2"
 )
 
@@ -84,15 +86,10 @@ func (b *trouble) startWith(t *testing.T) *sidebyside.Pair {
 // logged waits for a line of Baton's access log.
 func logged(t *testing.T, p *sidebyside.Pair, line string) {
 	t.Helper()
-	for deadline := time.Now().Add(waitLimit); ; time.Sleep(5 * time.Millisecond) {
+	testbed.WaitFor(t, fmt.Sprintf("%q in the log", line), func() bool {
 		_, log := p.Logs("logs/access.log")
-		if strings.Contains(log, line+"\n") {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%q is not in the log:\n%s", line, log)
-		}
-	}
+		return strings.Contains(log, line+"\n")
+	})
 }
 
 // What a server behind us spoils, the client can tell from what is whole.

@@ -65,7 +65,7 @@ bench: ## compare with real servers and write docs/benchmarks.md (a quarter of a
 
 .PHONY: lint
 lint: ## run the linter (.golangci.yml)
-	$$(scripts/golangci-lint $(GOLANGCI_VERSION)) run ./...
+	$$(scripts/golangci-lint $(GOLANGCI_VERSION)) run --allow-parallel-runners ./...
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (10s)

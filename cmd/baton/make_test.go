@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"debug/elf"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,6 +37,14 @@ func TestMakeBuildSetsVersionAndPaths(t *testing.T) {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("-V = %s\nwant it to have %q", out, want)
 		}
+	}
+	file, err := elf.Open(exe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if libraries, err := file.ImportedLibraries(); err != nil || len(libraries) > 0 {
+		t.Errorf("the executable needs %q of the system, %v", libraries, err)
 	}
 	// What such a build is told to be started with must reach the prefix that it made.
 	dir := filepath.Join(t.TempDir(), "P")

@@ -21,13 +21,13 @@ type suite struct {
 // ciphers(1), is in words.
 func suites() []suite {
 	const (
-		ecdsa = "ECDHE EECDH kECDHE kEECDH ECDSA aECDSA "
-		ecrsa = "ECDHE EECDH kECDHE kEECDH aRSA "
+		ecdsa = "ECDH ECDHE EECDH kECDHE kEECDH ECDSA aECDSA "
+		ecrsa = "ECDH ECDHE EECDH kECDHE kEECDH aRSA "
 		rsa   = "RSA kRSA aRSA "
-		gcm   = "HIGH AES AESGCM TLSv1.2 "
-		cbc2  = "HIGH AES TLSv1.2 CBC "
-		cbc1  = "HIGH AES SHA SHA1 TLSv1 TLSv1.0 CBC "
-		cbc0  = "HIGH AES SHA SHA1 SSLv3 CBC "
+		gcm   = "HIGH FIPS AES AESGCM TLSv1.2 "
+		cbc2  = "HIGH FIPS AES TLSv1.2 CBC "
+		cbc1  = "HIGH FIPS AES SHA SHA1 TLSv1 TLSv1.0 CBC "
+		cbc0  = "HIGH FIPS AES SHA SHA1 SSLv3 CBC "
 		chaa  = "HIGH CHACHA20 TLSv1.2 "
 	)
 	return []suite{
@@ -104,7 +104,9 @@ func Ciphers(text string) ([]uint16, error) {
 			}
 		}
 	}
-	for n, rule := range strings.FieldsFunc(text, func(c rune) bool { return strings.ContainsRune(":, ;", c) }) {
+	// A word ends where the next rule begins, be there a colon or not: DEFAULT@SECLEVEL=1.
+	apart := strings.NewReplacer("!", ":!", "@", ":@").Replace(text)
+	for n, rule := range strings.FieldsFunc(apart, func(c rune) bool { return strings.ContainsRune(":, ;", c) }) {
 		switch {
 		case rule == "DEFAULT" && n == 0:
 			set("ALL", in)

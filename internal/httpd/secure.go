@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/baton-deploy/baton/internal/conf"
@@ -68,8 +69,8 @@ type TLSState struct {
 	Ciphers []uint16
 	Curves  []tls.CurveID
 	// Verdict is for [Security.Admit] to keep what it found out of the client's
-	// certificate.
-	Verdict any
+	// certificate. Streams of HTTP/2 look at it at once.
+	Verdict atomic.Value
 }
 
 // TLS is what was agreed on for the request's connection; nil when it is plain.

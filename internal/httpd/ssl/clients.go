@@ -90,13 +90,14 @@ type judgement struct {
 	verdict tlsconf.Verdict
 }
 
-// judge looks at the client's certificate, which must be there, once for a connection.
+// judge looks at the client's certificate, which must be there, once for a connection;
+// more often when requests come at once.
 func (c *clients) judge(t *httpd.TLSState) tlsconf.Verdict {
-	if j, ok := t.Verdict.(judgement); ok && j.by == c {
+	if j, ok := t.Verdict.Load().(judgement); ok && j.by == c {
 		return j.verdict
 	}
 	v := c.verifier.Verify(t.PeerCertificates, time.Now())
-	t.Verdict = judgement{c, v}
+	t.Verdict.Store(judgement{c, v})
 	return v
 }
 

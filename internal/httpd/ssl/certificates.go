@@ -16,11 +16,17 @@ import (
 
 // certificates are those of a server, of which the client gets one that it can use.
 type certificates struct {
+	// fixed has one of each kind, by rank.
 	fixed []*stapled
 	// open are those whose names have variables; then all are read for each handshake.
 	open      []openPair
 	passwords [][]byte
 	conf      *conf.Config
+	// newest is the highest version of the protocol that is spoken.
+	newest uint16
+	// ownOrder is ssl_prefer_server_ciphers: the rank counts, not what the client
+	// would rather have.
+	ownOrder bool
 }
 
 // An openPair is the names of a certificate and its key.
@@ -52,17 +58,31 @@ func (in *instance) newCertificates(s *conf.Scope) (*certificates, error) {
 			return nil, err
 		}
 	}
-	// OpenSSL, asked by a client that takes any, gives the newer kind.
-	slices.SortStableFunc(c.fixed, func(a, b *stapled) int { return rank(&a.cert) - rank(&b.cert) })
-	return c, nil
+	var err error
+	c.ownOrder, err = s.Flag("ssl_prefer_server_ciphers", false)
+	return c, err
 }
 
+// rank is the kind of a certificate: OpenSSL keeps one of each, and prefers them in
+// this order where the client does not.
 func rank(c *tls.Certificate) int {
 	switch c.PrivateKey.(type) {
-	case *ecdsa.PrivateKey, ed25519.PrivateKey:
+	case *ecdsa.PrivateKey:
 		return 0
+	case ed25519.PrivateKey:
+		return 1
 	}
-	return 1
+	return 2
+}
+
+// keep adds a certificate, in the place of one of the same kind.
+func (c *certificates) keep(s *stapled) {
+	at, found := slices.BinarySearchFunc(c.fixed, rank(&s.cert), func(s *stapled, kind int) int { return rank(&s.cert) - kind })
+	if found {
+		c.fixed[at] = s
+		return
+	}
+	c.fixed = slices.Insert(c.fixed, at, s)
 }
 
 func (in *instance) add(c *certificates, cert, key *conf.Directive) error {
@@ -85,7 +105,7 @@ func (in *instance) add(c *certificates, cert, key *conf.Directive) error {
 	if err != nil {
 		return conf.Errorf(nil, "%s", err)
 	}
-	c.fixed = append(c.fixed, &stapled{cert: pair, name: in.b.Config.AbsConf(cert.Arg(0))})
+	c.keep(&stapled{cert: pair, name: in.b.Config.AbsConf(cert.Arg(0))})
 	return nil
 }
 
@@ -99,29 +119,65 @@ func (in *instance) file(name string) tlsconf.File {
 
 // choose returns the certificate for a client.
 func (c *certificates) choose(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	if len(c.fixed) == 0 {
+	switch len(c.fixed) {
+	case 0:
 		return nil, fmt.Errorf("no certificate")
+	case 1:
+		return c.fixed[0].current(), nil
 	}
 	anonymous := *hello
 	anonymous.ServerName = "" // the server was chosen; nginx does not compare names
-	for _, s := range c.fixed {
-		cert := s.current()
-		if len(c.fixed) == 1 || anonymous.SupportsCertificate(cert) == nil {
-			return cert, nil
+	if c.ownOrder {
+		if s := c.suits(&anonymous); s != nil {
+			return s.current(), nil
 		}
+	} else if s := c.wished(&anonymous); s != nil {
+		return s.current(), nil
 	}
 	return c.fixed[0].current(), nil
 }
 
+// suits is the first certificate that the client can use; nil for none.
+func (c *certificates) suits(hello *tls.ClientHelloInfo) *stapled {
+	for _, s := range c.fixed {
+		if hello.SupportsCertificate(&s.cert) == nil {
+			return s
+		}
+	}
+	return nil
+}
+
+// wished is the certificate that the client would rather have: as in OpenSSL the first
+// of its signatures tells, and before TLS 1.3 the first of its cipher suites.
+func (c *certificates) wished(hello *tls.ClientHelloInfo) *stapled {
+	one := *hello
+	if c.newest >= tls.VersionTLS13 && slices.Contains(hello.SupportedVersions, tls.VersionTLS13) {
+		for i := range hello.SignatureSchemes {
+			one.SignatureSchemes = hello.SignatureSchemes[i : i+1]
+			if s := c.suits(&one); s != nil {
+				return s
+			}
+		}
+		return nil
+	}
+	for i := range hello.CipherSuites {
+		one.CipherSuites = hello.CipherSuites[i : i+1]
+		if s := c.suits(&one); s != nil {
+			return s
+		}
+	}
+	return nil
+}
+
 // read reads the certificates of a handshake, as the process that does it may.
 func (c *certificates) read(h *httpd.Handshake) (*certificates, error) {
-	now := &certificates{fixed: slices.Clone(c.fixed)}
+	now := &certificates{fixed: slices.Clone(c.fixed), newest: c.newest, ownOrder: c.ownOrder}
 	for _, p := range c.open {
 		cert, err := tlsconf.Certificate(c.load(h.Text(p.cert)), c.load(h.Text(p.key)), c.passwords)
 		if err != nil {
 			return nil, err
 		}
-		now.fixed = append(now.fixed, &stapled{cert: cert})
+		now.keep(&stapled{cert: cert})
 	}
 	return now, nil
 }

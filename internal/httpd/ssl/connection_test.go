@@ -267,32 +267,53 @@ func TestSlowReader(t *testing.T) {
 	}
 }
 
-// A client gets the kind of certificate that it can use.
+// A client gets the kind of certificate that it can use, and of two the one that it
+// would rather have, unless the server has its own mind.
 func TestTwoKindsOfCertificate(t *testing.T) {
 	t.Parallel()
 	a := newAuthorities(t)
 	files := a.files()
 	rsa := a.ca.Issue(testbed.Certificate{Name: "www.example.com", RSA: true})
 	files["rsa.crt"], files["rsa.key"] = rsa.CertPEM(), rsa.KeyPEM()
-	p := sidebyside.Start(t, `ssl_certificate ROOT/rsa.crt; ssl_certificate_key ROOT/rsa.key; ssl_protocols TLSv1.2 TLSv1.3; `+
-		`ssl_certificate ROOT/site.crt; ssl_certificate_key ROOT/site.key; server { listen ADDR ssl; location / { return 200 "$ssl_cipher"; } }`, files)
-	for name, suites := range map[string][]uint16{
-		"ECDSA": {tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}, "RSA": {tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256},
-		"both": {tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256},
+	const both = `ssl_certificate ROOT/rsa.crt; ssl_certificate_key ROOT/rsa.key; ssl_certificate ROOT/site.crt; ssl_certificate_key ROOT/site.key; `
+	p := sidebyside.Start(t, `ssl_protocols TLSv1.2 TLSv1.3;
+		server { listen ADDR ssl; `+both+` location / { return 200 "$ssl_cipher"; } }
+		server { listen ADDR ssl; server_name prefers; ssl_prefer_server_ciphers on; `+both+` }
+		server { listen ADDR ssl; server_name twice; ssl_certificate ROOT/other.crt; ssl_certificate_key ROOT/other.key; `+both+` }`, files)
+	const ecdsaSuite, rsaSuite = "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256"
+	for _, want := range []string{
+		"-tls1_2 -cipher " + ecdsaSuite, "-tls1_2 -cipher " + rsaSuite, "-tls1_2 -cipher " + ecdsaSuite + ":" + rsaSuite, "-tls1_2 -cipher " + rsaSuite + ":" + ecdsaSuite,
+		"-tls1_2", "-tls1_2 -sigalgs RSA+SHA256:ECDSA+SHA256", "-tls1_2 -sigalgs RSA+SHA256", "-tls1_3", "-sigalgs RSA-PSS+SHA256:ECDSA+SHA256",
+		"-sigalgs ECDSA+SHA256:RSA-PSS+SHA256", "-sigalgs RSA-PSS+SHA256", "-sigalgs ECDSA+SHA256",
 	} {
-		c := named("other.name")
-		c.MaxVersion, c.CipherSuites = tls.VersionTLS12, suites
-		got := dial(t, p.Baton, c).ConnectionState().PeerCertificates[0].PublicKeyAlgorithm.String()
-		if name != "both" && got != name || name == "both" && got != "ECDSA" {
-			t.Errorf("a client of %s gets a certificate of %s", name, got)
+		for _, name := range []string{"a", "prefers", "twice"} {
+			nginx, baton := certificateFor(t, p.Nginx, name, want), certificateFor(t, p.Baton, name, want)
+			if nginx != baton || nginx == "" {
+				t.Errorf("%s by %s: %q, from nginx %q", name, want, baton, nginx)
+			}
 		}
-		if name != "both" {
-			same(t, p, c, hostOf("a", "/"))
+	}
+	for name, suite := range map[string]uint16{"ECDSA": tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, "RSA": tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256} {
+		c := named("other.name")
+		c.MaxVersion, c.CipherSuites = tls.VersionTLS12, []uint16{suite}
+		if got := same(t, p, c, hostOf("a", "/")); !strings.Contains(got.Body, name) {
+			t.Errorf("a client of %s gets %s", name, got.Body)
 		}
 	}
 	weak := named("a")
 	weak.MaxVersion, weak.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_RSA_WITH_RC4_128_SHA}
 	sameRefusal(t, p, weak)
+}
+
+var certificateText = regexp.MustCompile(`(?s)-----BEGIN CERTIFICATE-----.*-----END CERTIFICATE-----`)
+
+// certificateFor is the certificate that openssl gets which is started with these options.
+func certificateFor(t *testing.T, addr, name, options string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	out, _ := exec.CommandContext(ctx, "openssl", append([]string{"s_client", "-connect", addr, "-servername", name}, strings.Fields(options)...)...).CombinedOutput()
+	return certificateText.FindString(string(out))
 }
 
 // Names of certificates may have variables; they are read for each handshake.

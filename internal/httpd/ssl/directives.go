@@ -50,7 +50,7 @@ func directives() []conf.Spec {
 		noted(checked(many(one("ssl_protocols"), conf.AnyArgs), checkProtocols),
 			"TLSv1.2 and TLSv1.3 by default. What lies between the lowest and the highest is on."),
 		noted(one("ssl_ciphers"), "OpenSSL's words choose among crypto/tls's suites, none of them DHE; their order is crypto/tls's."),
-		idle(flag("ssl_prefer_server_ciphers"), "crypto/tls has an order of its own, by what the hardware is good at."),
+		noted(flag("ssl_prefer_server_ciphers"), "Chooses among several certificates. Suites have crypto/tls's order, by what the hardware is good at."),
 		noted(one("ssl_ecdh_curve"), "Curves that crypto/tls has; their order is its own."),
 		idle(one("ssl_dhparam"), "crypto/tls has no DHE suites. The file is checked."),
 		noted(checked(one("ssl_buffer_size"), conf.CheckSize), "16k at most, the size of a record."),

@@ -81,6 +81,7 @@ func (in *instance) newServer(s *conf.Scope) (*server, error) {
 	if sv.settings, err = newSettings(s); err != nil {
 		return nil, err
 	}
+	certs.newest = sv.settings.MaxVersion
 	size, err := s.Size("ssl_buffer_size", 16<<10)
 	if err != nil {
 		return nil, err

@@ -32,7 +32,7 @@ func (a authorities) files() sidebyside.Files {
 	}
 }
 
-func newAuthorities(t *testing.T) authorities {
+func newAuthorities(t testing.TB) authorities {
 	t.Helper()
 	ca := testbed.NewAuthority(t, "Test CA")
 	return authorities{

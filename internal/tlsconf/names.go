@@ -1,7 +1,6 @@
 package tlsconf
 
 import (
-	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
 	"slices"
@@ -10,25 +9,46 @@ import (
 
 // attributes are OpenSSL's short names of what a distinguished name consists of.
 func attributes() map[string]string {
-	return map[string]string{
-		"2.5.4.3": "CN", "2.5.4.4": "SN", "2.5.4.5": "serialNumber", "2.5.4.6": "C", "2.5.4.7": "L",
-		"2.5.4.8": "ST", "2.5.4.9": "street", "2.5.4.10": "O", "2.5.4.11": "OU", "2.5.4.12": "title",
-		"2.5.4.13": "description", "2.5.4.17": "postalCode", "2.5.4.42": "GN", "2.5.4.43": "initials",
-		"2.5.4.46": "dnQualifier", "2.5.4.65": "pseudonym",
-		"1.2.840.113549.1.9.1": "emailAddress", "0.9.2342.19200300.100.1.1": "UID",
-		"0.9.2342.19200300.100.1.25": "DC",
+	names := map[string]string{
+		"1.2.840.113549.1.9.1": "emailAddress", "1.2.840.113549.1.9.2": "unstructuredName",
+		"1.2.840.113549.1.9.7": "challengePassword", "1.2.840.113549.1.9.8": "unstructuredAddress",
+		"1.2.840.113549.1.9.20": "friendlyName", "1.3.6.1.4.1.311.17.1": "CSPName",
+		"1.3.6.1.4.1.311.60.2.1.1": "jurisdictionL", "1.3.6.1.4.1.311.60.2.1.2": "jurisdictionST",
+		"1.3.6.1.4.1.311.60.2.1.3": "jurisdictionC", "1.3.6.1.5.5.7.9.1": "id-pda-dateOfBirth",
+		"1.2.643.3.131.1.1": "INN", "1.2.643.100.1": "OGRN", "1.2.643.100.3": "SNILS", "1.2.643.100.5": "OGRNIP",
+		"0.9.2342.19200300.100.1.1": "UID", "0.9.2342.19200300.100.1.2": "textEncodedORAddress",
+		"0.9.2342.19200300.100.1.3": "mail", "0.9.2342.19200300.100.1.4": "info",
+		"0.9.2342.19200300.100.1.5": "favouriteDrink", "0.9.2342.19200300.100.1.25": "DC",
+		"0.9.2342.19200300.100.1.43": "friendlyCountryName",
 	}
+	// X.520's, one after the other from 2.5.4.3 on.
+	for i, name := range strings.Fields(`CN SN serialNumber C L ST street O OU title description searchGuide
+		businessCategory postalAddress postalCode postOfficeBox physicalDeliveryOfficeName telephoneNumber telexNumber
+		teletexTerminalIdentifier facsimileTelephoneNumber x121Address internationaliSDNNumber registeredAddress
+		destinationIndicator preferredDeliveryMethod presentationAddress supportedApplicationContext member owner
+		roleOccupant seeAlso userPassword userCertificate cACertificate authorityRevocationList
+		certificateRevocationList crossCertificatePair name GN initials generationQualifier x500UniqueIdentifier
+		dnQualifier enhancedSearchGuide protocolInformation distinguishedName uniqueMember houseIdentifier
+		supportedAlgorithms deltaRevocationList dmdName`) {
+		names[fmt.Sprintf("2.5.4.%d", 3+i)] = name
+	}
+	for n, name := range map[int]string{65: "pseudonym", 72: "role", 97: "organizationIdentifier", 98: "c3", 99: "n3", 100: "dnsName"} {
+		names[fmt.Sprintf("2.5.4.%d", n)] = name
+	}
+	return names
 }
 
-func attribute(oid asn1.ObjectIdentifier) string {
-	if name, ok := attributes()[oid.String()]; ok {
-		return name
-	}
-	return oid.String()
+// A part is one attribute of a name, with its value as it was encoded.
+type part struct {
+	Type  asn1.ObjectIdentifier
+	Value asn1.RawValue
 }
 
-func parseName(raw []byte) pkix.RDNSequence {
-	var name pkix.RDNSequence
+// partSET is a set of them; encoding/asn1 knows it by its name.
+type partSET []part
+
+func parseName(raw []byte) []partSET {
+	var name []partSET
 	if _, err := asn1.Unmarshal(raw, &name); err != nil {
 		return nil
 	}
@@ -38,14 +58,49 @@ func parseName(raw []byte) pkix.RDNSequence {
 // Name is a distinguished name as RFC 2253 writes it: "CN=www.example.com,O=Example".
 func Name(raw []byte) string {
 	var parts []string
+	names := attributes()
 	for _, set := range slices.Backward(parseName(raw)) {
 		var values []string
-		for _, a := range set {
-			values = append(values, attribute(a.Type)+"="+escapeValue(fmt.Sprint(a.Value)))
+		for _, a := range slices.Backward(set) {
+			name, known := names[a.Type.String()]
+			text, ok := characters(a.Value)
+			if !known {
+				name = a.Type.String()
+			}
+			if text = escapeValue(text); !known || !ok {
+				text = fmt.Sprintf("#%X", a.Value.FullBytes)
+			}
+			values = append(values, name+"="+text)
 		}
 		parts = append(parts, strings.Join(values, "+"))
 	}
 	return strings.Join(parts, ",")
+}
+
+// characters is the text of a value; it reports false for one that is none.
+func characters(v asn1.RawValue) (text string, ok bool) {
+	width := 1
+	switch v.Tag {
+	case asn1.TagUTF8String:
+		return string(v.Bytes), true
+	case asn1.TagNumericString, asn1.TagPrintableString, asn1.TagT61String, asn1.TagIA5String,
+		asn1.TagUTCTime, asn1.TagGeneralizedTime, 26: // VisibleString
+	case asn1.TagBMPString:
+		width = 2
+	case 28: // UniversalString
+		width = 4
+	default:
+		return "", false
+	}
+	var b strings.Builder
+	for rest := v.Bytes; len(rest) >= width; rest = rest[width:] {
+		c := rune(0)
+		for _, octet := range rest[:width] {
+			c = c<<8 | rune(octet)
+		}
+		b.WriteRune(c)
+	}
+	return b.String(), true
 }
 
 // escapeValue does it as X509_NAME_print_ex(3) with XN_FLAG_RFC2253.
@@ -70,12 +125,20 @@ func escapeValue(s string) string {
 // LegacyName is a distinguished name as it was written before: "/O=Example/CN=www.example.com".
 func LegacyName(raw []byte) string {
 	var b strings.Builder
+	names := attributes()
 	for _, set := range parseName(raw) {
-		for _, a := range set {
-			b.WriteString("/" + attribute(a.Type) + "=")
-			value := fmt.Sprint(a.Value)
-			for i := range len(value) {
-				switch c := value[i]; {
+		for i, a := range set {
+			name, known := names[a.Type.String()]
+			if !known {
+				name = a.Type.String()
+			}
+			b.WriteString(separator(i) + name + "=")
+			value := a.Value.Bytes
+			if a.Value.Tag == asn1.TagBitString && len(value) > 0 {
+				value = value[1:] // how many bits of the last byte do not count
+			}
+			for _, c := range value {
+				switch {
 				case c < ' ', c > '~':
 					fmt.Fprintf(&b, `\x%02X`, c)
 				case c == '/', c == '+':
@@ -88,4 +151,12 @@ func LegacyName(raw []byte) string {
 		}
 	}
 	return b.String()
+}
+
+// separator stands before an attribute, of which i come before it in its set.
+func separator(i int) string {
+	if i > 0 {
+		return "+"
+	}
+	return "/"
 }

@@ -4,8 +4,14 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/asn1"
+	"encoding/pem"
 	"fmt"
+	"maps"
+	"math/big"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -76,20 +82,73 @@ func TestSuitesAreThoseOfTheLibrary(t *testing.T) {
 }
 
 func TestNamesAreOpenSSLs(t *testing.T) {
+	t.Parallel()
 	a := testbed.NewAuthority(t, `Å strange, "name" + <more>; a/b #1 \ `)
-	cmd := func(format string) string {
-		c := exec.Command("openssl", "x509", "-noout", "-subject", "-nameopt", format)
-		c.Stdin = strings.NewReader(a.CertPEM())
-		out, err := c.Output()
+	sameNames(t, a.CertPEM(), a.Cert.RawSubject)
+	long := "/CN=a+OU=b+O=c/c3=USA/n3=840"
+	for n := range 98 {
+		long += fmt.Sprintf("/2.5.4.%d=US", n) // openssl passes over those that it does not know
+	}
+	for _, oid := range slices.Sorted(maps.Keys(attributes())) {
+		if !strings.HasPrefix(oid, "2.5.4.") && !strings.HasPrefix(oid, "1.2.643.") {
+			long += "/" + oid + "=US"
+		}
+	}
+	for _, subject := range []string{long, "/CN=#x/OU= x /O=a\\+b\\,c;<d>\\\\", "/1.2.643.3.131.1.1=123456789012/1.2.643.100.1=1234567890123/1.2.643.100.3=12345678901/1.2.643.100.5=123456789012345"} {
+		for _, mask := range []string{"utf8only", "MASK:2048", "MASK:256", "MASK:4"} {
+			text, raw := certificateOf(t, subject, mask)
+			sameNames(t, text, raw)
+		}
+	}
+	// A value that is no text, and one that is in four bytes each.
+	for _, value := range []asn1.RawValue{{Tag: asn1.TagBitString, Bytes: []byte{0, 'a', 0xff}}, {Tag: 28, Bytes: []byte("\x00\x00\x00A\x00\x00\x20\xac")}} {
+		raw, err := asn1.Marshal([]partSET{{{Type: asn1.ObjectIdentifier{2, 5, 4, 45}, Value: value}}, {{Type: asn1.ObjectIdentifier{1, 2, 3, 4}, Value: value}}})
 		if err != nil {
 			t.Fatal(err)
 		}
+		der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(1), RawSubject: raw}, a.Cert, a.Key.Public(), a.Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sameNames(t, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), raw)
+	}
+}
+
+// certificateOf has openssl write a certificate, with strings of the kinds in mask.
+func certificateOf(t *testing.T, subject, mask string) (text string, raw []byte) {
+	t.Helper()
+	config := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(config, []byte("[req]\nstring_mask="+mask+"\ndistinguished_name=dn\n[dn]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("openssl", "req", "-x509", "-config", config, "-utf8", "-multivalue-rdn", "-newkey", "ed25519", "-nodes", "-keyout", os.DevNull, "-subj", subject).Output()
+	if err != nil {
+		t.Fatalf("%s: %v", subject, err)
+	}
+	block, _ := pem.Decode(out)
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out), cert.RawSubject
+}
+
+// sameNames compares the subject of a certificate with what openssl says of it.
+func sameNames(t *testing.T, text string, raw []byte) {
+	t.Helper()
+	cmd := func(format string) string {
+		c := exec.Command("openssl", "x509", "-noout", "-subject", "-nameopt", format)
+		c.Stdin = strings.NewReader(text)
+		out, err := c.Output()
+		if err != nil {
+			t.Fatalf("%v: %s", err, text)
+		}
 		return strings.TrimPrefix(strings.TrimSuffix(string(out), "\n"), "subject=")
 	}
-	if got, want := Name(a.Cert.RawSubject), cmd("RFC2253"); got != want {
+	if got, want := Name(raw), cmd("RFC2253"); got != want {
 		t.Errorf("name %s\nopenssl %s", got, want)
 	}
-	if got, want := LegacyName(a.Cert.RawSubject), cmd("compat"); got != want {
+	if got, want := LegacyName(raw), cmd("compat"); got != want {
 		t.Errorf("legacy name %s\nopenssl %s", got, want)
 	}
 }

@@ -1,10 +1,12 @@
 package httpd
 
 import (
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"io"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -68,9 +70,43 @@ type TLSState struct {
 	// Ciphers and Curves are what the client offered.
 	Ciphers []uint16
 	Curves  []tls.CurveID
+	// offered is the session that the client has offered, by its id.
+	offered sessionID
+	made    sync.Once // guards the making of the id of a session of TLS 1.3
+
 	// Verdict is for [Security.Admit] to keep what it found out of the client's
 	// certificate. Streams of HTTP/2 look at it at once.
 	Verdict atomic.Value
+}
+
+// A sessionID is what a session is known by, at most 32 bytes.
+type sessionID struct {
+	bytes [32]byte
+	size  int
+}
+
+// offeredIn finds the id in a ClientHello, which begins with its record. Whether that
+// is well-formed is crypto/tls's to say.
+func (id *sessionID) offeredIn(hello []byte) {
+	const at = 5 + 4 + 2 + 32 // behind the heads of record and message, the version and the random bytes
+	if len(hello) > at && len(hello) > at+int(hello[at]) && int(hello[at]) <= len(id.bytes) {
+		id.size = copy(id.bytes[:], hello[at+1:at+1+int(hello[at])])
+	}
+}
+
+// SessionID is what the session is known by, as OpenSSL has it: for TLS 1.3 random
+// bytes of each connection, before that what a client has called the session that it
+// resumes. A new one that will be in a ticket has none.
+func (t *TLSState) SessionID() []byte {
+	switch {
+	case t.Version >= tls.VersionTLS13:
+		t.made.Do(func() {
+			t.offered.size, _ = rand.Read(t.offered.bytes[:]) // crypto/rand never fails
+		})
+	case !t.DidResume:
+		return nil
+	}
+	return t.offered.bytes[:t.offered.size]
 }
 
 // TLS is what was agreed on for the request's connection; nil when it is plain.
@@ -157,6 +193,8 @@ func (c *conn) secure(timeout time.Duration) (left time.Duration, ok bool) {
 	if b := c.in.data()[0]; b != typeHandshake && b&0x80 == 0 {
 		return timeout, true
 	}
+	var offered sessionID
+	offered.offeredIn(c.in.data())
 	c.srv.stats.handshakes(1)
 	defer c.srv.stats.handshakes(-1)
 	l := newTLSLayer(c.transport, c.srv.tlsConfig, tls.Server)
@@ -165,7 +203,7 @@ func (c *conn) secure(timeout time.Duration) (left time.Duration, ok bool) {
 		c.handshakeFailed(err, false)
 		return 0, false
 	}
-	c.tls.ConnectionState = l.conn.ConnectionState()
+	c.tls.ConnectionState, c.tls.offered = l.conn.ConnectionState(), offered
 	return rest(timeout, begun), true
 }
 

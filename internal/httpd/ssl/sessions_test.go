@@ -2,11 +2,15 @@ package ssl_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/hex"
 	"io"
+	"net"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -92,6 +96,55 @@ type oneSession struct{ tls.ClientSessionCache }
 func (c oneSession) Get(string) (*tls.ClientSessionState, bool) { return c.ClientSessionCache.Get("") }
 
 func (c oneSession) Put(_ string, s *tls.ClientSessionState) { c.ClientSessionCache.Put("", s) }
+
+// A session's id is as by OpenSSL: of TLS 1.3 random, of TLS 1.2 what the client calls
+// the session that it resumes.
+func TestSessionIDs(t *testing.T) {
+	t.Parallel()
+	a := newAuthorities(t)
+	p := sidebyside.Start(t, certificate+`server { listen ADDR ssl; location / { return 200 "id=$ssl_session_id."; } }`, a.files())
+	id := regexp.MustCompile(`id=([0-9a-f]*)\.`)
+	for _, addr := range []string{p.Nginx, p.Baton} {
+		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+			c := named("a")
+			c.MaxVersion, c.ClientSessionCache = version, tls.NewLRUClientSessionCache(1)
+			seen := map[string]bool{}
+			for n := range 3 {
+				sent := &sender{Conn: rawDial(t, addr)}
+				conn := tls.Client(sent, c)
+				_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"+hostOf("a", "/"))
+				got, _ := ends(conn)
+				ids := id.FindAllStringSubmatch(string(got), -1)
+				if len(ids) != 2 || ids[0][1] != ids[1][1] || seen[ids[0][1]] {
+					t.Fatalf("%s, %s: ids %q, those before are %v", addr, tls.VersionName(version), ids, seen)
+				}
+				seen[ids[0][1]] = true
+				offered := hex.EncodeToString(sent.first[44 : 44+int(sent.first[43])])
+				switch now := ids[0][1]; {
+				case conn.ConnectionState().DidResume != (n > 0):
+					t.Errorf("%s: resumed %v", addr, n == 0)
+				case version == tls.VersionTLS13 && (len(now) != 64 || now == offered),
+					version == tls.VersionTLS12 && n == 0 && now != "",
+					version == tls.VersionTLS12 && n > 0 && now != offered:
+					t.Errorf("%s, %s, connection %d: id %s, the client has offered %s", addr, tls.VersionName(version), n, now, offered)
+				}
+			}
+		}
+	}
+}
+
+// A sender keeps what is written first.
+type sender struct {
+	net.Conn
+	first []byte
+}
+
+func (s *sender) Write(p []byte) (int, error) {
+	if s.first == nil {
+		s.first = bytes.Clone(p)
+	}
+	return s.Conn.Write(p)
+}
 
 // A client that changes its keys, and has the server change its own, goes on.
 func TestKeyUpdate(t *testing.T) {

@@ -20,13 +20,12 @@ import (
 func variables() map[string]httpd.Variable {
 	suites, curves, protocols := tlsconf.SuiteNames(), tlsconf.CurveNames(), tlsconf.ProtocolNames()
 	vs := map[string]httpd.Variable{
-		"ssl_protocol": ofTLS(func(t *httpd.TLSState) string { return protocols[t.Version] }),
-		"ssl_cipher":   ofTLS(func(t *httpd.TLSState) string { return suites[t.CipherSuite] }),
-		"ssl_ciphers":  ofTLS(func(t *httpd.TLSState) string { return offered(t, t.Ciphers, suites) }),
-		"ssl_curve":    ofTLS(func(t *httpd.TLSState) string { return curveName(curves, t.CurveID) }),
-		"ssl_curves":   ofTLS(func(t *httpd.TLSState) string { return offered(t, t.Curves, curves) }),
-		// What a session is known by is inside crypto/tls.
-		"ssl_session_id":     ofTLS(func(*httpd.TLSState) string { return "" }),
+		"ssl_protocol":       ofTLS(func(t *httpd.TLSState) string { return protocols[t.Version] }),
+		"ssl_cipher":         ofTLS(func(t *httpd.TLSState) string { return suites[t.CipherSuite] }),
+		"ssl_ciphers":        ofTLS(func(t *httpd.TLSState) string { return offered(t, t.Ciphers, suites) }),
+		"ssl_curve":          ofTLS(func(t *httpd.TLSState) string { return curveName(curves, t.CurveID) }),
+		"ssl_curves":         ofTLS(func(t *httpd.TLSState) string { return offered(t, t.Curves, curves) }),
+		"ssl_session_id":     ofTLS(func(t *httpd.TLSState) string { return hex.EncodeToString(t.SessionID()) }),
 		"ssl_session_reused": ofTLS(reused),
 		"ssl_early_data":     ofTLS(func(*httpd.TLSState) string { return "" }),
 		"ssl_server_name":    ofTLS(func(t *httpd.TLSState) string { return t.Asked }),

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -23,6 +24,8 @@ type worker struct {
 	title *proc.Title
 
 	gear // what start made
+
+	ballast []byte
 
 	messages chan control.Message // closed at the end of the control socket
 	signals  chan os.Signal
@@ -40,7 +43,9 @@ func Run(fd int, o Options) int {
 		messages: make(chan control.Message),
 		signals:  make(chan os.Signal, 8),
 		retired:  make(chan control.Retired, 1),
+		ballast:  newBallast(),
 	}
+	defer runtime.KeepAlive(w)
 	// First of all: the default of these signals is to die.
 	signal.Ignore(syscall.SIGHUP, syscall.SIGWINCH, syscall.SIGUSR2, syscall.SIGPIPE)
 	signal.Notify(w.signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1)

@@ -380,8 +380,8 @@ func (c *conn) close() {
 	c.in.release()
 	c.out = c.out[:0]
 	c.releaseOut()
-	if c.layer != nil && c.broken == nil {
-		c.shutdownWrite()
+	if l, ok := c.layer.(*tlsLayer); ok && c.broken == nil {
+		_ = c.raw.Control(func(fd uintptr) { l.farewell(int(fd)) }) // the socket's end comes with Close
 	}
 	_ = c.transport.Close()
 	c.srv.forget(c)

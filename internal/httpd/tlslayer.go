@@ -400,19 +400,24 @@ func (l *tlsLayer) HungUp(fd int) bool {
 	return pollFD(fd, unix.POLLRDHUP)&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0
 }
 
-// CloseWrite says close_notify.
+// CloseWrite says close_notify, and that the socket ends with it.
 func (l *tlsLayer) CloseWrite(fd int) {
+	if !l.ended && l.farewell(fd) {
+		_ = unix.Shutdown(fd, unix.SHUT_WR)
+	}
+}
+
+// farewell says close_notify. It reports false when that is still unsent.
+func (l *tlsLayer) farewell(fd int) (sent bool) {
 	if l.ended {
-		return
+		return true
 	}
 	_ = l.conn.CloseWrite()
 	l.mu.Lock()
 	err := l.flushLocked(fd)
 	l.mu.Unlock()
 	l.ended = true
-	if err == nil {
-		_ = unix.Shutdown(fd, unix.SHUT_WR)
-	}
+	return err == nil
 }
 
 // CanMove is false: the keys are in crypto/tls, which does not give them away.

@@ -281,12 +281,12 @@ func TestTwoKindsOfCertificate(t *testing.T) {
 		server { listen ADDR ssl; server_name prefers; ssl_prefer_server_ciphers on; `+both+` }
 		server { listen ADDR ssl; server_name twice; ssl_certificate ROOT/other.crt; ssl_certificate_key ROOT/other.key; `+both+` }`, files)
 	const ecdsaSuite, rsaSuite = "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256"
-	for _, want := range []string{
-		"-tls1_2 -cipher " + ecdsaSuite, "-tls1_2 -cipher " + rsaSuite, "-tls1_2 -cipher " + ecdsaSuite + ":" + rsaSuite, "-tls1_2 -cipher " + rsaSuite + ":" + ecdsaSuite,
-		"-tls1_2", "-tls1_2 -sigalgs RSA+SHA256:ECDSA+SHA256", "-tls1_2 -sigalgs RSA+SHA256", "-tls1_3", "-sigalgs RSA-PSS+SHA256:ECDSA+SHA256",
-		"-sigalgs ECDSA+SHA256:RSA-PSS+SHA256", "-sigalgs RSA-PSS+SHA256", "-sigalgs ECDSA+SHA256",
+	for want, names := range map[string]string{
+		"-tls1_2 -cipher " + ecdsaSuite + ":" + rsaSuite: "a", "-tls1_2 -cipher " + rsaSuite + ":" + ecdsaSuite: "a prefers",
+		"-tls1_2 -sigalgs RSA+SHA256:ECDSA+SHA256": "a", "-tls1_2 -sigalgs RSA+SHA256": "a", "-sigalgs RSA-PSS+SHA256": "a prefers",
+		"-sigalgs RSA-PSS+SHA256:ECDSA+SHA256": "a prefers", "-tls1_3": "a twice",
 	} {
-		for _, name := range []string{"a", "prefers", "twice"} {
+		for name := range strings.FieldsSeq(names) {
 			nginx, baton := certificateFor(t, p.Nginx, name, want), certificateFor(t, p.Baton, name, want)
 			if nginx != baton || nginx == "" {
 				t.Errorf("%s by %s: %q, from nginx %q", name, want, baton, nginx)

@@ -47,7 +47,7 @@ func directives() []conf.Spec {
 		repeat(one("ssl_certificate")),
 		noted(repeat(one("ssl_certificate_key")), "Files and data:, not engine:."),
 		noted(one("ssl_password_file"), "Nobody is asked for a password that it does not have."),
-		noted(checked(many(one("ssl_protocols"), conf.AnyArgs), checkProtocols),
+		noted(checked(repeat(many(one("ssl_protocols"), conf.AnyArgs)), checkProtocols),
 			"TLSv1.2 and TLSv1.3 by default. What lies between the lowest and the highest is on."),
 		noted(one("ssl_ciphers"), "OpenSSL's words choose among crypto/tls's suites, none of them DHE; their order is crypto/tls's."),
 		noted(flag("ssl_prefer_server_ciphers"), "Chooses among several certificates. Suites have crypto/tls's order, by what the hardware is good at."),

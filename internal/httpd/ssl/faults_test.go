@@ -17,9 +17,9 @@ import (
 	"github.com/youmark/pkcs8"
 )
 
-var emerg = regexp.MustCompile(`(?m)^nginx: \[emerg\] (.*)$`)
+var emerg = regexp.MustCompile(`(?m)^nginx: \[(?:emerg|warn)\] (.*)$`)
 
-// faultOfNginx is what "nginx -t" says of a configuration; "" when it is right.
+// faultOfNginx is what "nginx -t" says of a configuration first; "" when it is right.
 func faultOfNginx(t *testing.T, dir, file string) string {
 	t.Helper()
 	// In a session of its own it has no terminal to ask for a password.
@@ -38,13 +38,14 @@ func faultOfBaton(t *testing.T, dir, file string) string {
 		t.Fatal(err)
 	}
 	c, err := conf.Load(table, conf.Options{Prefix: dir, File: file, Resolve: httpd.LookupHost})
-	if err == nil {
-		_, err = httpd.Compile(c, modules.All(), "baton")
-	}
 	if err != nil {
 		return err.Error()
 	}
-	return ""
+	site, err := httpd.Compile(c, modules.All(), "baton")
+	if err != nil {
+		return err.Error()
+	}
+	return strings.Join(site.Warnings(), "\n")
 }
 
 const good = "ssl_certificate site.crt; ssl_certificate_key site.key; "
@@ -80,6 +81,8 @@ var faults = []struct{ text, want string }{
 	{text: "ssl_reject_handshake on; } server { listen 127.0.0.1:1 ssl; server_name b;"},
 	{text: good + "ssl_protocols TLSv9;"},
 	{text: good + "ssl_protocols TLSv1.2 TLSv1.3 SSLv3;"},
+	{text: good + "ssl_protocols TLSv1.2 TLSv1.2;"},
+	{text: good + "ssl_protocols TLSv1.2; ssl_protocols TLSv1.3;"},
 	{text: good + "ssl_ciphers FOO;"},
 	{text: good + "ssl_ciphers !ALL;"},
 	{text: good + "ssl_ciphers FOO:ECDHE-RSA-AES128-GCM-SHA256;"},
@@ -98,6 +101,8 @@ var faults = []struct{ text, want string }{
 	{text: good + "ssl_session_cache builtin:100 shared:S:32k;"},
 	{text: good + "ssl_session_cache off;"},
 	{text: good + "ssl_session_cache a b c;"},
+	{text: good + "ssl_session_cache shared:S:32k; } server { listen 127.0.0.1:1 ssl; server_name b; ssl_session_cache shared:S:32k; " + good},
+	{text: good + "ssl_session_cache shared:S:32k; } server { listen 127.0.0.1:1 ssl; server_name b; ssl_session_cache shared:S:64k; " + good},
 	{text: good + "ssl_session_timeout x;"},
 	{text: good + "ssl_session_ticket_key none;"},
 	{text: good + "ssl_session_ticket_key junk;"},

@@ -10,6 +10,7 @@ package ssl
 import (
 	"context"
 	"crypto/tls"
+	"strings"
 	"sync"
 
 	"github.com/baton-deploy/baton/internal/conf"
@@ -25,7 +26,7 @@ func Module() httpd.Module {
 		Directives: directives(),
 		Variables:  variables(),
 		New: func(b *httpd.Builder) (httpd.Instance, error) {
-			in := &instance{b: b}
+			in := &instance{b: b, caches: map[string]int64{}, told: map[*conf.Directive]bool{}}
 			in.ctx, in.cancel = context.WithCancel(context.Background())
 			return in, nil
 		},
@@ -39,12 +40,18 @@ type instance struct {
 	asking sync.WaitGroup
 	ctx    context.Context
 	cancel context.CancelFunc
+	// caches are the sizes of those that ssl_session_cache names, which must agree.
+	caches map[string]int64
+	told   map[*conf.Directive]bool // what was warned of
 }
 
 // Location builds what a server has; there is nothing for a location.
 func (in *instance) Location(s *conf.Scope) (httpd.Part, error) {
 	if s.Context != conf.Server {
 		return httpd.Part{}, nil
+	}
+	if err := in.checkCaches(s); err != nil {
+		return httpd.Part{}, err
 	}
 	sv, err := in.newServer(s)
 	if err != nil || sv == nil {
@@ -78,7 +85,7 @@ func (in *instance) newServer(s *conf.Scope) (*server, error) {
 	if certs == nil {
 		return sv, nil
 	}
-	if sv.settings, err = newSettings(s); err != nil {
+	if sv.settings, err = in.newSettings(s); err != nil {
 		return nil, err
 	}
 	certs.newest = sv.settings.MaxVersion
@@ -107,17 +114,15 @@ func (in *instance) newServer(s *conf.Scope) (*server, error) {
 }
 
 // newSettings reads protocols, cipher suites and curves.
-func newSettings(s *conf.Scope) (*tls.Config, error) {
+func (in *instance) newSettings(s *conf.Scope) (*tls.Config, error) {
 	c := &tls.Config{
 		MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13,
 		// Records of the size that was asked for: nginx has no other ones.
 		DynamicRecordSizingDisabled: true,
 	}
-	if d := s.One("ssl_protocols"); d != nil {
-		p, _, _ := tlsconf.ReadProtocols(d.Args)
-		if p.Min == 0 {
-			return nil, conf.Errorf(d, "crypto/tls has none of the protocols in \"ssl_protocols\"")
-		}
+	if p, err := in.protocols(s); err != nil {
+		return nil, err
+	} else if p.Max != 0 {
 		c.MinVersion, c.MaxVersion = p.Min, p.Max
 	}
 	var err error
@@ -128,6 +133,47 @@ func newSettings(s *conf.Scope) (*tls.Config, error) {
 		return nil, conf.Errorf(nil, "%s", err)
 	}
 	return c, nil
+}
+
+// protocols reads ssl_protocols, which adds up in a block.
+func (in *instance) protocols(s *conf.Scope) (p tlsconf.Protocols, err error) {
+	var words []string
+	for _, d := range s.All("ssl_protocols") {
+		words = append(words, d.Args...)
+		if _, _, twice := tlsconf.ReadProtocols(words); twice != "" && !in.told[d] {
+			in.told[d] = true
+			in.b.Warn(d, "duplicate value \""+twice+"\"")
+		}
+	}
+	if p, _, _ = tlsconf.ReadProtocols(words); p.Min == 0 && words != nil {
+		return p, conf.Errorf(s.One("ssl_protocols"), "crypto/tls has none of the protocols in \"ssl_protocols\"")
+	}
+	return p, nil
+}
+
+// checkCaches makes sure that the caches of ssl_session_cache have one size each; no
+// other use is made of them.
+func (in *instance) checkCaches(s *conf.Scope) error {
+	d := s.One("ssl_session_cache")
+	if d == nil {
+		return nil
+	}
+	for _, arg := range d.Args {
+		shared, ok := strings.CutPrefix(arg, "shared:")
+		if !ok {
+			continue
+		}
+		name, text, _ := strings.Cut(shared, ":")
+		size, err := conf.ParseSize(text)
+		if err != nil {
+			return conf.Errorf(d, "invalid session cache \"%s\"", arg)
+		}
+		if before, ok := in.caches[name]; ok && before != size {
+			return conf.Errorf(d, "the size %d of shared memory zone \"%s\" conflicts with already declared size %d", size, name, before)
+		}
+		in.caches[name] = size
+	}
+	return nil
 }
 
 // checkParameters makes sure of the file of ssl_dhparam, of which nothing else is made.

@@ -51,7 +51,7 @@ func (k *Kind) SecurityDirectives() []conf.Spec {
 		one("certificate"),
 		one("certificate_key"),
 		noted(one("password_file"), "Nobody is asked for a password that it does not have."),
-		noted(checked(many(one("protocols"), 1, conf.AnyArgs), checkProtocols),
+		noted(checked(repeat(many(one("protocols"), 1, conf.AnyArgs)), checkProtocols),
 			"TLSv1.2 and TLSv1.3 by default. What lies between the lowest and the highest is on."),
 		noted(one("ciphers"), "OpenSSL's words choose among crypto/tls's suites, none of them DHE; their order is crypto/tls's."),
 		one("name"),
@@ -121,7 +121,11 @@ func (rd *securityReader) fault(err error) {
 
 func (rd *securityReader) protocols(sec *Security) {
 	if d := rd.s.One(rd.ssl("protocols")); d != nil {
-		p, _, _ := tlsconf.ReadProtocols(d.Args)
+		var words []string // of a block; they add up
+		for _, d := range rd.s.All(d.Name) {
+			words = append(words, d.Args...)
+		}
+		p, _, _ := tlsconf.ReadProtocols(words)
 		if p.Min == 0 {
 			rd.keep(conf.Errorf(d, "crypto/tls has none of the protocols in \"%s\"", d.Name))
 		}

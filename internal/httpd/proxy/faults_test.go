@@ -100,6 +100,7 @@ func TestFaultsAreWordedAsNginxWordsThem(t *testing.T) {
 		secureFault("proxy_ssl_name $nosuch;"),
 		secureFault("proxy_ssl_protocols TLSv9;"),
 		secureFault("proxy_ssl_protocols TLSv1.2 TLSv1.2;"),
+		secureFault("proxy_ssl_protocols TLSv1.2; proxy_ssl_protocols TLSv1.3;"),
 		secureFault("proxy_ssl_ciphers NOTHING;"),
 		secureFault("proxy_ssl_certificate ca.pem;"),
 		secureFault("proxy_ssl_certificate nowhere.pem; proxy_ssl_certificate_key ca.key;"),

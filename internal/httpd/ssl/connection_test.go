@@ -342,3 +342,20 @@ func TestCertificatesWithVariables(t *testing.T) {
 	}
 	bothLog(t, p, `cannot load certificate "`+p.Dir+`/nobody.example.com.crt": BIO_new_file() failed (SSL: error:80000002:system library::No such file or directory:`)
 }
+
+// Whatever the size of records is, the answer comes.
+func TestRecordSizes(t *testing.T) {
+	t.Parallel()
+	a := newAuthorities(t)
+	p := sidebyside.Start(t, certificate+`root ROOT;
+		server { listen ADDR ssl; server_name one; ssl_buffer_size 1; location = /few { return 200 few; } }
+		server { listen ADDR ssl; server_name small; ssl_buffer_size 1000; }
+		server { listen ADDR ssl; server_name large; ssl_buffer_size 1m; }
+		server { listen ADDR ssl; server_name zero; ssl_buffer_size 0; }`, a.files())
+	same(t, p, named("one"), hostOf("one", "/few"))
+	same(t, p, named("small"), hostOf("small", "/big"))
+	want := same(t, p, named("large"), hostOf("large", "/big"))
+	if got := ask(t, p.Baton, named("zero"), hostOf("zero", "/big")); got.Code() != "200" || got.Body != want.Body {
+		t.Errorf("with records of no bytes: %s, %d bytes", got.Status, len(got.Body))
+	}
+}

@@ -93,7 +93,9 @@ func (in *instance) newServer(s *conf.Scope) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	sv.recordSize = int(size)
+	if sv.recordSize = int(size); size == 0 {
+		sv.recordSize = 16 << 10 // nginx sends nothing, for ever
+	}
 	if err := in.checkParameters(s); err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/baton-deploy/baton/internal/conf"
 	"github.com/baton-deploy/baton/internal/ticketkeys"
+	"github.com/baton-deploy/baton/internal/tlsconf"
 	"golang.org/x/sys/unix"
 )
 
@@ -302,8 +303,10 @@ func (c *conn) handshakeFailed(err error, silent bool) {
 	case errors.Is(err, unix.ECONNRESET):
 		e.Text("peer closed connection in SSL handshake")
 		e.Cause(unix.ECONNRESET)
+	case errors.Is(err, ErrUnknownName):
+		e.Text("handshake rejected")
 	default:
-		e.Text("SSL_do_handshake() failed (SSL: " + err.Error() + ")")
+		e.Text("SSL_do_handshake() failed (" + tlsconf.ErrorText(err) + ")")
 	}
 	e.Text(" while SSL handshaking")
 	e.Field("client", c.peer.Text())

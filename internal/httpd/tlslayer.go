@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,8 +25,10 @@ type tlsLayer struct {
 	// record is how many bytes of plain text go into one record.
 	record int
 
-	// Of the handshake, which waits: when it must be over; zero when it is over.
+	// Of the handshake, which waits: when it must be over; zero when it is over. plain
+	// is an alert that the peer has not encrypted.
 	until time.Time
+	plain tls.AlertError
 
 	// Of the goroutine that reads.
 	readFD int
@@ -102,6 +105,9 @@ func (l *tlsLayer) handshake(timeout time.Duration) error {
 		l.mu.Lock()
 		_ = l.t.raw.Control(func(fd uintptr) { _ = l.flushLocked(int(fd)) }) // the alert
 		l.mu.Unlock()
+		if l.plain != 0 {
+			return &net.OpError{Op: "remote error", Err: l.plain}
+		}
 		return err
 	}
 	l.until = time.Time{}
@@ -157,7 +163,19 @@ func (l *tlsLayer) readWaiting(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	return l.t.readInto(p, left)
+	n, err := l.t.readInto(p, left)
+	l.notePlainAlert(p[:max(n, 0)])
+	return n, err
+}
+
+// notePlainAlert looks for an alert at the end of what came. OpenSSL's clients do not
+// encrypt what they have to say of a certificate by TLS 1.3, and crypto/tls takes it
+// for a broken record.
+func (l *tlsLayer) notePlainAlert(came []byte) {
+	const head = "\x15\x03\x03\x00\x02\x02" // a record of two bytes, of which the first says that it is fatal
+	if from := len(came) - len(head) - 1; from >= 0 && strings.HasPrefix(string(came[from:]), head) {
+		l.plain = tls.AlertError(came[len(came)-1])
+	}
 }
 
 // Write never waits and, but for a socket that is broken, never fails.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"reflect"
+	"strings"
 )
 
 // ErrorText words a failure of crypto/tls as OpenSSL words the same one; one that it
@@ -16,7 +17,7 @@ func ErrorText(err error) string {
 	}
 	remote, ok := errors.AsType[*net.OpError](err)
 	if !ok || remote.Op != "remote error" {
-		return "SSL: " + err.Error()
+		return "SSL: " + ownText(err.Error())
 	}
 	// The type of an alert is crypto/tls's own; it is a number of RFC 8446, appendix B.2.
 	v := reflect.ValueOf(remote.Err)
@@ -30,6 +31,23 @@ func ErrorText(err error) string {
 	}
 	const first = 1000 // SSL_AD_REASON_OFFSET
 	return fmt.Sprintf("SSL: error:%08X:SSL routines::%s:SSL alert number %d", 0x0a000000|first+n, text, n)
+}
+
+// ownText words what a server of ours does not like of its client. crypto/tls has no
+// other names for these errors than how they begin.
+func ownText(text string) string {
+	for begin, openssl := range map[string]string{
+		"tls: client offered only unsupported versions":                           "error:0A000102:SSL routines::unsupported protocol",
+		"tls: no cipher suite supported by both client and server":                "error:0A0000C1:SSL routines::no shared cipher",
+		"tls: no key exchanges supported by both client and server":               "error:0A000065:SSL routines::no suitable key share",
+		"tls: client requested unsupported application protocols":                 "error:0A0000EB:SSL routines::no application protocol",
+		"tls: peer doesn't support any of the certificate's signature algorithms": "error:0A000076:SSL routines::no suitable signature algorithm",
+	} {
+		if strings.HasPrefix(text, begin) {
+			return openssl
+		}
+	}
+	return text
 }
 
 func alertTexts() map[int]string {

@@ -109,6 +109,28 @@ func TestBrokenHandshakes(t *testing.T) {
 	same(t, p, named("www.example.com"), hostOf("www.example.com", "/none"))
 }
 
+// Why a client did not get through the handshake is in the log in nginx's words,
+// whether the server says so or openssl.
+func TestRefusalsAreLoggedAsNginxLogsThem(t *testing.T) {
+	t.Parallel()
+	a := newAuthorities(t)
+	files := a.files()
+	rsa := a.ca.Issue(testbed.Certificate{Name: "rsa", RSA: true})
+	files["rsa.crt"], files["rsa.key"] = rsa.CertPEM(), rsa.KeyPEM()
+	p := sidebyside.Start(t, `ssl_protocols TLSv1.2 TLSv1.3; server { listen ADDR ssl; server_name rsa; ssl_certificate ROOT/rsa.crt; ssl_certificate_key ROOT/rsa.key; }
+		server { listen ADDR ssl; server_name no; ssl_reject_handshake on; }`, files)
+	said := regexp.MustCompile(`(failed|rejected).* while SSL handshaking`)
+	for _, options := range []string{
+		"-tls1_1 -cipher ALL:@SECLEVEL=0", "-tls1_2 -cipher ECDHE-ECDSA-AES128-GCM-SHA256", "-alpn foo", "-tls1_3 -sigalgs ECDSA+SHA512", "-servername no",
+		"-verify_return_error -tls1_2", "-verify_return_error -tls1_3", "-verify_return_error -tls1_3 -servername no",
+	} {
+		for _, addr := range []string{p.Nginx, p.Baton} {
+			certificateFor(t, addr, "rsa", options)
+		}
+	}
+	p.SameLogs("logs/error.log", said)
+}
+
 // cutter passes on what is written up to a number of bytes.
 type cutter struct {
 	net.Conn

@@ -90,9 +90,17 @@ type Mover interface {
 	// Restore brings back what Carry returned elsewhere. What it does not understand
 	// it ignores.
 	Restore(r *Request, state []byte)
-	// Passed tells that a tunnel that was taken passed bytes on since it was restored
-	// or since the last call.
-	Passed(r *Request, took time.Duration, fromServer, fromClient int64)
+	// Passed tells what went through a tunnel or an answer that was taken, since it was
+	// restored or since the last call.
+	Passed(r *Request, p Passage)
+}
+
+// A Passage is what happened between a request's server and its client in some time.
+type Passage struct {
+	Took time.Duration
+	// Content counts the bytes of the answer's body, Received all that came from the
+	// server, and Sent what went to it.
+	Content, Received, Sent int64
 }
 
 // Closer is an [Instance] that holds something to be let go of when the

@@ -148,12 +148,12 @@ func (t *ticket) stream(server *Socket) (*Stream, error) {
 type taken struct {
 	r       *Request
 	s       *Stream
-	account func(content int64)
+	account func(s *Stream)
 	dropped bool
 }
 
 // Settle implements [StreamOwner].
-func (k *taken) Settle() { k.account(k.s.Content) }
+func (k *taken) Settle() { k.account(k.s) }
 
 // Ended implements [StreamOwner].
 func (k *taken) Ended(err error) {
@@ -236,14 +236,15 @@ func (r *Request) relayTaken(k *taken) error {
 	return nil
 }
 
-// accounts returns a function that tells the modules what has come from the server,
-// content bytes in all, since it was last called.
-func (r *Request) accounts() func(content int64) {
-	settled, from := time.Now(), int64(0)
-	return func(content int64) {
+// accounts returns a function that tells the modules what has come from the server
+// since it was last called.
+func (r *Request) accounts() func(s *Stream) {
+	settled, content, raw := time.Now(), int64(0), int64(0)
+	return func(s *Stream) {
+		p := Passage{Took: time.Since(settled), Content: s.Content - content, Received: s.Raw - raw}
 		for _, m := range r.c.srv.site.movers {
-			m.Passed(r, time.Since(settled), content-from, 0)
+			m.Passed(r, p)
 		}
-		settled, from = time.Now(), content
+		settled, content, raw = time.Now(), s.Content, s.Raw
 	}
 }

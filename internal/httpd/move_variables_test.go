@@ -16,10 +16,12 @@ const movedVariables = `args arg_x body_bytes_sent bytes_sent connection connect
 	request_uri scheme sent_http_accept_ranges sent_http_cache_control sent_http_connection sent_http_content_length
 	sent_http_content_range sent_http_content_type sent_http_etag sent_http_keep_alive sent_http_last_modified
 	sent_http_location sent_http_transfer_encoding sent_http_x_kind server_addr server_name server_protocol status
-	upstream_cookie_a upstream_http_x_kind upstream_response_length upstream_status uri`
+	upstream_addr upstream_bytes_received upstream_bytes_sent upstream_cookie_a upstream_http_x_kind
+	upstream_response_length upstream_status uri`
 
 // variablesOf sends raw to a server with these directives and returns the variables
-// that are logged of it. act takes the answer and moves the connection in between.
+// that are logged of it. act takes the answer and moves the connection in between, to
+// one server and from there to another.
 func variablesOf(t *testing.T, directives, raw string, act func(c *client, move func()), moved bool) map[string]string {
 	t.Helper()
 	format := "$request_id=$sent_http_x_id"
@@ -33,6 +35,7 @@ func variablesOf(t *testing.T, directives, raw string, act func(c *client, move 
 	}
 	act(c, func() {
 		if moved {
+			r.move()
 			r.move()
 		}
 	})
@@ -98,21 +101,24 @@ func TestVariablesAreTheSameAfterAMove(t *testing.T) {
 	}
 	for _, tc := range []struct {
 		name, directives, request string
+		body                      string
 		act                       func(c *client, move func())
 	}{
 		{"file", "expires 1h; location /c { try_files /none /big; }",
-			"GET /c?x=1&y HTTP/1.1\r\nX: xx\r\nCookie: x=cook\r\nAuthorization: Basic Ym9iOmI=\r\nConnection: close\r\n", file},
+			"GET /c?x=1&y HTTP/1.1\r\nX: xx\r\nCookie: x=cook\r\nAuthorization: Basic Ym9iOmI=\r\nConnection: close\r\n", "", file},
 		{"file for a pattern", "location ~ ^/(?<bar>b)ig$ { set $foo $bar; }",
-			"GET /big HTTP/1.1\r\nRange: bytes=0-600000\r\nConnection: close\r\n", file},
+			"GET /big HTTP/1.1\r\nRange: bytes=0-600000\r\nConnection: close\r\n", "", file},
 		{"file of an error page", "error_page 404 =200 /big; location /c { return 404; } location = /big { internal; }",
-			"GET /cx HTTP/1.1\r\nConnection: close\r\n", file},
-		{"answer in chunks", proxied + halves(t, more) + "; }", "GET /chunks?x=1 HTTP/1.1\r\nX: y\r\n", stream},
-		{"answer to a body", proxied + halves(t, more) + "; }", "POST /length HTTP/1.1\r\nContent-Length: 0\r\n", stream},
-		{"tunnel", proxied + echoing + "; }", "GET /ws HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: echo\r\n", tunnel},
+			"GET /cx HTTP/1.1\r\nConnection: close\r\n", "", file},
+		{"answer in chunks", proxied + halves(t, more) + "; }", "GET /chunks?x=1 HTTP/1.1\r\nX: y\r\n", "", stream},
+		{"answer inside of a chunk", proxied + halves(t, more) + "; }", "GET /inside HTTP/1.1\r\n", "", stream},
+		{"answer to no body", proxied + halves(t, more) + "; }", "POST /length HTTP/1.1\r\nContent-Length: 0\r\n", "", stream},
+		{"answer to a body", proxied + halves(t, more) + "; }", "POST /length HTTP/1.1\r\nContent-Length: 4\r\n", "abcd", stream},
+		{"tunnel", proxied + echoing + "; }", "GET /ws HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: echo\r\n", "", tunnel},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			directives := "limit_rate 500k; root " + dir + "; " + tc.directives
-			raw := tc.request + "Host: a\r\n\r\n"
+			raw := tc.request + "Host: a\r\n\r\n" + tc.body
 			stayed := variablesOf(t, directives, raw, tc.act, false)
 			moved := variablesOf(t, directives, raw, tc.act, true)
 			if diff := cmp.Diff(stayed, moved); diff != "" {

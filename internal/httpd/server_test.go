@@ -71,7 +71,7 @@ func (e echoes) Restore(_ *httpd.Request, state []byte) {
 	}
 }
 
-func (e echoes) Passed(*httpd.Request, time.Duration, int64, int64) {}
+func (e echoes) Passed(*httpd.Request, httpd.Passage) {}
 
 // start runs a server for the http block's content text, which may use LISTEN, and
 // returns its address.

@@ -184,8 +184,9 @@ func (r *Request) goOnTunnel(tk *ticket, fd int) error {
 	var from, to int64
 	settle := func() {
 		r.Out.CountTunnel(t.FromServer - from)
+		p := Passage{Took: time.Since(settled), Content: t.FromServer - from, Received: t.FromServer - from, Sent: t.FromClient - to}
 		for _, m := range r.c.srv.site.movers {
-			m.Passed(r, time.Since(settled), t.FromServer-from, t.FromClient-to)
+			m.Passed(r, p)
 		}
 		settled, from, to = time.Now(), t.FromServer, t.FromClient
 	}

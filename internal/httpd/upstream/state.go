@@ -140,17 +140,17 @@ func (u *Upstreams) Restore(r *httpd.Request, state []byte) {
 	s.Tries, s.Head = c.Tries, c.Head
 }
 
-// Passed accounts what a tunnel passed on here to the last try.
-func (u *Upstreams) Passed(r *httpd.Request, took time.Duration, fromServer, fromClient int64) {
+// Passed accounts what went through here to the last try.
+func (u *Upstreams) Passed(r *httpd.Request, p httpd.Passage) {
 	s, ok := r.State(u.key).(*State)
 	if !ok || len(s.Tries) == 0 {
 		return
 	}
 	t := &s.Tries[len(s.Tries)-1]
-	t.Response += took
-	t.Length += fromServer
-	t.Received += fromServer
-	t.Sent += fromClient
+	t.Response += p.Took
+	t.Length += p.Content
+	t.Received += p.Received
+	t.Sent += p.Sent
 }
 
 // addVariables adds $upstream_… to the configuration that b compiles.

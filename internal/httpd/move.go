@@ -117,6 +117,9 @@ func (c *conn) giveAway(t *ticket, more ...int) bool {
 	t.age, t.peer = time.Since(c.since), c.peer.addr
 	t.input = c.in.data()
 	state := t.append(nil)
+	if len(state) > handoff.MaxState && t.shed(c.srv.site.carried) {
+		state = t.append(nil)
+	}
 	err := errors.New("the descriptor is gone")
 	if ctlErr := c.raw.Control(func(fd uintptr) {
 		err = (*give)(t.kind, state, append([]int{int(fd)}, more...)...)

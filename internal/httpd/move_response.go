@@ -68,9 +68,7 @@ func (r *Request) ticket(kind byte) *ticket {
 		status: uint64(o.Status), headBytes: uint64(o.headLen), wire: uint64(o.wireLen), body: uint64(o.bodyLen),
 		keep: r.keepalive, fields: o.allFields(), rate: uint64(o.rate),
 	}
-	for _, v := range r.names {
-		t.sets = append(t.sets, Field{v.name, v.value})
-	}
+	t.sets = r.variablesToCarry()
 	if r.uriChanged {
 		t.uri, t.args = r.URI, r.Args
 	}
@@ -132,7 +130,7 @@ func (r *Request) restore(t *ticket) {
 		r.loc, o.Location = r.Server.root, nil
 	}
 	for _, v := range t.sets {
-		r.setNamed(v.Name, v.Value)
+		r.restoreVariable(v)
 	}
 	o.Status, o.head = int(t.status), true
 	o.headLen, o.wireLen, o.bodyLen = int64(t.headBytes), int64(t.wire), int64(t.body)

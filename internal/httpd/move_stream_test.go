@@ -41,6 +41,7 @@ func halves(t *testing.T, more chan struct{}) (addr string) {
 				if err != nil {
 					return
 				}
+				_, _ = io.Copy(io.Discard, req.Body) // or the end would be a reset
 				a := answers[req.URL.Path]
 				_, _ = io.WriteString(nc, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-Kind: "+req.URL.Path+"\r\n"+a[0])
 				<-more

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/baton-deploy/baton/internal/handoff"
 	"github.com/baton-deploy/baton/internal/httpd"
 	"golang.org/x/sys/unix"
 )
@@ -25,7 +26,7 @@ import (
 // travel to another process are.
 func giveTo(s *httpd.Server) httpd.Give {
 	return func(kind byte, state []byte, fds ...int) error {
-		if !s.Wants(kind, state, len(fds)) {
+		if len(state) > handoff.MaxState || !s.Wants(kind, state, len(fds)) {
 			return errors.New("refused")
 		}
 		copies := make([]int, len(fds))

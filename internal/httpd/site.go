@@ -20,6 +20,7 @@ type Site struct {
 	logs      map[string]*LogFile
 	closers   []Closer
 	movers    map[string]Mover // by name of their module
+	carried   []carriedVariable
 	flushers  []Flusher
 	process   conf.Process
 	product   string
@@ -71,7 +72,11 @@ func Compile(c *conf.Config, modules []Module, product string) (*Site, error) {
 		return site, nil
 	}
 	for name, v := range coreVariables(product, c.Hostname) {
-		b.vars.add(name, v)
+		if slices.Contains(carriedByCore, name) {
+			b.CarryVariable(name, v)
+		} else {
+			b.vars.add(name, v)
+		}
 	}
 	for _, m := range modules {
 		for name, v := range m.Variables {

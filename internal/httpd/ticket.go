@@ -44,7 +44,7 @@ const (
 	tagSendTime   = 12 // time-out of writes to the upstream, in microseconds
 	tagClientTime = 13 // and of writes to the client
 	tagRate       = 14 // bytes a second that the response may use
-	tagSet        = 15 // a variable with a value of its own: name, NUL, value; repeated
+	tagSet        = 15 // a variable that cannot be found out again: name, NUL, value; repeated
 	tagMemory     = 16 // how much of the answer is kept in memory for a slow client
 	tagFileSize   = 17 // and in a temporary file
 	tagFileWrite  = 18 // the most that is written to it at once

@@ -55,7 +55,7 @@ func (m *module) Location(s *conf.Scope) (httpd.Part, error) {
 // addVariables adds the module's variables to the configuration.
 func (m *module) addVariables() {
 	add := func(name string, value func(to *gateway.Place) string) {
-		m.b.AddVariable(name, func(r *httpd.Request, _ string, dst []byte) ([]byte, bool) {
+		m.b.CarryVariable(name, func(r *httpd.Request, _ string, dst []byte) ([]byte, bool) {
 			x := gateway.Of(m.ups, r)
 			if x == nil {
 				return dst, false

@@ -64,8 +64,8 @@ func newFlood(t *testing.T) *flood {
 			go func() { // ends with the connection, or the deadline
 				defer nc.Close()
 				_ = nc.SetDeadline(time.Now().Add(20 * time.Second))
-				if req, err := http.ReadRequest(bufio.NewReader(nc)); err == nil {
-					f.answer(nc, req.URL.Path)
+				if path, err := readAsked(bufio.NewReader(nc)); err == nil {
+					f.answer(nc, path)
 				}
 			}()
 		}
@@ -198,14 +198,14 @@ func retired(t *testing.T, s *httpd.Server, give httpd.Give) {
 func TestKeptAnswerMoves(t *testing.T) {
 	for _, test := range []struct {
 		name, settings string
-		paths          []string
-		bounded        bool // the backend cannot send more than the sockets hold
+		paths          []string // with another module than the proxy's, or version of HTTP
+		bounded        bool     // the backend cannot send more than the sockets hold
 	}{
-		{"file", "", []string{"/length", "/chunks", "/close", "/close 1.0"}, false},
+		{"file", "", []string{"/length", "/chunks", "/close", "/close 1.0", "/length scgi", "/close uwsgi"}, false},
 		{"full file", "proxy_max_temp_file_size 1m;", []string{"/length", "/chunks"}, true},
 		{"little memory", "proxy_max_temp_file_size 0; proxy_buffers 4 4k;", []string{"/length", "/chunks", "/close 1.0"}, true},
-		{"much memory", "proxy_max_temp_file_size 0; proxy_buffers 64 32k;", []string{"/length", "/close"}, true},
-		{"nothing kept", "proxy_buffering off;", []string{"/length", "/chunks"}, true},
+		{"much memory", "proxy_max_temp_file_size 0; proxy_buffers 64 32k;", []string{"/length", "/close", "/close scgi", "/length uwsgi"}, true},
+		{"nothing kept", "proxy_buffering off;", []string{"/length", "/chunks", "/length scgi", "/close uwsgi"}, true},
 		{"without sendfile", "sendfile off;", []string{"/length", "/chunks"}, false},
 		{"without a folder", "proxy_temp_path /nonexistent/for/sure; proxy_buffers 64 32k;", []string{"/length", "/chunks"}, true},
 		{"at a rate", "limit_rate 12m; proxy_max_temp_file_size 1m;", []string{"/length", "/chunks"}, true},
@@ -220,9 +220,13 @@ func TestKeptAnswerMoves(t *testing.T) {
 }
 
 func moveFlood(t *testing.T, settings, path string, bounded bool) {
-	path, version, old10 := strings.Cut(path, " ")
-	if !old10 {
-		version = "1.1"
+	path, how, _ := strings.Cut(path, " ")
+	version, module, old10 := "1.1", "proxy", how == "1.0"
+	switch {
+	case old10:
+		version = how
+	case how != "":
+		module = how
 	}
 	if !strings.Contains(settings, "proxy_temp_path") {
 		settings += makeTemps(t)
@@ -237,7 +241,7 @@ func moveFlood(t *testing.T, settings, path string, bounded bool) {
 	}
 	t.Cleanup(func() { log.Close() })
 	text := `log_format sent '$status $bytes_sent $upstream_response_length'; server { LISTEN location = /who { echo WHO; }
-		location / { access_log ` + log.Name() + ` sent; proxy_pass http://` + f.addr + `; proxy_http_version 1.1; ` + settings + ` } }`
+		location / { access_log ` + log.Name() + ` sent; ` + passes[module] + f.addr + `; ` + strings.ReplaceAll(settings, "proxy_", module+"_") + ` } }`
 	addr, old, next := pair(t, text)
 	again := serverFor(t, t.TempDir(), addr, strings.ReplaceAll(text, "WHO", "again"))
 	last := serverFor(t, t.TempDir(), addr, strings.ReplaceAll(text, "WHO", "last"))

@@ -37,13 +37,12 @@ func halves(t *testing.T, more chan struct{}) (addr string) {
 			}
 			go func() {
 				defer nc.Close()
-				req, err := http.ReadRequest(bufio.NewReader(nc))
+				path, err := readAsked(bufio.NewReader(nc))
 				if err != nil {
 					return
 				}
-				_, _ = io.Copy(io.Discard, req.Body) // or the end would be a reset
-				a := answers[req.URL.Path]
-				_, _ = io.WriteString(nc, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-Kind: "+req.URL.Path+"\r\n"+a[0])
+				a := answers[path]
+				_, _ = io.WriteString(nc, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-Kind: "+path+"\r\n"+a[0])
 				<-more
 				_, _ = io.WriteString(nc, a[1])
 			}()
@@ -55,12 +54,16 @@ func halves(t *testing.T, more chan struct{}) (addr string) {
 // An answer that a server is still sending moves while nothing of it comes: events
 // with long gaps do not keep an old worker.
 func TestProxiedAnswerMovesBetweenTwoPieces(t *testing.T) {
-	for _, path := range []string{"/length", "/chunks", "/inside", "/close"} {
-		t.Run(path[1:], func(t *testing.T) {
+	for _, tc := range [][2]string{
+		{"proxy", "/length"}, {"proxy", "/chunks"}, {"proxy", "/inside"}, {"proxy", "/close"},
+		{"scgi", "/length"}, {"scgi", "/close"}, {"uwsgi", "/length"}, {"uwsgi", "/close"},
+	} {
+		module, path := tc[0], tc[1]
+		t.Run(module+path, func(t *testing.T) {
 			more := make(chan struct{})
 			defer close(more)
 			addr, old, next := pair(t, `server { LISTEN
-				location / { proxy_pass http://`+halves(t, more)+`; proxy_http_version 1.1; }
+				location / { `+passes[module]+halves(t, more)+`; }
 				location = /who { echo WHO; } }`)
 			c := dial(t, addr)
 			if _, err := io.WriteString(c.nc, "GET "+path+" HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {

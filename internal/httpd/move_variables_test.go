@@ -59,6 +59,16 @@ func variablesOf(t *testing.T, directives, raw string, act func(c *client, move 
 	return values
 }
 
+// wantSameVariables compares what is logged with a move and without one.
+func wantSameVariables(t *testing.T, directives, raw string, act func(c *client, move func())) {
+	t.Helper()
+	stayed := variablesOf(t, directives, raw, act, false)
+	moved := variablesOf(t, directives, raw, act, true)
+	if diff := cmp.Diff(stayed, moved); diff != "" {
+		t.Errorf("-stayed +moved:\n%s", diff)
+	}
+}
+
 // streamed takes an answer of [halves], which the connection moves in the middle of.
 func streamed(more chan struct{}) func(c *client, move func()) {
 	return func(c *client, move func()) {
@@ -146,13 +156,7 @@ func TestVariablesAreTheSameAfterAMove(t *testing.T) {
 		{"tunnel", proxied + echoing + "; }", "GET /ws HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: echo\r\n", "", tunnel},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			directives := "limit_rate 500k; root " + dir + "; " + tc.directives
-			raw := tc.request + "Host: a\r\n\r\n" + tc.body
-			stayed := variablesOf(t, directives, raw, tc.act, false)
-			moved := variablesOf(t, directives, raw, tc.act, true)
-			if diff := cmp.Diff(stayed, moved); diff != "" {
-				t.Errorf("-stayed +moved:\n%s", diff)
-			}
+			wantSameVariables(t, "limit_rate 500k; root "+dir+"; "+tc.directives, tc.request+"Host: a\r\n\r\n"+tc.body, tc.act)
 		})
 	}
 }

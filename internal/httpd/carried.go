@@ -81,3 +81,19 @@ func (t *ticket) shed(carried []carriedVariable) bool {
 	})
 	return len(t.sets) < before
 }
+
+// locateMoved finds the location of a request that moved: the one that the ticket
+// names, or the one for the path by which it was chosen, and the "if" block of it.
+func (r *Request) locateMoved(t *ticket) {
+	uri := r.URI
+	if len(t.chosenBy) > 0 {
+		r.URI = t.chosenBy
+	}
+	if r.loc = r.Server.named[t.named]; r.loc == nil && r.locate() != Declined {
+		r.loc, r.Out.Location = r.Server.root, nil
+	}
+	r.URI, r.chosenBy = uri, append(r.chosenBy[:0], t.chosenBy...)
+	if n := t.block; n > 0 && n <= uint64(len(r.loc.blocks)) {
+		r.loc = r.loc.blocks[n-1]
+	}
+}

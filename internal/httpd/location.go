@@ -30,8 +30,10 @@ type Location struct {
 	inner        locations
 	core         coreConf
 	internalOnly bool
-	autoRedirect bool // /a is answered with a redirect to /a/
-	logger       int  // which of the server's error logs
+	autoRedirect bool        // /a is answered with a redirect to /a/
+	logger       int         // which of the server's error logs
+	blocks       []*Location // its "if" blocks
+	block        int         // which of another's blocks it is, from 1 on
 
 	rewrite    func(r *Request) int
 	access     []func(r *Request) int
@@ -78,7 +80,7 @@ func (ls *locations) add(loc *Location) bool {
 // locate chooses the location for r.URI, as nginx's documentation of "location"
 // has it, and returns [Declined], or the status of an automatic redirect.
 func (r *Request) locate() int {
-	r.loc = r.Server.root
+	r.loc, r.chosenBy = r.Server.root, r.chosenBy[:0]
 	status, _ := r.locateIn(&r.Server.locs)
 	return status
 }

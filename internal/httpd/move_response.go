@@ -75,6 +75,7 @@ func (r *Request) ticket(kind byte) *ticket {
 	if r.loc.kind == matchNamed {
 		t.named = r.loc.Name
 	}
+	t.chosenBy, t.block = r.chosenBy, uint64(r.loc.block)
 	for name, m := range r.c.srv.site.movers {
 		if state := m.Carry(r); state != nil {
 			t.modules = append(t.modules, Field{name, state})
@@ -126,9 +127,7 @@ func (r *Request) restore(t *ticket) {
 		r.URI, r.Args = append(r.URI[:0], t.uri...), append(r.Args[:0], t.args...)
 	}
 	o := &r.Out
-	if r.loc = r.Server.named[t.named]; r.loc == nil && r.locate() != Declined {
-		r.loc, o.Location = r.Server.root, nil
-	}
+	r.locateMoved(t)
 	for _, v := range t.sets {
 		r.restoreVariable(v)
 	}

@@ -44,6 +44,7 @@ type Request struct {
 	uriChanged bool     // URI or Args is no longer what the client asked for
 	rewritten  bool     // a rewrite changed URI: a location is to be chosen again
 	strayed    bool     // a rewrite changed URI and the location stayed
+	chosenBy   []byte   // URI when loc was chosen, if a rewrite has changed it since
 	// aliasWithURI: an alias is followed by the URI although the location is a pattern.
 	aliasWithURI bool
 	redirects    int
@@ -89,7 +90,7 @@ func (r *Request) reset() {
 	r.Out.reset()
 	r.body = Body{kept: r.body.kept[:0]}
 	r.line, r.clean, r.target, r.targetHost = r.line[:0], r.clean[:0], r.target[:0], r.targetHost[:0]
-	r.rawPath = nil
+	r.rawPath, r.chosenBy = nil, r.chosenBy[:0]
 	r.version, r.headSize, r.has = 0, 0, 0
 	r.pipelined, r.headless, r.finishing = false, false, false
 	r.keepalive, r.internal, r.uriChanged, r.errorPage = false, false, false, false

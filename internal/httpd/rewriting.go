@@ -14,6 +14,9 @@ import (
 // is chosen for them as soon as the Rewrite part that called this returns
 // [Declined]; else the present one goes on with them.
 func (r *Request) Rewrite(uri, args []byte, again bool) {
+	if len(r.chosenBy) == 0 {
+		r.chosenBy = append(r.chosenBy, r.URI...)
+	}
 	r.URI = append(r.URI[:0], uri...)
 	r.Args = append(r.Args[:0], args...)
 	// As for nginx, a location with "internal" is open to what was rewritten.
@@ -61,7 +64,10 @@ func (b *Builder) Building() *Location { return b.building.loc }
 // [Instance.Location] only.
 func (b *Builder) If(s *conf.Scope) (*Location, error) {
 	at := b.building
-	return b.location(at.vs, s, &Location{Name: at.loc.Name, kind: at.loc.kind, pattern: at.loc.pattern})
+	loc := &Location{Name: at.loc.Name, kind: at.loc.kind, pattern: at.loc.pattern}
+	at.loc.blocks = append(at.loc.blocks, loc)
+	loc.block = len(at.loc.blocks)
+	return b.location(at.vs, s, loc)
 }
 
 // Settable makes a variable that [Request.SetVariable] sets. It reports false when

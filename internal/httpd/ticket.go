@@ -50,6 +50,8 @@ const (
 	tagFileWrite  = 18 // the most that is written to it at once
 	tagTempPath   = 19 // where it is created: the folder, NUL, a byte for each level
 	tagPeer       = 20 // the client's address and port, unless it came to a unix socket
+	tagChosenBy   = 21 // the path by which the location was chosen, when a rewrite changed it since
+	tagBlock      = 22 // which "if" block of the location serves, from 1 on
 
 	tagCritical   = 128
 	tagListen     = 128 // conf.Listen.Key of the socket that it was accepted on
@@ -88,6 +90,8 @@ type ticket struct {
 
 	head, uri, args            []byte
 	named                      string
+	chosenBy                   []byte
+	block                      uint64
 	started                    time.Duration
 	status                     uint64
 	headBytes, wire            uint64
@@ -159,6 +163,8 @@ func (t *ticket) append(b []byte) []byte {
 	text(tagURI, t.uri)
 	text(tagArgs, t.args)
 	text(tagNamed, []byte(t.named))
+	text(tagChosenBy, t.chosenBy)
+	num(tagBlock, t.block)
 	num(tagStatus, t.status)
 	num(tagBody, t.body)
 	num(tagOffset, t.offset)
@@ -238,6 +244,8 @@ func (t *ticket) set(tag byte, v []byte) error {
 		t.uri = append([]byte(nil), v...)
 	case tagArgs:
 		t.args = append([]byte(nil), v...)
+	case tagChosenBy:
+		t.chosenBy = append([]byte(nil), v...)
 	case tagToClient:
 		t.toClient = append([]byte(nil), v...)
 	case tagTempPath:
@@ -300,6 +308,8 @@ func (t *ticket) setNumber(tag byte, v []byte) error {
 		t.clientTimeout = duration
 	case tagRate:
 		t.rate = n
+	case tagBlock:
+		t.block = n
 	case tagHeadBytes:
 		t.headBytes = n
 	case tagWireBytes:

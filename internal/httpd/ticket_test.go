@@ -50,6 +50,10 @@ func tickets() []*ticket {
 		},
 		{kind: ticketWaiting, listen: "*:80", peer: netip.MustParseAddrPort("192.0.2.1:80")},
 		{kind: ticketFile, listen: "[::]:80", peer: netip.MustParseAddrPort("[2001:db8::1]:65535"), head: []byte("GET / HTTP/1.0\r\n\r\n"), status: 200, left: 9},
+		{
+			kind: ticketFile, listen: "*:80", head: []byte("GET /a HTTP/1.0\r\n\r\n"), uri: []byte("/b"), status: 200, left: 9,
+			chosenBy: []byte("/a"), block: 2,
+		},
 	}
 }
 
@@ -59,7 +63,7 @@ func TestTicketsTellTheirDescriptors(t *testing.T) {
 	for _, tk := range tickets() {
 		got = append(got, [2]int{tk.sockets(), tk.files()})
 	}
-	if diff := cmp.Diff([][2]int{{0, 0}, {0, 1}, {1, 0}, {1, 0}, {0, 1}, {1, 1}, {0, 0}, {0, 0}, {0, 1}}, got); diff != "" {
+	if diff := cmp.Diff([][2]int{{0, 0}, {0, 1}, {1, 0}, {1, 0}, {0, 1}, {1, 1}, {0, 0}, {0, 0}, {0, 1}, {0, 1}}, got); diff != "" {
 		t.Errorf("sockets and files besides the client's (-want +got):\n%s", diff)
 	}
 }

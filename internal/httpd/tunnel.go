@@ -184,7 +184,7 @@ func (r *Request) goOnTunnel(tk *ticket, fd int) error {
 	var from, to int64
 	settle := func() {
 		r.Out.CountTunnel(t.FromServer - from)
-		p := Passage{Took: time.Since(settled), Content: t.FromServer - from, Received: t.FromServer - from, Sent: t.FromClient - to}
+		p := Passage{Took: time.Since(settled), Received: t.FromServer - from, Sent: t.FromClient - to}
 		for _, m := range r.c.srv.site.movers {
 			m.Passed(r, p)
 		}

@@ -136,7 +136,6 @@ type Exchange struct {
 	raw     int64        // bytes received in this try, but for those of rest
 	headLen int64        // those of them up to the end of the answer's head
 	passed  bool         // the answer is passed on
-	count   int64        // bytes of a tunnel
 	value   []byte       // of a parameter
 	name    [64]byte     // of a field, in lower case: on the stack it would be the heap's
 }
@@ -226,7 +225,7 @@ func (x *Exchange) now() *upstream.Try { return &x.st.Tries[len(x.st.Tries)-1] }
 
 // try asks one server: 0 when its answer's head has come.
 func (x *Exchange) try(peer *upstream.Peer) Failure {
-	x.sent, x.whole, x.raw, x.count = false, false, 0, 0
+	x.sent, x.whole, x.raw = false, false, 0
 	if x.Records != nil {
 		x.Records.Begin()
 	}
@@ -379,7 +378,7 @@ func (x *Exchange) next(f Failure) int {
 func (x *Exchange) finishTry(now time.Time) {
 	t := x.now()
 	t.Response = now.Sub(x.tried)
-	t.Length, t.Received = x.count+x.rest.Content, x.raw+x.rest.Raw
+	t.Length, t.Received = x.rest.Content, x.raw+x.rest.Raw
 	if x.Records != nil && x.passed {
 		t.Length = t.Received - x.headLen // as nginx counts it
 	}

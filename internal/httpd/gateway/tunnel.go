@@ -33,9 +33,11 @@ func (x *Exchange) tunnel() int {
 		ReadTimeout: x.loc.readTimeout, SendTimeout: x.loc.sendTimeout,
 		ClientTimeout: r.Location().SendTimeout(),
 	}
-	raw, sent, counted := x.raw, x.now().Sent, int64(0)
+	// What came with the head is counted as it is passed on, here or where the tunnel
+	// moves to.
+	raw, sent, counted := x.raw-int64(len(x.conn.Buffered())), x.now().Sent, int64(0)
 	settle := func() {
-		x.raw, x.count = raw+t.FromServer, t.FromServer
+		x.raw = raw + t.FromServer
 		x.now().Sent = sent + t.FromClient
 		r.Out.CountTunnel(t.FromServer - counted)
 		counted = t.FromServer

@@ -99,6 +99,7 @@ func (s *state) workerRetired(ev workerRetired) {
 	s.retired.Moved += ev.Moved
 	s.retired.Drained += ev.Drained
 	s.retired.Closed += ev.Closed
+	s.retired.Millis = max(s.retired.Millis, ev.Millis)
 }
 
 // workerFailed is a worker's own word on why it cannot serve.

@@ -65,6 +65,8 @@ type Retired struct {
 	Moved   int `json:"moved"`
 	Drained int `json:"drained"`
 	Closed  int `json:"closed"`
+	// Millis is how long the slowest of the workers took.
+	Millis int64 `json:"ms"`
 }
 
 // Counters are those of stub_status, and how the answers were, over all workers of a

@@ -43,7 +43,7 @@ func TestAsk(t *testing.T) {
 		Schema: report.Schema, Version: "1.0.0", Pid: 7, Phase: report.Serving, Upgraded: true,
 		Successor:   &report.Successor{Pid: 8, Ready: true, Moves: true},
 		Generations: []report.Generation{{ID: 1, State: "serving", Workers: []report.Worker{{Pid: 9, Ready: true}}}},
-		Retired:     report.Retired{Workers: 1, Moved: 2, Drained: 3, Closed: 4},
+		Retired:     report.Retired{Workers: 1, Moved: 2, Drained: 3, Closed: 4, Millis: 5},
 		Counters:    report.Counters{Accepted: 1, Handled: 2, Requests: 3, Reading: 4, Writing: 5, Waiting: 6, Answered: 7, Failed: 8},
 	}
 	l := serve(t, pidFile, func() (report.Report, bool) { return want, true })

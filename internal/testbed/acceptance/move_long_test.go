@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/baton-deploy/baton/internal/report"
 	"github.com/baton-deploy/baton/internal/testbed/backend"
 	"github.com/baton-deploy/baton/internal/testbed/load"
 )
@@ -205,6 +206,34 @@ func TestServerSentEventsMove(t *testing.T) {
 
 // retiredLine is what a worker says when it leaves.
 var retiredLine = regexp.MustCompile(`retired: (\d+) connections moved, (\d+) drained, (\d+) closed in (\S+)`)
+
+// A master tells what became of its connections as its workers wrote it to the log.
+func TestMasterTellsWhatMoved(t *testing.T) {
+	const clients, reloads = 20, 2
+	m := newMover(t, moverConf)
+	l := m.sockets(clients, 0, 10*time.Millisecond)
+	for range reloads {
+		m.waitEchoes(l, clients)
+		m.reload()
+	}
+	m.wantSocketsUnharmed(l, clients)
+	var want report.Retired
+	for _, line := range retiredLine.FindAllStringSubmatch(m.Log(), -1) {
+		number := func(i int) int { n, _ := strconv.Atoi(line[i]); return n }
+		took, err := time.ParseDuration(line[4])
+		if err != nil {
+			t.Fatal(err)
+		}
+		want.Workers++
+		want.Moved, want.Drained, want.Closed = want.Moved+number(1), want.Drained+number(2), want.Closed+number(3)
+		want.Millis = max(want.Millis, took.Milliseconds())
+	}
+	told, err := report.Ask(t.Context(), m.Path("logs", "nginx.pid"), m.master)
+	if err != nil || told.Retired != want || want.Moved < clients*reloads {
+		t.Errorf("the master tells %+v, %v; its workers wrote %+v", told.Retired, err, want)
+	}
+	m.end()
+}
 
 // Idle connections of every kind move at once, all of them, and take little memory
 // where they come to.

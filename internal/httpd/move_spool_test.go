@@ -122,6 +122,20 @@ func (f *flood) settled() {
 // slowClient asks for path and reads nothing. What it reads later is counted.
 func slowClient(t *testing.T, addr, path, version, fields string) (*client, *counted) {
 	t.Helper()
+	nc := dialNarrow(t, addr)
+	_ = nc.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := io.WriteString(nc, "GET "+path+" HTTP/"+version+"\r\nHost: a\r\n"+fields+"\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	count := &counted{r: nc}
+	return &client{t, nc, bufio.NewReaderSize(count, 64<<10)}, count
+}
+
+// dialNarrow opens a connection on which little is under way. Its window is small from
+// the beginning: one that becomes smaller than the segments agreed on is sent into every
+// 200 ms, by a timer of the kernel.
+func dialNarrow(t *testing.T, addr string) net.Conn {
+	t.Helper()
 	d := net.Dialer{Control: func(_, _ string, rc syscall.RawConn) error {
 		return rc.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 16<<10) })
 	}}
@@ -130,12 +144,7 @@ func slowClient(t *testing.T, addr, path, version, fields string) (*client, *cou
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { nc.Close() })
-	_ = nc.SetDeadline(time.Now().Add(20 * time.Second))
-	if _, err := io.WriteString(nc, "GET "+path+" HTTP/"+version+"\r\nHost: a\r\n"+fields+"\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	count := &counted{r: nc}
-	return &client{t, nc, bufio.NewReaderSize(count, 64<<10)}, count
+	return nc
 }
 
 // counted counts what is read.

@@ -1,6 +1,7 @@
 package httpd_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -138,12 +139,23 @@ func (s *storm) server(n int) *stormTaker {
 	return &stormTaker{s: next}
 }
 
+// slowKind is the clients whose connections hold little.
+const slowKind = 2
+
+func (s *storm) dial(kind int) *client {
+	if kind != slowKind {
+		return dial(s.t, s.addr)
+	}
+	nc := dialNarrow(s.t, s.addr)
+	return &client{s.t, nc, bufio.NewReader(nc)}
+}
+
 // run runs clients of one kind: f has a connection, and says whether it can go on.
 func (s *storm) run(kind, clients int, f func(c *client, id, n int) (more bool, err error)) {
 	for id := range clients {
 		s.clients.Go(func() {
 			for n := 0; !s.ended(); {
-				c := dial(s.t, s.addr)
+				c := s.dial(kind)
 				_ = c.nc.SetDeadline(time.Now().Add(stormTime + 20*time.Second))
 				for more := true; more && !s.ended(); n++ {
 					var err error
@@ -222,8 +234,7 @@ func (s *storm) start() {
 	s.run(1, 3, func(c *client, id, _ int) (bool, error) {
 		return c.get(get([]string{"/big", "/paced/big"}[id%2]), s.content, false)
 	})
-	s.run(2, 6, func(c *client, id, n int) (bool, error) {
-		_ = c.nc.(*net.TCPConn).SetReadBuffer(16 << 10)
+	s.run(slowKind, 6, func(c *client, id, n int) (bool, error) {
 		place := []string{"/file/", "/memory/", "/none/"}[id%3]
 		return c.get(get(place+[]string{"length", "close", "chunks"}[n%3]), s.content, id >= 3)
 	})
@@ -244,6 +255,12 @@ func (s *storm) start() {
 		}
 		return false, nil
 	})
+}
+
+// A leaver is a server that retires.
+type leaver struct {
+	s    *httpd.Server
+	gone atomic.Bool
 }
 
 // Everything moves from one server to the next all the time, over real links, some of
@@ -271,15 +288,28 @@ func TestStormOfMoves(t *testing.T) {
 	var retiring sync.WaitGroup
 	var moved atomic.Int64
 	var links []func()
+	var leaving []*leaver
 	generations := 1
 	for began := time.Now(); time.Since(began) < stormTime && !t.Failed(); generations++ {
 		atLeast(time.Now(), rand.N(60*time.Millisecond))
 		old, next := serving, s.server(generations)
-		give, end := linkTo(t, next)
-		links = append(links, end)
+		link := func() httpd.Give {
+			give, end := linkTo(t, next)
+			links = append(links, end)
+			return give
+		}
+		for _, l := range leaving { // as a master does: who was to take from it retires by now
+			if !l.gone.Load() {
+				give := link()
+				retiring.Go(func() { l.s.Redirect(give) })
+			}
+		}
+		give, l := link(), &leaver{s: old.s}
+		leaving = append(leaving, l)
 		retiring.Go(func() {
 			old.refuse(t)
 			moved.Add(int64(old.s.Retire(context.Background(), give).Moved))
+			l.gone.Store(true)
 		})
 		serving = next
 	}

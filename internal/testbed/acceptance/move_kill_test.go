@@ -1,6 +1,7 @@
 package acceptance
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -115,11 +116,16 @@ func (m *mover) kill(pid int, sig syscall.Signal) {
 // after the death of the other master means that nobody is to serve.
 func (c *cast) waitHeard(m *mover) {
 	m.t.Helper()
-	for deadline := time.Now().Add(patience); ; <-time.After(100 * time.Microsecond) {
+	m.waitFirst(func() bool {
 		w, err := tree.Look(c.giverWorkers[0].PID)
-		if err != nil || testbed.IsRetiring(w) || w.Zombie() {
-			return
-		}
+		return err != nil || testbed.IsRetiring(w) || w.Zombie()
+	})
+}
+
+// waitFirst waits for the beginning of a move, and looks often.
+func (m *mover) waitFirst(ok func() bool) {
+	m.t.Helper()
+	for deadline := time.Now().Add(patience); !ok(); <-time.After(100 * time.Microsecond) {
 		if time.Now().After(deadline) {
 			m.t.Fatal("timed out: the giving master does not obey")
 		}
@@ -200,5 +206,66 @@ func (m *mover) judge(r *load.Report, what string, blamed map[string]int) {
 		if !cut {
 			blamed[f.By]--
 		}
+	}
+}
+
+// A taker that hangs in the middle costs nothing: whoever it has not got is served where
+// he is, and told once that his connection ends when he sends. (In a reload the takers
+// are known too late to be made to hang.)
+func TestTakerHangs(t *testing.T) {
+	const clients, each = 20, 200 // of five kinds that wait
+	for _, s := range stagings[:2] {
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel() // mostly waits
+			m := newMover(t, moverConf)
+			l := m.Load(load.Group{Name: "kept", Clients: clients, MaxPause: 2 * time.Millisecond, KeepAlive: true, Post: true, Blind: true,
+				Path: "/post", Timeout: patience})
+			sockets := m.sockets(clients, 0, 10*time.Millisecond)
+			w := load.Gather(context.Background(), load.Idlers(m.Addr, each)...)
+			t.Cleanup(w.Close)
+			c := s.set(m)
+			m.WaitAnswers(l, 10*clients)
+			m.waitEchoes(sockets, clients)
+			before := m.open(c.newWorkers)
+			s.begin(m, &c)
+			m.waitFirst(func() bool { return m.open(c.newWorkers) > before+each/10 })
+			m.killAll(c.newWorkers, syscall.SIGSTOP)
+			<-time.After(3 * time.Second) // more than a taker may take
+			m.killAll(c.newWorkers, syscall.SIGCONT)
+			m.WaitAnswers(l, 10*clients)
+			m.waitEchoes(sockets, clients)
+			w.Speak(context.Background())
+			idle := w.Report()
+			t.Logf("idle connections: %v", idle)
+			// How many had moved by then is chance; on a busy machine it may be all.
+			if idle.Opened != 5*each || idle.Failed() != idle.Announced {
+				t.Errorf("idle connections were harmed:\n%v", idle.Failures)
+			}
+			w.Close()
+			m.wantSocketsUnharmed(sockets, clients)
+			m.settle(c, 0)
+			r := l.Stop()
+			t.Logf("\n%v", r)
+			if g := r.Groups[0]; g.Failed() > 0 || g.Check() != nil || g.Reconnects != g.Announced || g.Announced > 2*clients {
+				t.Errorf("clients were harmed: %v\n%v", g.Check(), r.Trouble())
+			}
+			m.end()
+		})
+	}
+}
+
+// open is how many descriptors workers have, all together.
+func (m *mover) open(workers []tree.Process) (n int) {
+	m.t.Helper()
+	for _, w := range workers {
+		n += m.descriptors(w.PID)
+	}
+	return n
+}
+
+func (m *mover) killAll(workers []tree.Process, sig syscall.Signal) {
+	m.t.Helper()
+	for _, w := range workers {
+		m.kill(w.PID, sig)
 	}
 }

@@ -135,3 +135,35 @@ func TestRequestsGoOnCounting(t *testing.T) {
 	}
 	c.ended()
 }
+
+// A client that takes nothing has as long as the configuration says after a move, too.
+func TestSendTimeoutHoldsAfterAMove(t *testing.T) {
+	const timeout = 1200 * time.Millisecond
+	for name, place := range map[string]string{
+		"file":      "root DIR;",
+		"copied":    "root DIR; sendfile off;",
+		"kept":      "proxy_pass http://FLOOD; proxy_http_version 1.1; TEMPS",
+		"streaming": "proxy_pass http://FLOOD; proxy_http_version 1.1; proxy_buffering off;",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // mostly waits
+			dir, _ := bigFile(t, floodBytes)
+			f := newFlood(t)
+			defer close(f.more)
+			place := strings.NewReplacer("DIR", dir, "FLOOD", f.addr, "TEMPS", makeTemps(t)).Replace(place)
+			addr, old, next := pair(t, "sendfile on; server { LISTEN send_timeout 1200ms; location / { "+place+" } }")
+			path := "/big"
+			if strings.Contains(place, "proxy") {
+				path = "/length"
+			}
+			slowClient(t, addr, path, "1.1", "")
+			awaitTotals(t, old, func(n httpd.Totals) bool { return n.Writing == 1 })
+			retired(t, old, giveTo(next))
+			began := time.Now()
+			until(t, "end of the connection", func() bool { return next.Conns() == 0 })
+			if took := time.Since(began); took < timeout/2 || took > timeout+2*time.Second {
+				t.Errorf("it ended after %v, want %v", took, timeout)
+			}
+		})
+	}
+}

@@ -370,3 +370,24 @@ func TestKeptAnswerThatCannotMoveDrains(t *testing.T) {
 		t.Errorf("Retire = %+v", got)
 	}
 }
+
+// With proxy_ignore_client_abort an answer is read to its end although the client has
+// gone, wherever the client was when it went.
+func TestIgnoredAbortMoves(t *testing.T) {
+	for _, settings := range []string{"", "proxy_buffering off;", "proxy_max_temp_file_size 0;"} {
+		t.Run(settings, func(t *testing.T) {
+			t.Parallel()
+			f := newFlood(t)
+			addr, old, next := pair(t, `server { LISTEN location / { proxy_ignore_client_abort on; `+passes["proxy"]+f.addr+`; `+makeTemps(t)+settings+` } }`)
+			c, _ := slowClient(t, addr, "/length", "1.1", "")
+			f.settled()
+			retired(t, old, giveTo(next))
+			c.nc.Close()
+			f.more <- struct{}{}
+			until(t, "end of the answer", func() bool { return next.Conns() == 0 })
+			if f.sent.Load() != floodBytes {
+				t.Errorf("the backend could send %d of %d bytes", f.sent.Load(), floodBytes)
+			}
+		})
+	}
+}

@@ -32,7 +32,7 @@ func (r *Request) moveStream(s *Stream) bool {
 // setStream describes s, which is not complete.
 func (t *ticket) setStream(r *Request, s *Stream) {
 	t.toClient, t.timeout, t.chunked = s.Server.Buffered(), s.Timeout, r.Out.chunked
-	t.waited = s.Waited
+	t.waited, t.ignoreAbort = s.Waited, s.IgnoreAbort
 	t.setSpoolConf(s.Spool)
 	switch {
 	case s.Chunks != nil:
@@ -130,7 +130,9 @@ func (r *Request) giveSpool(s *Stream) bool {
 
 // stream is the Stream of a ticket, on a server's socket.
 func (t *ticket) stream(server *Socket) (*Stream, error) {
-	s := &Stream{Server: server, Left: -1, Timeout: t.timeout, Waited: t.waited, Spool: t.spoolConf()}
+	s := &Stream{
+		Server: server, Left: -1, Timeout: t.timeout, Waited: t.waited, Spool: t.spoolConf(), IgnoreAbort: t.ignoreAbort,
+	}
 	switch {
 	case t.framing == framedLength:
 		s.Left = int64(t.left)

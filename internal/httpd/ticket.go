@@ -52,6 +52,7 @@ const (
 	tagPeer       = 20 // the client's address and port, unless it came to a unix socket
 	tagChosenBy   = 21 // the path by which the location was chosen, when a rewrite changed it since
 	tagBlock      = 22 // which "if" block of the location serves, from 1 on
+	tagIgnores    = 23 // 1: the answer is read to its end although the client has gone
 
 	tagCritical   = 128
 	tagListen     = 128 // conf.Listen.Key of the socket that it was accepted on
@@ -92,6 +93,7 @@ type ticket struct {
 	named                      string
 	chosenBy                   []byte
 	block                      uint64
+	ignoreAbort                bool
 	started                    time.Duration
 	status                     uint64
 	headBytes, wire            uint64
@@ -165,6 +167,9 @@ func (t *ticket) append(b []byte) []byte {
 	text(tagNamed, []byte(t.named))
 	text(tagChosenBy, t.chosenBy)
 	num(tagBlock, t.block)
+	if t.ignoreAbort {
+		num(tagIgnores, 1)
+	}
 	num(tagStatus, t.status)
 	num(tagBody, t.body)
 	num(tagOffset, t.offset)
@@ -322,6 +327,8 @@ func (t *ticket) setNumber(tag byte, v []byte) error {
 		t.offset = n
 	case tagLeft:
 		t.left = n
+	case tagIgnores:
+		t.ignoreAbort = n == 1
 	case tagKeep:
 		t.keep = n == 1
 	case tagChunked:

@@ -54,6 +54,10 @@ func tickets() []*ticket {
 			kind: ticketFile, listen: "*:80", head: []byte("GET /a HTTP/1.0\r\n\r\n"), uri: []byte("/b"), status: 200, left: 9,
 			chosenBy: []byte("/a"), block: 2,
 		},
+		{
+			kind: ticketStream, listen: "*:80", head: []byte("GET / HTTP/1.1\r\n\r\n"), status: 200, framing: framedClose,
+			ignoreAbort: true,
+		},
 	}
 }
 
@@ -63,7 +67,7 @@ func TestTicketsTellTheirDescriptors(t *testing.T) {
 	for _, tk := range tickets() {
 		got = append(got, [2]int{tk.sockets(), tk.files()})
 	}
-	if diff := cmp.Diff([][2]int{{0, 0}, {0, 1}, {1, 0}, {1, 0}, {0, 1}, {1, 1}, {0, 0}, {0, 0}, {0, 1}, {0, 1}}, got); diff != "" {
+	if diff := cmp.Diff([][2]int{{0, 0}, {0, 1}, {1, 0}, {1, 0}, {0, 1}, {1, 1}, {0, 0}, {0, 0}, {0, 1}, {0, 1}, {1, 0}}, got); diff != "" {
 		t.Errorf("sockets and files besides the client's (-want +got):\n%s", diff)
 	}
 }

@@ -12,10 +12,14 @@ import (
 )
 
 // A place is how a verb is told which server it is about.
-type place struct{ pidFile, prefix string }
+type place struct {
+	pidFile, prefix string
+	verb            *cobra.Command
+}
 
 // flags adds the flags of a place to a verb.
 func (l *place) flags(c *cobra.Command) {
+	l.verb = c
 	c.Flags().StringVar(&l.pidFile, "pid-file", "", "the server whose pid file is `F`")
 	c.Flags().StringVar(&l.prefix, "prefix", "", "the server whose prefix is `DIR`: its configuration names the pid file")
 	// A shell completes folders for the one, and files for the other by itself.
@@ -30,12 +34,14 @@ func (l *place) find(p *program) (string, error) {
 	if l.pidFile != "" && l.prefix != "" {
 		return "", misuse{errors.New("--pid-file and --prefix both say which server: give one")}
 	}
-	if l.pidFile != "" {
-		path, err := filepath.Abs(l.pidFile)
-		if err != nil {
-			return "", fmt.Errorf("find pid file: %w", err)
+	for _, name := range []string{"pid-file", "prefix"} {
+		// A variable of a script that is not set must not lead to another server.
+		if f := l.verb.Flags().Lookup(name); f.Changed && f.Value.String() == "" {
+			return "", misuse{fmt.Errorf("--%s is empty", name)}
 		}
-		return path, nil
+	}
+	if l.pidFile != "" {
+		return behindLinks(l.pidFile)
 	}
 	var o options
 	dir := ""
@@ -59,6 +65,28 @@ func (l *place) find(p *program) (string, error) {
 		return "", fmt.Errorf("find pid file: %w (and there is no %s): name it with --pid-file", err, path)
 	}
 	return path, nil
+}
+
+// behindLinks returns the absolute path of the file that a pid file's path leads to, also
+// when that is not there just now. The master knows it by its own name, and renames it: a
+// link would lead nowhere then. Links to folders stay as they are.
+func behindLinks(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("find pid file: %w", err)
+	}
+	const most = 40 // as many as the kernel follows
+	for range most {
+		to, err := os.Readlink(path)
+		if err != nil {
+			return path, nil // no link, or nothing
+		}
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(filepath.Dir(path), to)
+		}
+		path = filepath.Clean(to)
+	}
+	return "", fmt.Errorf("find pid file: %s is a link that leads to itself", path)
 }
 
 // An ended is a verb that has told why it failed, with the exit status for it.

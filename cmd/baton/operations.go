@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -29,13 +30,13 @@ func (op *operation) flags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringArrayVar(&op.o.Probes, "probe", nil, "a `URL` that must answer with a status below 400, before and after; may be given again")
 	f.DurationVar(&op.o.ReadyTimeout, "ready-timeout", time.Minute, "`time` in which a new version must serve")
-	f.DurationVar(&op.o.DrainTimeout, "drain-timeout", 5*time.Minute, "`time` to wait for workers that go; what they have goes on after it, too")
+	f.DurationVar(&op.o.DrainTimeout, "drain-timeout", 5*time.Minute, "`time` to wait for workers that go; what they have goes on after it, too; 0 does not wait")
 	f.BoolVar(&op.json, "json", false, "print one JSON object for each event")
 }
 
 // do carries the operation out and shows it.
 func (op *operation) do(ctx context.Context, p *program) error {
-	if err := op.o.ValidateLimits(); err != nil {
+	if err := op.limits(); err != nil {
 		return misuse{err}
 	}
 	var err error
@@ -48,8 +49,13 @@ func (op *operation) do(ctx context.Context, p *program) error {
 	}
 	// Asked to stop it goes back. A second time it is not heard: half way back is
 	// where nobody wants to be left.
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := signal.NotifyContext(ctx, stopSignals()...)
 	defer stop()
+	// That nobody reads what it tells any more is no reason to be left half way: writing
+	// fails then, and ends nothing as long as somebody listens to the signal.
+	deaf := make(chan os.Signal, 1)
+	signal.Notify(deaf, syscall.SIGPIPE)
+	defer signal.Stop(deaf)
 	commit := make(chan os.Signal, 1)
 	signal.Notify(commit, syscall.SIGUSR1)
 	defer signal.Stop(commit)
@@ -60,6 +66,30 @@ func (op *operation) do(ctx context.Context, p *program) error {
 		return ended{status}
 	}
 	return nil
+}
+
+// limits finds what is wrong with the flags, and makes of the time-outs what was said.
+func (op *operation) limits() error {
+	if op.o.ReadyTimeout == 0 {
+		return errors.New("the ready time-out is 0: nothing serves at once")
+	}
+	if op.o.DrainTimeout == 0 {
+		op.o.DrainTimeout = time.Nanosecond // as options 0 is not said, and the usual time
+	}
+	return op.o.ValidateLimits()
+}
+
+// stopSignals returns the signals that ask a command to stop, but for those that
+// whoever started it wants it not to hear: nohup(1), or a shell that runs it in the
+// background. "baton rollback" sends SIGTERM, which is always heard.
+func stopSignals() []os.Signal {
+	heard := []os.Signal{syscall.SIGTERM}
+	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGHUP} {
+		if !signal.Ignored(sig) {
+			heard = append(heard, sig)
+		}
+	}
+	return heard
 }
 
 // rollbackCommand is "baton rollback".

@@ -297,7 +297,7 @@ func (op *operation) askOperator(ctx context.Context, want intent) (Outcome, err
 	if a == nil || !a.closed.IsZero() {
 		return Failed, fmt.Errorf("%w, which has not begun to change anything", ErrBusy)
 	}
-	sig := syscall.SIGINT
+	sig := syscall.SIGTERM // SIGINT may be ignored there
 	if want == toCommit {
 		sig = syscall.SIGUSR1
 	}

@@ -118,7 +118,7 @@ func (op *operation) end(ctx context.Context) (string, error) {
 	for _, try := range []struct {
 		sig  syscall.Signal
 		wait time.Duration
-	}{{syscall.SIGQUIT, op.o.DrainTimeout}, {syscall.SIGTERM, op.o.Pace.Obey}} {
+	}{{syscall.SIGQUIT, max(op.o.DrainTimeout, op.o.Pace.Obey)}, {syscall.SIGTERM, op.o.Pace.Obey}} {
 		if err := g.signal(try.sig); err != nil {
 			break // gone, or not ours: the kill below tells
 		}

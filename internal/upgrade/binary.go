@@ -13,20 +13,36 @@ import (
 	"time"
 )
 
-// askPatience is how long a binary may take to tell its version.
-const askPatience = 10 * time.Second
+const (
+	// askPatience is how long a binary may take to tell its version.
+	askPatience = 10 * time.Second
+	// maxWords is how much of what a binary says is kept.
+	maxWords = 1 << 20
+	// maxLine and maxLines are how much of it is told to people.
+	maxLine, maxLines = 400, 20
+)
 
 // A run is one way to call a binary to its end.
 type run struct {
-	path string   // of the file to execute
-	argv []string // argv[0] too
-	dir  string   // "" for ours
-	env  []string
+	path     string   // of the file to execute
+	argv     []string // argv[0] too
+	dir      string   // "" for ours
+	env      []string
+	patience time.Duration // how long it may take
 }
 
-// ask runs a binary and returns what it wrote, on both streams.
+// words keeps the beginning of what is written to it.
+type words struct{ kept []byte }
+
+func (w *words) Write(p []byte) (int, error) {
+	w.kept = append(w.kept, p[:min(len(p), maxWords-len(w.kept))]...)
+	return len(p), nil
+}
+
+// ask runs a binary and returns what it wrote, on both streams. Nothing that it started
+// is left.
 func ask(ctx context.Context, r run) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, askPatience)
+	ctx, cancel := context.WithTimeout(ctx, r.patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, r.path)
 	cmd.Args, cmd.Dir, cmd.Env = r.argv, r.dir, r.env
@@ -34,13 +50,19 @@ func ask(ctx context.Context, r run) (string, error) {
 	// A binary that is not what it should be may leave children behind: end all.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	var out bytes.Buffer
+	var out words
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()
-	if ctx.Err() == context.DeadlineExceeded {
-		err = fmt.Errorf("no end within %v", askPatience)
+	if cmd.Process != nil {
+		_ = cmd.Cancel() // there is nobody left, or should be
 	}
-	return out.String(), err
+	switch {
+	case ctx.Err() == context.DeadlineExceeded:
+		err = fmt.Errorf("no end within %v", r.patience)
+	case errors.Is(err, exec.ErrWaitDelay):
+		err = errors.New("it left a process behind that held its output")
+	}
+	return string(out.kept), err
 }
 
 var versionLine = regexp.MustCompile(`(?m)^\S+ version: (\S+)`)
@@ -48,7 +70,7 @@ var versionLine = regexp.MustCompile(`(?m)^\S+ version: (\S+)`)
 // askVersion returns what the binary at path says to -v: "nginx/1.22.1",
 // "baton/1.0.0", "openresty/1.25.3.1".
 func askVersion(ctx context.Context, path, argv0 string) (string, error) {
-	out, err := ask(ctx, run{path: path, argv: []string{argv0, "-v"}, env: plainEnv(os.Environ())})
+	out, err := ask(ctx, run{path: path, argv: []string{argv0, "-v"}, env: plainEnv(os.Environ()), patience: askPatience})
 	if err != nil {
 		return "", fmt.Errorf("run %s -v: %w%s", path, err, quoted(out))
 	}
@@ -68,7 +90,17 @@ func quoted(out string) string {
 	if line == "" {
 		return ""
 	}
-	return ": " + line
+	return ": " + line[:min(len(line), maxLine)]
+}
+
+// lastWords returns the end of what a program said: the cause is there.
+func lastWords(out string) string {
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	lines = lines[max(0, len(lines)-maxLines):]
+	for i, line := range lines {
+		lines[i] = line[:min(len(line), maxLine)]
+	}
+	return strings.Join(lines, "\n")
 }
 
 // plainEnv returns env without what tells a server that it inherits something.

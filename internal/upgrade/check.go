@@ -185,7 +185,7 @@ type modules struct{ with, without map[string]bool }
 
 func modulesOf(ctx context.Context, path string) (modules, error) {
 	m := modules{map[string]bool{}, map[string]bool{}}
-	out, err := ask(ctx, run{path: path, argv: []string{path, "-V"}, env: plainEnv(os.Environ())})
+	out, err := ask(ctx, run{path: path, argv: []string{path, "-V"}, env: plainEnv(os.Environ()), patience: askPatience})
 	if err != nil {
 		return m, fmt.Errorf("run %s -V: %w%s", path, err, quoted(out))
 	}
@@ -224,10 +224,12 @@ func (op *operation) checkConfig(ctx context.Context) error {
 	if len(env) == 0 {
 		env = os.Environ() // the master wrote over its own
 	}
-	test := run{path: op.staged, argv: append(slices.Clone(op.old.argv), "-t"), dir: op.old.dir, env: plainEnv(env)}
+	// It looks up all names that the configuration has, as the start does.
+	test := run{path: op.staged, argv: append(slices.Clone(op.old.argv), "-t"), dir: op.old.dir, env: plainEnv(env),
+		patience: max(askPatience, op.o.ReadyTimeout)}
 	out, err := ask(ctx, test)
 	if err != nil {
-		return fmt.Errorf("the new binary does not take the configuration: %w\n%s", err, strings.TrimSpace(out))
+		return fmt.Errorf("the new binary does not take the configuration: -t: %w\n%s", err, lastWords(out))
 	}
 	// A build may have another place for it built in.
 	reads := testedFile(out)

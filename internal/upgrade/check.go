@@ -217,8 +217,12 @@ func (op *operation) checkHistory(context.Context) error {
 // options of the running master, from the place where it will lie.
 func (op *operation) checkConfig(ctx context.Context) error {
 	var err error
-	if op.staged, err = stage(op.o.To, op.record.Binary, op.record.Checksum); err != nil {
+	running := procPath(op.old.pid, "exe")
+	if op.staged, err = stage(op.o.To, op.record.Binary, running, op.record.Checksum); err != nil {
 		return err
+	}
+	if same, err := filepath.EvalSymlinks(op.o.To); err == nil && same == op.record.Binary && !sameCapabilities(running, same) {
+		op.note("%s has lost the file capabilities that the running one has, or has others: it gets those of the running one", same)
 	}
 	env := op.old.env
 	if len(env) == 0 {
@@ -233,7 +237,7 @@ func (op *operation) checkConfig(ctx context.Context) error {
 	}
 	// A build may have another place for it built in.
 	reads := testedFile(out)
-	test.path = procPath(op.old.pid, "exe")
+	test.path = running
 	// What is on disk may be for the new one only: then the old one does not tell.
 	out, _ = ask(ctx, test)
 	if is := testedFile(out); is != "" && reads != "" && !sameFile(is, reads) {

@@ -37,9 +37,10 @@ func stagedPath(path string) string {
 }
 
 // stage copies from, which has the checksum sum, to the staged path of path, with
-// owner, mode, capabilities and label of path. The file that runs is never written
-// to: what is executed cannot be.
-func stage(from, path, sum string) (staged string, err error) {
+// owner, mode, capabilities and label of like, which is what runs: what lies at path may
+// have lost them, when a package put it there. The file that runs is never written to:
+// what is executed cannot be.
+func stage(from, path, like, sum string) (staged string, err error) {
 	staged = stagedPath(path)
 	// Left by somebody who was killed; we hold the lock.
 	if err := os.Remove(staged); err != nil && !isMissing(err) {
@@ -53,7 +54,7 @@ func stage(from, path, sum string) (staged string, err error) {
 	if err := copyWhole(from, staged); err != nil {
 		return "", fmt.Errorf("copy %s: %w", from, err)
 	}
-	if err := dress(staged, path); err != nil {
+	if err := dress(staged, like); err != nil {
 		return "", err
 	}
 	return staged, sameSum(staged, sum)
@@ -112,6 +113,14 @@ func dress(path, like string) error {
 		}
 	}
 	return nil
+}
+
+// sameCapabilities reports whether two files have the same ones, or none.
+func sameCapabilities(a, b string) bool {
+	const name = "security.capability"
+	x, errX := attribute(a, name)
+	y, errY := attribute(b, name)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
 }
 
 // attribute returns an extended attribute of a file; nil when it has none.

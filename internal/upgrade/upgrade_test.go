@@ -423,6 +423,15 @@ func TestReplacedFileKeepsItsAttributes(t *testing.T) {
 	if got := s.Sh(attributes); got != want {
 		t.Errorf("the new file has %q, want %q", got, want)
 	}
+	// A package that put another file there took them away.
+	s.Setenv("OLD", s.kind.old(t))
+	s.Sh("cp $OLD sbin/package && chmod 0755 sbin/package && mv sbin/package sbin/nginx")
+	if outcome, err := s.upgrade(s.Binary(), nil); outcome != upgrade.Done || err != nil {
+		t.Fatalf("upgrade to what a package has put there: %s, %v", outcome, err)
+	}
+	if got := s.Sh(attributes); got != want {
+		t.Errorf("the file of the package has %q, want %q", got, want)
+	}
 	s.stop()
 }
 

@@ -73,7 +73,7 @@ func (p *program) runVerb(args []string) int {
 	}
 	status := exitStatus(err)
 	if !errors.As(err, &ended{}) {
-		fmt.Fprintf(p.stderr, "%s: %v\n", p.word, err)
+		fmt.Fprintf(p.stderr, "%s: %s\n", p.word, printable(err.Error()))
 	}
 	if status == 2 {
 		fmt.Fprintf(p.stderr, "%s: hint: \"%s %s --help\" tells how it is used\n", p.word, p.word, args[0])

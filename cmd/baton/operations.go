@@ -143,7 +143,7 @@ func (p *program) historyCommand() *cobra.Command {
 			}
 			for _, u := range past {
 				if !asJSON {
-					fmt.Fprintln(p.stdout, u)
+					fmt.Fprintln(p.stdout, printable(u.String()))
 				} else if err := json.NewEncoder(p.stdout).Encode(u); err != nil {
 					return err
 				}

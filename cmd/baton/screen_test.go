@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -138,6 +139,13 @@ func TestScreenObeysNobody(t *testing.T) {
 	s.show(upgrade.Event{Event: "begin", Step: upgrade.Check})
 	s.show(upgrade.Event{Event: "note", Text: "note" + evil})
 	s.show(upgrade.Event{Event: "result", Result: upgrade.Failed, ExitStatus: &status, Error: "-t says" + evil, Log: []string{"GET /" + evil}})
+	v := view{out: &out}
+	if err := v.show(&upgrade.Status{Generations: []upgrade.Generation{{Version: "evil/" + evil}}}); err != nil {
+		t.Error(err)
+	}
+	if err := v.nothing(errors.New("names process 1: "+evil), new(string)); err != nil {
+		t.Error(err)
+	}
 	for _, text := range []string{out.String(), errs.String()} {
 		if strings.ContainsAny(text, "\x1b\a\r\u009b") {
 			t.Errorf("printed %q", text)

@@ -64,7 +64,7 @@ func (v view) show(st *upgrade.Status) error {
 	if v.clear {
 		fmt.Fprint(v.out, "\x1b[H\x1b[2J")
 	}
-	_, err := fmt.Fprint(v.out, st)
+	_, err := fmt.Fprint(v.out, printable(st.String()))
 	return err
 }
 
@@ -117,6 +117,6 @@ func (v view) nothing(why error, last *string) error {
 	if v.json {
 		return json.NewEncoder(v.out).Encode(map[string]any{"schema": upgrade.Schema, "error": why.Error()})
 	}
-	_, err := fmt.Fprintln(v.out, why)
+	_, err := fmt.Fprintln(v.out, printable(why.Error()))
 	return err
 }

@@ -58,9 +58,7 @@ func (op *operation) restoreAlone(ctx context.Context, nothing error) error {
 	op.recall(a.record)
 	op.journal.id, op.opened = a.id, true
 	op.asked = a.asked || !slices.ContainsFunc(a.begun, isUndo)
-	if err := op.journal.write(entry{Event: "resume", Asked: op.asked}); err != nil {
-		return err
-	}
+	op.unwritten(op.journal.write(entry{Event: "resume", Asked: op.asked}))
 	return op.restoreOnly(context.WithoutCancel(ctx))
 }
 
@@ -69,9 +67,7 @@ func (op *operation) restoreOnly(ctx context.Context) error {
 	if err := op.perform(ctx, Restore); err != nil {
 		return err
 	}
-	if err := op.journal.write(entry{Event: "close", Outcome: Failed, Error: "rolled back while nothing ran", Asked: op.asked}); err != nil {
-		return err
-	}
+	op.unwritten(op.journal.write(entry{Event: "close", Outcome: Failed, Error: "rolled back while nothing ran", Asked: op.asked}))
 	return fmt.Errorf("%w; the old version is in its place again: start it", ErrNothingRuns)
 }
 
@@ -101,19 +97,19 @@ func (op *operation) wayOut() (next []Command) {
 	case err != nil:
 	case s.phase() == Serving && s.new.pid == op.old.pid:
 		for _, url := range op.o.Probes {
-			next = append(next, Command{"curl -i " + url, "see what the old version answers"})
+			next = append(next, Command{command("curl", "-i", url), "see what the old version answers"})
 		}
 	case s.phase() == Serving: // the old master is gone
-		again := "baton upgrade --retry --allow-missing-modules --pid-file " + op.o.PidFile + " --to "
+		again := at(op.o.PidFile, "upgrade", "--retry", "--allow-missing-modules") + " --to "
 		return []Command{
-			{again + r.To, "stay with " + r.NewVersion + ": its file is put in place"},
-			{again + r.Binary, "or go back to " + r.OldVersion},
+			{again + shellWord(r.To), "stay with " + r.NewVersion + ": its file is put in place"},
+			{again + shellWord(r.Binary), "or go back to " + r.OldVersion},
 		}
 	default:
 		next = s.next()
 	}
 	if id, err := identify(r.Binary); exists(r.Backup) && (err != nil || id != op.old.image) {
-		next = append(next, Command{fmt.Sprintf("mv %s %s", r.Backup, r.Binary), "put the old binary back"})
+		next = append(next, Command{command("mv", r.Backup, r.Binary), "put the old binary back"})
 	}
 	return next
 }

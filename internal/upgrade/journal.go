@@ -201,10 +201,7 @@ func (j *journal) write(e entry) error {
 	}
 	line, err := json.Marshal(e)
 	if err == nil {
-		_, err = j.f.Write(append(line, '\n'))
-	}
-	if err == nil {
-		err = j.f.Sync()
+		err = j.append(append(line, '\n'))
 	}
 	if err == nil && e.Event == "open" {
 		err = syncFolder(filepath.Dir(j.f.Name())) // it may have just been created
@@ -213,6 +210,22 @@ func (j *journal) write(e entry) error {
 		return fmt.Errorf("write journal: %w", err)
 	}
 	return nil
+}
+
+// append adds a line, whole or, when there is no room for it, not at all: the next one
+// would be a part of it.
+func (j *journal) append(line []byte) error {
+	fi, err := j.f.Stat()
+	if err != nil {
+		return err
+	}
+	if _, err = j.f.Write(line); err == nil {
+		err = j.f.Sync()
+	}
+	if err != nil {
+		err = errors.Join(err, j.f.Truncate(fi.Size()))
+	}
+	return err
 }
 
 // failedBefore returns the last upgrade to the binary of this checksum, if it failed by

@@ -1,9 +1,14 @@
 package upgrade
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Only what went back by itself counts as a failure of the build, until that went well.
@@ -42,5 +47,44 @@ func TestFailedBefore(t *testing.T) {
 		if got != tt.want {
 			t.Errorf("%s: upgrade %q, want %q", tt.name, got, tt.want)
 		}
+	}
+}
+
+// A line that finds no room is not there at all: what is written later, when there is
+// room again, stands in a line of its own.
+func TestJournalHasWholeLines(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root may mount a small disk")
+	}
+	const page = 4096 // in which the disk is handed out
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", 2*page)); err != nil {
+		t.Skipf("mount a small disk: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	fill, pidFile := filepath.Join(dir, "fill"), filepath.Join(dir, "pid")
+	j, err := openJournal(pidFile, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.close()
+	if err := os.WriteFile(fill, make([]byte, page), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lines := 0
+	for ; j.write(entry{Event: "begin", Step: Soak}) == nil; lines++ {
+		if lines > page {
+			t.Fatal("a full disk takes everything")
+		}
+	}
+	if err := os.Remove(fill); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.write(entry{Event: "close"}); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := readJournal(pidFile)
+	if err != nil || len(entries) != lines+1 || entries[lines].Event != "close" {
+		t.Errorf("read %d entries, %v; want %d and the end", len(entries), err, lines)
 	}
 }

@@ -37,8 +37,10 @@ type operation struct {
 
 	journal *journal // nil for a dry run where there is none
 	record  record
-	opened  bool   // the record is in the journal
-	staged  string // the new binary, beside the place that it is for; "" when it went there
+	opened  bool // the record is in the journal
+	// silenced: the journal could not be written, and that was told.
+	silenced bool
+	staged   string // the new binary, beside the place that it is for; "" when it went there
 
 	old *generation
 	// new is the new master; nil while none was seen.
@@ -113,6 +115,10 @@ func (op *operation) follow(ctx context.Context, p *plan, last Step) (Outcome, e
 		if step == Check && err == nil && op.o.DryRun {
 			return Done, nil
 		}
+		if errors.Is(err, errNotBegun) {
+			p.begun = slices.DeleteFunc(p.begun, func(s Step) bool { return s == step })
+			step = undoNow
+		}
 		step, outcome = p.next(step, err == nil)
 	}
 	if op.opened {
@@ -120,10 +126,7 @@ func (op *operation) follow(ctx context.Context, p *plan, last Step) (Outcome, e
 		if outcome == Failed && cause == nil {
 			e.Error = "rolled back"
 		}
-		err := op.journal.write(e)
-		if cause == nil {
-			cause = err
-		}
+		op.unwritten(op.journal.write(e))
 	}
 	return outcome, cause
 }
@@ -152,28 +155,50 @@ func (op *operation) close() {
 	}
 }
 
+// errNotBegun says that a step could not be written down, and so was not begun.
+var errNotBegun = errors.New("not begun")
+
 // perform does one step, and tells and writes down that it begins and how it ends.
 func (op *operation) perform(ctx context.Context, step Step) error {
 	began := time.Now()
 	op.tell(Event{Event: "begin", Step: step})
-	err := op.write(step, entry{Event: "begin"})
-	op.o.Fault("begun " + string(step))
-	var did string
-	// What cannot be written down is not begun; but undone it is in any case.
-	if err == nil || isUndo(step) {
-		var derr error
-		did, derr = op.do(ctx, step)
-		err = errors.Join(err, derr)
+	did, err := op.carryOut(ctx, step)
+	op.tell(Event{Event: "end", Step: step, Text: did, Seconds: seconds(time.Since(began)), Error: text(err)})
+	return err
+}
+
+func (op *operation) carryOut(ctx context.Context, step Step) (did string, err error) {
+	// What is done is not made better by stopping here.
+	final := isUndo(step) || step == Commit
+	if err := op.write(step, entry{Event: "begin"}); err != nil && !isUndo(step) {
+		return "", fmt.Errorf("%s: %w: %w", step, errNotBegun, err)
+	} else if err != nil {
+		op.unwritten(err)
 	}
+	op.o.Fault("begun " + string(step))
+	did, err = op.do(ctx, step)
 	op.o.Fault("did " + string(step))
 	e := entry{Event: "done"}
 	if err != nil {
 		err = fmt.Errorf("%s: %w", step, err)
 		e = entry{Event: "failed", Error: text(err), Asked: ctx.Err() != nil}
 	}
-	err = errors.Join(err, op.write(step, e))
-	op.tell(Event{Event: "end", Step: step, Text: did, Seconds: seconds(time.Since(began)), Error: text(err)})
-	return err
+	if werr := op.write(step, e); final {
+		op.unwritten(werr)
+	} else {
+		err = errors.Join(err, werr)
+	}
+	return did, err
+}
+
+// unwritten tells, once, that the journal is not true any more: no reason not to undo,
+// and no failure of what is done. nil is none.
+func (op *operation) unwritten(err error) {
+	if err == nil || op.silenced {
+		return
+	}
+	op.silenced = true
+	op.note("%v: status will take this for an interrupted upgrade", err)
 }
 
 // write writes e about step to the journal. Checking changes nothing, so there is
@@ -247,14 +272,14 @@ func (op *operation) conclude(outcome Outcome, err error) {
 
 // next returns what to type after that.
 func (op *operation) next(outcome Outcome, err error) []Command {
-	look := Command{"baton status --pid-file " + op.o.PidFile, "see what runs"}
+	look := Command{at(op.o.PidFile, "status"), "see what runs"}
 	switch {
 	case errors.Is(err, ErrNothingRuns):
 		return nil
 	case errors.Is(err, ErrBusy):
 		return []Command{look}
 	case outcome == Failed && op.opened && op.o.To != "":
-		again := fmt.Sprintf("baton upgrade --pid-file %s --to %s", op.o.PidFile, op.o.To)
+		again := at(op.o.PidFile, "upgrade") + " " + command("--to", op.o.To)
 		if !op.asked {
 			again += " --retry"
 		}

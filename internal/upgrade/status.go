@@ -35,12 +35,6 @@ type Interrupted struct {
 	Operator int `json:"operator"`
 }
 
-// A Command is what an operator may type next.
-type Command struct {
-	Command string `json:"command"`
-	Does    string `json:"does"`
-}
-
 // A Generation is a master and its workers.
 type Generation struct {
 	Master  int    `json:"master"`
@@ -86,35 +80,33 @@ func (s *sight) status() (*Status, error) {
 // addUpgrade tells of an upgrade that has not ended.
 func (st *Status) addUpgrade(a *account) {
 	st.Upgrade = &Interrupted{To: a.record.To, Step: a.lastStep()}
-	at := " --pid-file " + st.PidFile
 	if a.operator.same() {
 		st.Upgrade.Operator = a.operator.pid
 		st.Next = []Command{
-			{"baton commit" + at, "end the soak now"},
-			{"baton rollback" + at, "go back"},
+			{at(st.PidFile, "commit"), "end the soak now"},
+			{at(st.PidFile, "rollback"), "go back"},
 		}
 		return
 	}
 	st.Next = []Command{
-		{"baton upgrade --resume" + at, "go on"},
-		{"baton rollback" + at, "go back"},
+		{at(st.PidFile, "upgrade", "--resume"), "go on"},
+		{at(st.PidFile, "rollback"), "go back"},
 	}
 }
 
 // verbs returns our own commands that lead on from here.
 func (s *sight) verbs() []Command {
-	at := " --pid-file " + s.pidFile
 	switch s.phase() {
 	case Serving:
-		return []Command{{"baton upgrade" + at + " --to NEW", "upgrade, and go back when it fails"}}
+		return []Command{{at(s.pidFile, "upgrade") + " --to NEW", "upgrade, and go back when it fails"}}
 	case Committed:
-		return []Command{{"baton rollback" + at, "wait for the old master's end, then upgrade to the old version"}}
+		return []Command{{at(s.pidFile, "rollback"), "wait for the old master's end, then upgrade to the old version"}}
 	case Both, Draining, Soaking:
-		return []Command{{"baton commit" + at, "go on to the end"}, {"baton rollback" + at, "go back"}}
+		return []Command{{at(s.pidFile, "commit"), "go on to the end"}, {at(s.pidFile, "rollback"), "go back"}}
 	case Stopped:
 		return nil
 	}
-	return []Command{{"baton rollback" + at, "go back"}}
+	return []Command{{at(s.pidFile, "rollback"), "go back"}}
 }
 
 func (g *generation) tell() (Generation, error) {

@@ -82,9 +82,11 @@ func (op *operation) goOn(ctx context.Context, want intent) (Outcome, error) {
 		op.journal.id, op.opened = a.id, true
 		// On its way back by itself already, it is not asked to be.
 		op.asked = a.asked || want == toBack && !slices.ContainsFunc(a.begun, isUndo)
-		if err := op.journal.write(entry{Event: "resume", Asked: op.asked}); err != nil {
+		err := op.journal.write(entry{Event: "resume", Asked: op.asked})
+		if err != nil && want != toBack {
 			return Failed, err
 		}
+		op.unwritten(err)
 	}
 	r := route(standing{
 		masters: len(s.generations()), phase: s.phase(), begun: a.begun,
@@ -277,8 +279,8 @@ func (op *operation) over(ctx context.Context, s *sight, want intent) (Outcome, 
 	} else {
 		op.note("%s serves; the old master %d finishes what it has", op.record.NewVersion, s.old.pid)
 	}
-	if err := op.journal.write(entry{Event: "close", Outcome: Done}); err != nil || want != toBack {
-		return Done, err
+	if op.unwritten(op.journal.write(entry{Event: "close", Outcome: Done})); want != toBack {
+		return Done, nil
 	}
 	a := account{record: op.record, outcome: Done}
 	op.journal.id += "b" // a record of its own

@@ -92,3 +92,18 @@ func TestPidFileIsALink(t *testing.T) {
 		s.stop()
 	})
 }
+
+// A pid file that names a master which has another one is found out, and of the upgrade
+// nothing is left.
+func TestPidFileOfAnother(t *testing.T) {
+	eachKind(t, func(t *testing.T, s *site) {
+		s.Setenv("BATON", testbed.PlainFor(t, newVersion))
+		s.Setenv("NEW", s.new)
+		was := s.remember(s.start("$P/sbin/nginx"))
+		s.Sh("cp logs/nginx.pid copy.pid")
+		s.wantVerb("$BATON upgrade --pid-file copy.pid --to $NEW", 1, "end      the new master", `master \d+ has another pid file than \S+/copy.pid: its new master`)
+		s.wantAsBefore(was)
+		s.wantVerb("$BATON status --pid-file logs/nginx.pid", 0, "^phase   serving\n", "^$")
+		s.stop()
+	})
+}

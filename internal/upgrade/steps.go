@@ -82,6 +82,8 @@ func (op *operation) isReady(ctx context.Context) (ready bool, missing string, e
 		return false, "", errors.New("the new master did not come to serve and is gone")
 	case s.old == nil && op.new != nil:
 		return false, "the end of what the new master left", nil
+	case s.old == nil && op.strayed():
+		return false, "", fmt.Errorf("master %d has another pid file than %s: its new master %d came, and that file was left alone", op.old.pid, op.o.PidFile, op.new.pid)
 	case s.old == nil:
 		return false, "a new master (does the error log say why USR2 was ignored?)", nil
 	case s.old.pid != op.old.pid:
@@ -103,6 +105,26 @@ func (op *operation) isReady(ctx context.Context) (ready bool, missing string, e
 		return false, fmt.Sprintf("the new master %d says that it is %s", s.new.pid, r.Phase), nil
 	}
 	return true, "", op.isRight(s.new)
+}
+
+// strayed finds a new master that came without the pid file: that names the old one by
+// chance, or is a copy. It is ours all the same, and ours to end.
+func (op *operation) strayed() bool {
+	below, err := children(op.old.pid)
+	if err != nil {
+		return false
+	}
+	for _, c := range below[op.old.pid] {
+		if !c.isMaster() {
+			continue
+		}
+		// The file is renamed before a new master comes: it would not be as it was.
+		if m, err := markOf(op.o.PidFile); err == nil && m == op.pidMark && op.old.isNamedBy(op.o.PidFile) {
+			op.new = &generation{process: c}
+			return true
+		}
+	}
+	return false
 }
 
 // isRight makes sure that a new master runs the new binary on the old sockets.

@@ -43,8 +43,10 @@ func stagedPath(path string) string {
 func stage(from, path, like, sum string) (staged string, err error) {
 	staged = stagedPath(path)
 	// Left by somebody who was killed; we hold the lock.
-	if err := os.Remove(staged); err != nil && !isMissing(err) {
-		return "", fmt.Errorf("remove what an earlier upgrade left: %w", err)
+	if exists(staged) {
+		if err := os.Remove(staged); err != nil {
+			return "", fmt.Errorf("remove what an earlier upgrade left: %w", err)
+		}
 	}
 	defer func() {
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -66,7 +67,7 @@ type journal struct {
 
 // openJournal takes the lock, or fails with [ErrBusy].
 func openJournal(pidFile string, now time.Time) (*journal, error) {
-	f, err := os.OpenFile(pidFile+journalSuffix, os.O_RDWR|os.O_CREATE|os.O_APPEND|unix.O_NOFOLLOW, 0o600)
+	f, err := openOrCreate(pidFile)
 	if err != nil {
 		return nil, fmt.Errorf("open journal: %w", err)
 	}
@@ -87,6 +88,26 @@ func openJournal(pidFile string, now time.Time) (*journal, error) {
 		return nil, err
 	}
 	return j, nil
+}
+
+// openOrCreate opens the file. A new one belongs to whoever the pid file belongs to, that
+// is runs the server: what root upgrades once its own user looks at and upgrades later.
+func openOrCreate(pidFile string) (*os.File, error) {
+	const flags = os.O_RDWR | os.O_APPEND | unix.O_NOFOLLOW
+	f, err := os.OpenFile(pidFile+journalSuffix, flags|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		// Somebody else may have put it there: nothing about it is changed.
+		return os.OpenFile(pidFile+journalSuffix, flags|os.O_CREATE, 0o600)
+	}
+	if err != nil || os.Geteuid() != 0 {
+		return f, err
+	}
+	fi, err := os.Stat(pidFile)
+	if err != nil {
+		return f, nil //nolint:nilerr // between two renames: then it stays root's
+	}
+	st := fi.Sys().(*syscall.Stat_t)
+	return f, f.Chown(int(st.Uid), int(st.Gid))
 }
 
 // load reads what earlier upgrades wrote. A last line without an end was being

@@ -88,3 +88,26 @@ func TestJournalHasWholeLines(t *testing.T) {
 		t.Errorf("read %d entries, %v; want %d and the end", len(entries), err, lines)
 	}
 }
+
+// What root writes for somebody else's server, that one may read and write on.
+func TestJournalBelongsToWhoRunsTheServer(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root may give files away")
+	}
+	pidFile := filepath.Join(t.TempDir(), "pid")
+	if err := os.WriteFile(pidFile, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(pidFile, 65534, 65533); err != nil {
+		t.Fatal(err)
+	}
+	j, err := openJournal(pidFile, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.close()
+	var st unix.Stat_t
+	if err := unix.Stat(pidFile+journalSuffix, &st); err != nil || st.Uid != 65534 || st.Gid != 65533 || st.Mode&0o777 != 0o600 {
+		t.Errorf("journal: %v, owner %d:%d, mode %o; want that of the pid file, and 600", err, st.Uid, st.Gid, st.Mode)
+	}
+}

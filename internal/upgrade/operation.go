@@ -177,6 +177,9 @@ func (op *operation) carryOut(ctx context.Context, step Step) (did string, err e
 	}
 	op.o.Fault("begun " + string(step))
 	did, err = op.do(ctx, step)
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx) // and not what was broken off
+	}
 	op.o.Fault("did " + string(step))
 	e := entry{Event: "done"}
 	if err != nil {
@@ -262,7 +265,8 @@ func (op *operation) note(format string, args ...any) {
 func (op *operation) conclude(outcome Outcome, err error) {
 	status := ExitStatus(outcome, err)
 	e := Event{Event: "result", Result: outcome, ExitStatus: &status, Error: text(err), Seconds: seconds(time.Since(op.began))}
-	if err != nil && op.opened { // before that nobody had a reason to log anything
+	// Before it was opened nobody had a reason to log anything, and who asked knows why.
+	if err != nil && op.opened && (outcome == Stuck || !op.asked) {
 		const lastLines = 5
 		e.Log = op.log.trouble(lastLines)
 	}

@@ -47,6 +47,8 @@ const (
 	// AnswersErrors takes over as a new master does, by the sockets that it inherits, and
 	// its worker answers every request with status 500. TERM and QUIT end it.
 	AnswersErrors Role = "answers errors"
+	// ForksAway starts a process of its own in another session, and leaves with status 0. SIGTERM ends that process.
+	ForksAway Role = "forks away"
 	// EchoBackend serves package backend on the address that is its argument.
 	EchoBackend Role = "echo backend"
 )
@@ -222,6 +224,8 @@ func play(note roleNote) (status int) {
 		return playMaster(note.Args[0])
 	case AnswersErrors:
 		return playErrors(note.Args[0])
+	case ForksAway:
+		return playForker()
 	case EchoBackend:
 		return playBackend(note.Args[0])
 	default:
@@ -321,6 +325,23 @@ func answerErrors() int {
 		}()
 	}
 	return complain(<-ended)
+}
+
+// playForker is [ForksAway]; what it leaves is called so.
+func playForker() int {
+	const left = "left behind"
+	if os.Args[0] == left {
+		for forever := time.NewTicker(time.Hour); ; {
+			<-forever.C
+		}
+	}
+	cmd := exec.CommandContext(context.Background(), "/proc/self/exe")
+	cmd.Args = []string{left}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return complain(err)
+	}
+	return 0
 }
 
 func playBackend(addr string) int {

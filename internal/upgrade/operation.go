@@ -46,6 +46,8 @@ type operation struct {
 	// new is the new master; nil while none was seen.
 	new      *generation
 	newTells bool // of itself
+	// replaced is the new binary that was in the place of the old one, until that came back.
+	replaced fileID
 	// wanted are the old master's listening sockets, by address.
 	wanted  map[string][]string
 	pidMark mark

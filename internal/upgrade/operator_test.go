@@ -2,6 +2,8 @@ package upgrade_test
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -106,4 +108,29 @@ func TestPidFileOfAnother(t *testing.T) {
 		s.wantVerb("$BATON status --pid-file logs/nginx.pid", 0, "^phase   serving\n", "^$")
 		s.stop()
 	})
+}
+
+// What a new binary leaves behind, with the listening sockets, is told of.
+func TestNewBinaryForksAway(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, kinds()[0])
+	was := s.remember(s.start("$P/sbin/nginx"))
+	var notes []string
+	outcome, err := s.upgrade(testbed.Pretender(t, s.new, testbed.ForksAway), func(o *upgrade.Options) {
+		o.Tell = func(e upgrade.Event) { notes = append(notes, e.Text) }
+	})
+	if outcome != upgrade.Failed || err == nil {
+		t.Errorf("upgrade: %s, %v; want failed", outcome, err)
+	}
+	i := slices.IndexFunc(s.Processes(), func(p tree.Process) bool { return p.Title == "left behind" })
+	if i < 0 {
+		t.Fatalf("nothing was left behind:\n%s", s.PS())
+	}
+	pid := s.Processes()[i].PID
+	if want := fmt.Sprintf("process %d runs the new binary still: kill %d, unless it is another server's", pid, pid); !slices.Contains(notes, want) {
+		t.Errorf("it said %q, want %q", notes, want)
+	}
+	s.Sh(fmt.Sprint("kill ", pid))
+	s.wantAsBefore(was)
+	s.stop()
 }

@@ -14,8 +14,6 @@ const probePatience = 5 * time.Second
 // probe asks each URL once, on a connection of its own: a kept one would always reach
 // the same worker. A redirect counts as an answer.
 func probe(ctx context.Context, urls []string) error {
-	ctx, cancel := context.WithTimeout(ctx, probePatience)
-	defer cancel()
 	client := &http.Client{
 		Transport:     &http.Transport{DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -29,6 +27,8 @@ func probe(ctx context.Context, urls []string) error {
 }
 
 func probeOne(ctx context.Context, client *http.Client, url string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, probePatience, fmt.Errorf("no whole answer within %v", probePatience))
+	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
@@ -36,14 +36,22 @@ func probeOne(ctx context.Context, client *http.Client, url string) error {
 	req.Header.Set("User-Agent", "baton-probe")
 	resp, err := client.Do(req)
 	if err != nil {
-		return err
+		return causeOr(ctx, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode >= http.StatusBadRequest {
 		return fmt.Errorf("answered with status %d", resp.StatusCode)
 	}
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-		return fmt.Errorf("read the answer: %w", err)
+		return fmt.Errorf("read the answer: %w", causeOr(ctx, err))
 	}
 	return nil
+}
+
+// causeOr returns why ctx ended, if it did, else err.
+func causeOr(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }

@@ -111,6 +111,28 @@ func children(pids ...int) (map[int][]process, error) {
 	return found, nil
 }
 
+// processesOf returns the processes that run the file id, whatever became of its name.
+func processesOf(id fileID) (found []process) {
+	names, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	for _, n := range names {
+		pid, err := strconv.Atoi(n.Name())
+		if err != nil {
+			continue
+		}
+		// Others than our own cannot be looked at, and a zombie runs nothing.
+		if image, err := identify(procPath(pid, "exe")); err != nil || image != id {
+			continue
+		}
+		if p, err := look(pid); err == nil {
+			found = append(found, p)
+		}
+	}
+	return found
+}
+
 // age returns for how long the process has run.
 func (p process) age() time.Duration {
 	var now unix.Timespec

@@ -37,10 +37,27 @@ func (op *operation) restore() (string, error) {
 			return "", err
 		}
 	}
+	if id, err := identify(r.Binary); err == nil {
+		op.replaced = id
+	}
 	if err := moveTo(r.Backup, r.Binary); err != nil {
 		return "", fmt.Errorf("put %s back: %w", r.Backup, err)
 	}
 	return r.Binary + " is the old one again", nil
+}
+
+// noteStrays tells of processes that run the new binary when its master is gone: it may
+// have left some that hold the listening sockets. Workers go by themselves, and another
+// server may have been started from the same file: so nothing is done to them.
+func (op *operation) noteStrays() {
+	if op.replaced == (fileID{}) {
+		return
+	}
+	for _, p := range processesOf(op.replaced) {
+		if !p.isWorker() {
+			op.note("process %d runs the new binary still: kill %d, unless it is another server's", p.pid, p.pid)
+		}
+	}
 }
 
 // revive has the old master start its workers again, unless they run: nginx would
@@ -197,6 +214,7 @@ func (op *operation) newNow() *generation {
 
 // verify makes sure that all is as before.
 func (op *operation) verify(ctx context.Context) (string, error) {
+	op.noteStrays()
 	f := op.o.PidFile
 	err := until(ctx, op.o.Pace.Obey, func() (bool, string, error) {
 		if !op.old.same() {

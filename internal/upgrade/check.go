@@ -184,23 +184,34 @@ func (op *operation) checkModules(ctx context.Context) error {
 type modules struct{ with, without map[string]bool }
 
 func modulesOf(ctx context.Context, path string) (modules, error) {
-	m := modules{map[string]bool{}, map[string]bool{}}
 	out, err := ask(ctx, run{path: path, argv: []string{path, "-V"}, env: plainEnv(os.Environ()), patience: askPatience})
 	if err != nil {
-		return m, fmt.Errorf("run %s -V: %w%s", path, err, quoted(out))
+		return modules{}, fmt.Errorf("run %s -V: %w%s", path, err, quoted(out))
 	}
+	return parseModules(out), nil
+}
+
+// parseModules reads the arguments of configure that -V prints.
+func parseModules(out string) modules {
+	m := modules{map[string]bool{}, map[string]bool{}}
 	for word := range strings.FieldsSeq(out) {
-		if name, ok := strings.CutPrefix(word, "--without-"); ok {
-			m.without[name] = true
-		} else if name, ok := strings.CutPrefix(word, "--with-"); ok {
-			name, _, _ = strings.Cut(name, "=") // =dynamic
-			if strings.HasSuffix(name, "_module") || name == "stream" || name == "mail" {
-				m.with[name] = true
-			}
+		option, value, _ := strings.Cut(word, "=") // =dynamic, or a folder
+		with, isWith := strings.CutPrefix(option, "--with-")
+		without, isWithout := strings.CutPrefix(option, "--without-")
+		switch {
+		case isWithout:
+			m.without[without] = true
+		case isWith && (strings.HasSuffix(with, "_module") || with == "stream" || with == "mail"):
+			m.with[with] = true
+		case option == "--add-module" || option == "--add-dynamic-module":
+			// The folder has the module's name, and often its version, which may change.
+			m.with[folderVersion.ReplaceAllString(filepath.Base(value), "")] = true
 		}
 	}
-	return m, nil
+	return m
 }
+
+var folderVersion = regexp.MustCompile(`-v?[0-9][0-9A-Za-z._]*$`)
 
 // checkHistory refuses a build that has failed here.
 func (op *operation) checkHistory(context.Context) error {

@@ -1,8 +1,14 @@
 package upgrade
 
 import (
+	"context"
 	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
 	"time"
+
+	"github.com/baton-deploy/baton/internal/report"
 )
 
 // maxDeaths is how many workers of a new master may die before it counts as broken:
@@ -14,6 +20,10 @@ type crew struct {
 	alive  map[int]process
 	deaths int
 	since  time.Time // the workers are the same ones since then
+	told   []int     // of those that were seen to retire
+	// load says which load of the configuration they serve, as a master of Baton counts
+	// them; 0 when it does not tell.
+	load int
 }
 
 // look notes who is there now. It fails when too many have died.
@@ -49,16 +59,75 @@ func (c *crew) settled(long time.Duration) bool {
 // steady returns how many workers there are.
 func (c *crew) steady() int { return len(c.alive) }
 
-// lost finds that a worker is gone that was there when the new master was ready.
-func (c *crew) lost(g *generation) error {
-	there := map[int]uint64{}
+// roll calls the workers that were there when the new master was ready. It returns those
+// that are gone and were not seen to be told so, and whether others serve in the place of
+// all.
+func (c *crew) roll(g *generation) (died []process, relieved bool) {
+	there := map[int]process{}
 	for _, w := range g.workers {
-		there[w.pid] = w.start
+		there[w.pid] = w
 	}
+	left := 0
 	for pid, w := range c.alive {
-		if there[pid] != w.start {
-			return fmt.Errorf("worker %d of the new master %d died", pid, g.pid)
+		switch now := there[pid]; {
+		case now.start == w.start && now.isRetiring():
+			c.told = append(c.told, pid)
+		case now.start == w.start:
+			left++
+		case !slices.Contains(c.told, pid):
+			died = append(died, w)
 		}
 	}
-	return nil
+	return died, left == 0 && g.serving() > 0
+}
+
+// loadOf returns which load of its configuration a master serves; 0 when it does not tell.
+func loadOf(r *report.Report) (load int) {
+	if r == nil {
+		return 0
+	}
+	for _, g := range r.Generations {
+		load = max(load, g.ID)
+	}
+	return load
+}
+
+// wellNow finds that the new generation, or the way back, is not as it was when it was
+// ready. A reload is no reason to go back: whoever watches for long sees one.
+func (op *operation) wellNow(ctx context.Context) error {
+	s, err := op.see()
+	if err != nil {
+		return err
+	}
+	died, relieved := op.crew.roll(s.new)
+	switch {
+	case len(died) == 0 && !relieved:
+		return nil
+	case len(died) > 0 && !(relieved && op.reloaded(ctx, s.new, died)):
+		return fmt.Errorf("worker %d of the new master %d died", died[0].pid, s.new.pid)
+	}
+	op.note("the new master %d has loaded its configuration again: %s", s.new.pid, count(s.new.serving(), "other worker"))
+	op.crew = crew{load: loadOf(s.new.nowCalled(op.o.PidFile).ask(ctx))}
+	return op.crew.look(s.new)
+}
+
+// killedLine is what nginx logs of a worker that did not go by itself, at level alert.
+var killedLine = regexp.MustCompile(`worker process (\d+) exited (on signal|with fatal code)`)
+
+// reloaded finds out whether all workers are others because of a reload, and not because
+// they died.
+func (op *operation) reloaded(ctx context.Context, g *generation, died []process) bool {
+	if now := loadOf(g.nowCalled(op.o.PidFile).ask(ctx)); now != 0 {
+		return now > op.crew.load
+	}
+	if op.log.path == "" {
+		return len(died) > 1 // all in one moment do not die
+	}
+	for _, line := range op.log.since() {
+		m := killedLine.FindStringSubmatch(line)
+		if m != nil && slices.ContainsFunc(died, func(w process) bool { return strconv.Itoa(w.pid) == m[1] }) {
+			return false
+		}
+	}
+	return true
 }

@@ -33,6 +33,21 @@ var troubleLine = regexp.MustCompile(`\[(warn|error|crit|alert|emerg)\]`)
 // trouble returns the last lines since then that tell of trouble, at most n, and
 // without any such the last ones of any kind.
 func (l errorLog) trouble(n int) []string {
+	all := l.since()
+	var bad []string
+	for _, line := range all {
+		if troubleLine.MatchString(line) {
+			bad = append(bad, line)
+		}
+	}
+	if len(bad) > 0 {
+		all = bad
+	}
+	return all[max(0, len(all)-n):]
+}
+
+// since returns the lines since then; of many the last ones.
+func (l errorLog) since() (lines []string) {
 	if l.path == "" {
 		return nil
 	}
@@ -51,16 +66,8 @@ func (l errorLog) trouble(n int) []string {
 	if err != nil {
 		return nil
 	}
-	var all, bad []string
 	for line := range strings.Lines(string(text)) {
-		line = strings.TrimSpace(line)
-		all = append(all, line)
-		if troubleLine.MatchString(line) {
-			bad = append(bad, line)
-		}
+		lines = append(lines, strings.TrimSpace(line))
 	}
-	if len(bad) > 0 {
-		all = bad
-	}
-	return all[max(0, len(all)-n):]
+	return lines
 }

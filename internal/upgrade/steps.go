@@ -100,7 +100,7 @@ func (op *operation) isReady(ctx context.Context) (ready bool, missing string, e
 		return false, fmt.Sprintf("the new master %d has %s that live for %v", s.new.pid, count(op.crew.steady(), "worker"), op.o.Pace.Settle), nil
 	}
 	r := s.new.ask(ctx)
-	op.newTells = r != nil
+	op.newTells, op.crew.load = r != nil, loadOf(r)
 	if r != nil && r.Phase != report.Serving {
 		return false, fmt.Sprintf("the new master %d says that it is %s", s.new.pid, r.Phase), nil
 	}
@@ -190,7 +190,7 @@ func (op *operation) askRounds(ctx context.Context, n int) error {
 		if err := probe(ctx, op.o.Probes); err != nil {
 			return err
 		}
-		if err := op.wellNow(); err != nil {
+		if err := op.wellNow(ctx); err != nil {
 			return err
 		}
 	}
@@ -275,7 +275,7 @@ func (op *operation) soak(ctx context.Context) (string, error) {
 	every := time.NewTicker(soakEvery)
 	defer every.Stop()
 	for {
-		if err := op.wellNow(); err != nil {
+		if err := op.wellNow(ctx); err != nil {
 			return "", err
 		}
 		if err := probe(ctx, op.o.Probes); err != nil {
@@ -301,16 +301,6 @@ func (op *operation) soak(ctx context.Context) (string, error) {
 		case <-every.C:
 		}
 	}
-}
-
-// wellNow finds that the new generation, or the way back, is not as it was when it
-// was ready.
-func (op *operation) wellNow() error {
-	s, err := op.see()
-	if err != nil {
-		return err
-	}
-	return op.crew.lost(s.new)
 }
 
 // see looks at the two masters, which must be those that we know.

@@ -259,6 +259,7 @@ func (op *operation) muster() error {
 	if err != nil {
 		return err
 	}
+	op.crew.load = loadOf(op.new.report)
 	return op.crew.look(s.new)
 }
 

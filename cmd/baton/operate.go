@@ -79,7 +79,7 @@ func behindLinks(path string) (string, error) {
 	for range most {
 		to, err := os.Readlink(path)
 		if err != nil {
-			return path, nil // no link, or nothing
+			return path, nil //nolint:nilerr // no link, or nothing
 		}
 		if !filepath.IsAbs(to) {
 			to = filepath.Join(filepath.Dir(path), to)

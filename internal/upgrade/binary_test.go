@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -43,7 +44,8 @@ func TestAskingABinaryThatIsNone(t *testing.T) {
 	}
 	if err := until(t.Context(), 5*time.Second, func() (bool, string, error) {
 		p, err := readStat(pid)
-		return err != nil || p.zombie(), "the end of what it left behind", nil
+		gone := errors.Is(err, errGone) || p.zombie()
+		return gone, "the end of what it left behind", nil
 	}); err != nil {
 		t.Error(err)
 	}

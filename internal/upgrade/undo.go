@@ -50,7 +50,7 @@ func (op *operation) restore() (string, error) {
 // have left some that hold the listening sockets. Workers go by themselves, and another
 // server may have been started from the same file: so nothing is done to them.
 func (op *operation) noteStrays() {
-	if op.replaced == (fileID{}) {
+	if op.replaced == (fileID{}) || op.newNow() != nil { // that one serves alone, and shall stay
 		return
 	}
 	for _, p := range processesOf(op.replaced) {

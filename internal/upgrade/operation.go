@@ -51,6 +51,8 @@ type operation struct {
 	// wanted are the old master's listening sockets, by address.
 	wanted  map[string][]string
 	pidMark mark
+	// signalled is when the old master was sent USR2; zero when it was not by us.
+	signalled time.Time
 	// told: the old workers were told to go, or may have been.
 	told bool
 	// calm: whatever a signal to the old master does was waited for.

@@ -134,3 +134,21 @@ func TestNewBinaryForksAway(t *testing.T) {
 	s.wantAsBefore(was)
 	s.stop()
 }
+
+// nginx in the foreground takes no USR2 while its parent lives. That shows long before a
+// new version had to be ready.
+func TestForegroundIgnoresTheUpgrade(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, kinds()[0])
+	p := s.Start(s.Binary(), "-p", s.Dir, "-c", s.Path("conf", "nginx.conf"), "-e", s.Path("logs", "error.log"), "-g", "daemon off;")
+	s.WaitFor("workers", func() bool { return len(s.Workers(p.PID)) == 2 })
+	was := s.remember(p.PID)
+	outcome, err := s.upgrade(s.new, func(o *upgrade.Options) {
+		o.ReadyTimeout, o.Pace.Obey = time.Hour, time.Second
+	})
+	if outcome != upgrade.Failed || err == nil || !strings.Contains(err.Error(), "ignores USR2: nginx does so in the foreground") {
+		t.Errorf("upgrade: %s, %v; want failed, and why", outcome, err)
+	}
+	s.wantAsBefore(was)
+	s.stop()
+}

@@ -49,6 +49,7 @@ func (op *operation) switchOver(ctx context.Context) (string, error) {
 	if err := op.old.signal(syscall.SIGUSR2); err != nil {
 		return "", err
 	}
+	op.signalled = time.Now()
 	op.o.Fault("USR2")
 	return op.awaitReady(ctx)
 }
@@ -84,6 +85,9 @@ func (op *operation) isReady(ctx context.Context) (ready bool, missing string, e
 		return false, "the end of what the new master left", nil
 	case s.old == nil && op.strayed():
 		return false, "", fmt.Errorf("master %d has another pid file than %s: its new master %d came, and that file was left alone", op.old.pid, op.o.PidFile, op.new.pid)
+	case s.old == nil && op.ignored():
+		return false, "", fmt.Errorf("master %d ignores USR2: nginx does so in the foreground (\"daemon off\") while its parent lives, "+
+			"and while the master lives that it was upgraded from; the error log says why, at level notice", op.old.pid)
 	case s.old == nil:
 		return false, "a new master (does the error log say why USR2 was ignored?)", nil
 	case s.old.pid != op.old.pid:
@@ -105,6 +109,13 @@ func (op *operation) isReady(ctx context.Context) (ready bool, missing string, e
 		return false, fmt.Sprintf("the new master %d says that it is %s", s.new.pid, r.Phase), nil
 	}
 	return true, "", op.isRight(s.new)
+}
+
+// ignored finds that nothing has come of USR2: the first thing that a master does is to
+// rename its pid file.
+func (op *operation) ignored() bool {
+	m, err := markOf(op.o.PidFile)
+	return err == nil && m == op.pidMark && !op.signalled.IsZero() && time.Since(op.signalled) > op.o.Pace.Obey
 }
 
 // strayed finds a new master that came without the pid file: that names the old one by

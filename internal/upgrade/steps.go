@@ -108,7 +108,7 @@ func (op *operation) isReady(ctx context.Context) (ready bool, missing string, e
 	if r != nil && r.Phase != report.Serving {
 		return false, fmt.Sprintf("the new master %d says that it is %s", s.new.pid, r.Phase), nil
 	}
-	return true, "", op.isRight(s.new)
+	return true, "", op.whoEnded(op.isRight(s.new))
 }
 
 // ignored finds that nothing has come of USR2: the first thing that a master does is to
@@ -242,7 +242,7 @@ func (op *operation) awaitAlone(ctx context.Context) error {
 			return false, fmt.Sprintf("master %d still has workers that serve; nginx ignores WINCH under \"daemon off\"", op.old.pid), nil
 		}
 		accepts, err := s.old.accepts()
-		return !accepts, fmt.Sprintf("workers of master %d were told to go and still accept connections", op.old.pid), err
+		return !accepts, fmt.Sprintf("workers of master %d were told to go and still accept connections", op.old.pid), op.whoEnded(err)
 	})
 }
 
@@ -258,7 +258,7 @@ func (op *operation) drain(ctx context.Context) (string, error) {
 		}
 		told, err := s.old.tell()
 		if err != nil {
-			return false, "", err
+			return false, "", op.whoEnded(err)
 		}
 		left = told.Connections
 		most = max(most, left)
@@ -328,6 +328,18 @@ func (op *operation) see() (*sight, error) {
 		return nil, fmt.Errorf("masters %d and %d run, and not %d and %d", s.old.pid, s.new.pid, op.old.pid, op.new.pid)
 	}
 	return s, nil
+}
+
+// whoEnded words an error of a look into a master that ended meanwhile: that it did is the
+// cause, and not what could not be read any more.
+func (op *operation) whoEnded(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, gone := op.see(); gone != nil {
+		return gone
+	}
+	return err
 }
 
 // commit ends the old master. Workers of it that are still draining go on, and so

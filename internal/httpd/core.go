@@ -2,7 +2,6 @@ package httpd
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,8 +28,7 @@ const (
 
 // coreConf is the core module's configuration of one location.
 type coreConf struct {
-	root                 Template
-	alias                bool
+	root                 rootConf
 	errorPages           []errorPage
 	recursiveErrorPages  bool
 	types                map[string][]byte
@@ -183,40 +181,6 @@ func (b *Builder) newCoreConf(s *conf.Scope) (coreConf, error) {
 		}
 	}
 	return c, g.err
-}
-
-// setRoot reads root and alias: whichever is nearer counts.
-func (b *Builder) setRoot(s *conf.Scope, c *coreConf) error {
-	root, err := b.Template(nil, b.Config.Abs("html"))
-	if err != nil {
-		return err
-	}
-	c.root = root
-	for at := s; at != nil; at = at.Up {
-		roots, aliases := at.Own("root"), at.Own("alias")
-		if len(roots)+len(aliases) == 0 {
-			continue
-		}
-		if len(roots) > 0 && len(aliases) > 0 {
-			first, second := roots[0], aliases[0]
-			if slices.Index(at.Block, second) < slices.Index(at.Block, first) {
-				first, second = second, first
-			}
-			return conf.Errorf(second, "\"%s\" directive is duplicate, \"%s\" directive was specified earlier", second.Name, first.Name)
-		}
-		d := append(roots, aliases...)[0]
-		path := d.Arg(0)
-		if !strings.HasPrefix(path, "$") {
-			path = b.Config.Abs(path)
-		}
-		if len(roots) > 0 {
-			path = strings.TrimSuffix(path, "/")
-		}
-		c.alias = len(aliases) > 0
-		c.root, err = b.Template(d, path)
-		return err
-	}
-	return nil
 }
 
 func (b *Builder) setTokens(s *conf.Scope, c *coreConf) error {
@@ -391,23 +355,4 @@ func (l *Location) DropsUnderscores() bool { return l.core.noUnderscore }
 func (l *Location) SendTimeout() time.Duration { return l.core.sendTimeout }
 
 // Alias reports whether the location maps its URIs by alias.
-func (l *Location) Alias() bool { return l.core.alias }
-
-// AppendPath appends the file that uri stands for: below root, or by alias.
-func (r *Request) AppendPath(dst, uri []byte) []byte {
-	loc := r.loc
-	dst = loc.core.root.Append(dst, r)
-	switch {
-	case !loc.core.alias:
-		return append(dst, uri...)
-	case loc.kind == matchPattern:
-		if r.aliasWithURI {
-			dst = append(dst, uri...)
-		}
-		return dst
-	}
-	return append(dst, uri[min(len(loc.Name), len(uri)):]...)
-}
-
-// AppendRoot appends $document_root.
-func (r *Request) AppendRoot(dst []byte) []byte { return r.loc.core.root.Append(dst, r) }
+func (l *Location) Alias() bool { return l.core.root.alias }

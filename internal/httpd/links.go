@@ -27,30 +27,35 @@ func (b *Builder) setLinks(s *conf.Scope, f *fileSettings) error {
 	if d == nil {
 		return nil
 	}
-	chosen := false
+	chosen, from := "", false
 	for _, a := range d.Args {
-		name, value, _ := cutParameter(a)
+		value, isFrom := strings.CutPrefix(a, "from=")
+		mode, known := linkModes[a]
 		switch {
-		case a == "off":
-			f.links.mode, chosen = linksFollow, true
-		case a == "on":
-			f.links.mode, chosen = linksNone, true
-		case a == "if_not_owner":
-			f.links.mode, chosen = linksOfOwner, true
-		case name == "from":
+		case isFrom:
+			from = true
 			var err error
 			if f.links.from, err = b.Template(d, value); err != nil {
 				return err
 			}
-		default:
+		case !known:
 			return conf.Errorf(d, "invalid parameter \"%s\"", a)
+		case chosen != "":
+			return conf.Errorf(d, "duplicate parameters \"%s %s\"", chosen, a)
+		default:
+			chosen, f.links.mode = a, mode
 		}
 	}
-	if !chosen {
+	switch {
+	case chosen == "":
 		return conf.Errorf(d, "\"disable_symlinks\" must have \"off\", \"on\" or \"if_not_owner\" parameter")
+	case from && f.links.mode == linksFollow:
+		return conf.Errorf(d, "\"from=\" cannot be used with \"off\" parameter")
 	}
 	return nil
 }
+
+var linkModes = map[string]int{"off": linksFollow, "on": linksNone, "if_not_owner": linksOfOwner}
 
 func cutParameter(arg string) (name, value string, ok bool) { return strings.Cut(arg, "=") }
 

@@ -47,6 +47,7 @@ type Request struct {
 	chosenBy   []byte   // URI when loc was chosen, if a rewrite has changed it since
 	// aliasWithURI: an alias is followed by the URI although the location is a pattern.
 	aliasWithURI bool
+	rooting      bool // its root is being made
 	redirects    int
 	errorPage    bool // error_page was applied: it is not applied to its own result
 	captures     [][]byte

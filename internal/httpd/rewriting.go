@@ -127,7 +127,7 @@ func (r *Request) AddURIToAlias() { r.aliasWithURI = true }
 // Unmappable reports whether no file can be found for the URI, and logs why: an
 // alias stands for the location's name, which a rewrite took away.
 func (r *Request) Unmappable() bool {
-	if !r.loc.core.alias || !r.strayed {
+	if !r.loc.core.root.alias || !r.strayed {
 		return false
 	}
 	r.Log(levelAlert, "\"alias\" cannot be used in location \""+r.loc.Name+"\" where URI was rewritten", nil)

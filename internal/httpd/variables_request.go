@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
-	"path/filepath"
 	"strconv"
 
 	"github.com/baton-deploy/baton/internal/conf"
@@ -163,16 +162,6 @@ func remoteUserVariable(r *Request, _ string, dst []byte) ([]byte, bool) {
 		return dst[:n], false
 	}
 	return dst[:n+i], true
-}
-
-// realpathVariable is $realpath_root: the root without symbolic links.
-func realpathVariable(r *Request, _ string, dst []byte) ([]byte, bool) {
-	path, err := filepath.EvalSymlinks(string(r.AppendRoot(nil)))
-	if err != nil {
-		r.Log(levelCrit, "realpath() failed", err)
-		return dst, false
-	}
-	return append(dst, path...), true
 }
 
 // limitRateVariable is $limit_rate in bytes per second.

@@ -24,6 +24,8 @@ func TestFaultsAsNginx(t *testing.T) {
 		"expires;", "expires x;", "expires modified epoch;", "expires @25h;", "expires @-1h;", "expires modified @1h;", "expires a b;", "expires 1h; expires 2h;",
 		"gzip maybe;", "gzip_comp_level 0;", "gzip_comp_level 10;", "gzip_comp_level x;", "gzip_min_length x;", "gzip_http_version 2;", "gzip_proxied nope;", "gzip_static maybe;", "gzip_disable (;", "gzip on; gzip_disable (;",
 		"flv x;", "flv; flv;", "gunzip x;", "gunzip on off;", "gunzip_buffers 4;", "if ($uri) { gunzip on; }", "if ($uri) { flv; }", "if ($uri) { gzip on; }", "stub_status; stub_status;", "stub_status x;", "stub_status x y;", "gzip_static on off;",
+		"alias $document_root;", "root $document_root/x;", "root /a${realpath_root};", "alias $document_rooted;", "root a; alias $document_root;",
+		"disable_symlinks off from=/x;", "disable_symlinks from=/x off;", "disable_symlinks on off;", "disable_symlinks on on;", "disable_symlinks on from;", "disable_symlinks from=/x from=/y;",
 		"open_file_cache;", "open_file_cache on;", "open_file_cache max=0;", "open_file_cache max=x;", "open_file_cache inactive=1m;", "open_file_cache max=1 inactive=x;", "open_file_cache max=1 valid=1;",
 		"open_file_cache_valid x;", "open_file_cache_min_uses x;", "open_file_cache_errors x;", "log_not_found x;",
 		"disable_symlinks x;", "disable_symlinks on from=$nope;", "disable_symlinks on x=y;", "disable_symlinks from=/x;", "if_modified_since x;", "max_ranges x;", "limit_rate x;", "limit_rate $nope;", "limit_rate_after -1;",

@@ -30,6 +30,7 @@ func TestRemarksAsNginx(t *testing.T) {
 		"upstream u { server 127.0.0.1; ip_hash; least_conn; hash $uri; random; }", "upstream u { least_conn; least_conn; server 127.0.0.1; }",
 		"upstream u { least_conn; keepalive 3; server 127.0.0.1; }", "upstream u { keepalive 3; ip_hash; server 127.0.0.1; }",
 		"server { location / { alias a; root b; } }", "server { location / { root a; alias b; } }", "server { location / { root b; root a; alias c; } }",
+		"server { location @a { alias b; } }", "server { location ~ @a { alias b; } }", "server { location @a { alias $document_root; } }", "server { location @a { root b; alias c; } }", "server { alias b; }",
 		"server { error_page 499 /a; }", "server { error_page 404 499 /a; }", "server { error_page 299 /a; }", "server { error_page 600 /a; }",
 		"server { listen 81; } large_client_header_buffers 4 512;", "connection_pool_size 256; server { large_client_header_buffers 4 256; }",
 		"server { listen 81; } large_client_header_buffers 4 511; # the place is the end of http", "server { listen 81; } connection_pool_size 1k; large_client_header_buffers 4 1000; # the place is the end of http",

@@ -42,7 +42,7 @@ func (r *Request) finish(status int) {
 	}
 	for range maxRedirects + 1 {
 		page := r.core().pageFor(status)
-		if page == nil || r.Out.head || r.c.broken != nil || r.errorPage && !r.core().recursiveErrorPages {
+		if page == nil || r.Out.head || r.c.broken != nil || r.errorPage {
 			break
 		}
 		next := r.servePage(page, status)
@@ -57,7 +57,7 @@ func (r *Request) finish(status int) {
 // servePage serves the target of an error_page and returns Done or the status
 // that is to be answered instead.
 func (r *Request) servePage(page *errorPage, status int) int {
-	r.errorPage = true
+	r.errorPage = !r.core().recursiveErrorPages
 	target := page.target.Append(nil, r)
 	switch {
 	case len(target) > 0 && target[0] == '@':

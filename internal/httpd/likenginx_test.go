@@ -96,6 +96,8 @@ var likenesses = []likeness{
 				recursive_error_pages on;
 				error_page 404 = /code;
 			}
+			location /halfrec { error_page 404 = /rec/x; }
+			location /rechalf { recursive_error_pages on; error_page 404 = /norec/x; }
 			location /norec { error_page 404 = /norec2/x; }
 			location /norec2 { error_page 404 = /code; }
 			` + returns(403, 405, 409, 410, 411, 500, 501, 401, 406, 407, 416) + `
@@ -105,7 +107,7 @@ var likenesses = []likeness{
 			"big.html": "big\n", "bad.html": "bad\n", "long.html": "long\n", "file.txt": "a file\n",
 		},
 		raws: append(gets("/none", "/forbidden/", "/r402", "/r403", "/r405", "/r409?x=y", "/r410", "/r411", "/r500", "/r501", "/r401", "/r406", "/r407",
-			"/r416", "/in", "/loop", "/rec/none", "/norec/none", "/50x.html", "/file.txt/"),
+			"/r416", "/in", "/loop", "/rec/none", "/norec/none", "/halfrec/none", "/rechalf/none", "/50x.html", "/file.txt/"),
 			"POST /file.txt HTTP/1.1\r\nHost: b\r\nContent-Length: 2\r\n\r\nab"+after,
 			"POST /none HTTP/1.1\r\nHost: b\r\nContent-Length: 2\r\n\r\nab"+after,
 			"HEAD /none HTTP/1.1\r\nHost: b\r\n\r\n"+after,
@@ -212,6 +214,15 @@ var likenesses = []likeness{
 			}
 			server { listen ADDR; server_name few; root ROOT; keepalive_requests 2; keepalive_timeout 65s 20s; }
 			server { listen ADDR; server_name off; root ROOT; keepalive_timeout 0; }
+			server {
+				listen ADDR; server_name once; root ROOT;
+				location /off { keepalive_timeout 0; error_page 404 /file; }
+				location /named { keepalive_timeout 0; error_page 404 @on; }
+				location /rewritten { keepalive_timeout 0; rewrite ^ /file; }
+				location /try { keepalive_timeout 0; try_files /none /file; }
+				location /one { keepalive_requests 1; error_page 404 /file; }
+				location @on { return 200 "on again"; }
+			}
 			server { listen ADDR; server_name slashes; merge_slashes off; location / { return 200 "$uri"; } }`,
 		files: sidebyside.Files{"file": "content\n"},
 		raws: []string{
@@ -231,6 +242,9 @@ var likenesses = []likeness{
 			"GET /file HTTP/1.1\r\nHost: b\r\nConnection: keep-alive, upgrade\r\nUpgrade: websocket\r\n\r\n" + after,
 			"GET /file HTTP/1.1\r\nHost: few\r\n\r\nGET /file HTTP/1.1\r\nHost: few\r\n\r\n" + after,
 			"GET /file HTTP/1.1\r\nHost: off\r\n\r\n" + after,
+			"GET /off/x HTTP/1.1\r\nHost: once\r\n\r\n" + after, "GET /named/x HTTP/1.1\r\nHost: once\r\n\r\n" + after,
+			"GET /rewritten HTTP/1.1\r\nHost: once\r\n\r\n" + after, "GET /try HTTP/1.1\r\nHost: once\r\n\r\n" + after,
+			"GET /one/x HTTP/1.1\r\nHost: once\r\n\r\n" + after,
 			"GET //a///b HTTP/1.1\r\nHost: slashes\r\n\r\n" + after,
 			"GET //a/..//b HTTP/1.1\r\nHost: slashes\r\n\r\n" + after,
 			"GET /file\r\n",

@@ -22,6 +22,9 @@ type Request struct {
 	Server *VirtualServer
 	// Out is the response.
 	Out Response
+	// GzipTested: one of gzip, gunzip and gzip_static has found out whether the client may
+	// get what is compressed, GzipOK. As in nginx that holds up to an internal redirect.
+	GzipTested, GzipOK bool
 
 	c          *conn
 	loc        *Location
@@ -49,7 +52,7 @@ type Request struct {
 	aliasWithURI bool
 	rooting      bool // its root is being made
 	redirects    int
-	errorPage    bool // error_page was applied: it is not applied to its own result
+	errorPage    bool // error_page was applied where it is not applied to its own result
 	captures     [][]byte
 	names        []namedCapture
 	// askedMethod is the client's method when an error page changed Head's.
@@ -96,6 +99,7 @@ func (r *Request) reset() {
 	r.pipelined, r.headless, r.finishing = false, false, false
 	r.keepalive, r.internal, r.uriChanged, r.errorPage = false, false, false, false
 	r.rewritten, r.strayed, r.aliasWithURI, r.redirects = false, false, false, 0
+	r.GzipTested = false
 	r.captures, r.names, r.askedMethod = r.captures[:0], r.names[:0], nil
 	r.endStates()
 	r.module = [maxModuleState]any{}
@@ -225,6 +229,11 @@ func (r *Request) Scratch() []byte { return r.scratch[:0] }
 // KeepScratch stores b, which grew from Scratch, to be used again.
 func (r *Request) KeepScratch(b []byte) { r.scratch = b }
 
+// keepsAlive reports whether a location lets c serve on after this request.
+func (core *coreConf) keepsAlive(c *conn) bool {
+	return core.keepaliveTimeout > 0 && c.served < core.keepaliveRequests
+}
+
 func (r *Request) keepaliveTimeout() time.Duration { return r.core().keepaliveTimeout }
 
 // serve chooses a location for a checked request and runs it.
@@ -241,6 +250,7 @@ func (r *Request) serve() {
 func (r *Request) run() int {
 	r.loc = r.Server.root
 	r.strayed, r.aliasWithURI = false, false
+	r.GzipTested, r.Out.VaryEncoding = false, false
 	if rw := r.loc.rewrite; rw != nil {
 		if status := rw(r); status != Declined {
 			return status
@@ -278,6 +288,9 @@ func (r *Request) phases() int {
 		return 404
 	}
 	core := &loc.core
+	if !core.keepsAlive(r.c) {
+		r.keepalive = false // also where it goes on elsewhere
+	}
 	if core.maxBody > 0 && r.body.length > core.maxBody && !r.finishing {
 		r.Log(levelError, "client intended to send too large body: "+strconv.FormatInt(r.body.length, 10)+" bytes", nil)
 		r.keepalive = false

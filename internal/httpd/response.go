@@ -241,8 +241,7 @@ func (o *Response) frame() {
 	if r.bodyUnread() && r.body.expecting() {
 		r.keepalive = false // nobody can know what comes next
 	}
-	core := r.core()
-	if core.keepaliveTimeout <= 0 || r.c.served >= core.keepaliveRequests || r.c.drains() {
+	if !r.core().keepsAlive(r.c) || r.c.drains() {
 		r.keepalive = false
 	}
 }

@@ -34,13 +34,23 @@ const site = `
 		location /static/ { alias ROOT/; gzip_static on; gzip_vary on; }
 		location /always/ { alias ROOT/; gzip_static always; }
 		location /staticoff/ { alias ROOT/; gzip_static on; gzip off; }
+		location /expires/ { alias ROOT/; gzip_static on; expires 1h; gzip_proxied expired; }
+		location /old/ { alias ROOT/; gzip_static on; error_page 404 /new/a.txt; }
+		location /new/ { alias ROOT/; gzip_http_version 1.0; gzip_vary on; }
+		location /oldnamed/ { alias ROOT/; gzip_static on; gzip_vary on; error_page 404 @new; }
+		location @new { gzip_http_version 1.0; gzip_vary on; default_type text/plain; return 200 "a text of more than twenty bytes"; }
+		location /oldvary/ { alias ROOT/; gzip_static on; gzip_vary on; error_page 404 /vary/a.png; }
+		location /oldnamedvary/ { alias ROOT/; gzip_static on; gzip_vary on; error_page 404 @image; }
+		location @image { gzip_vary on; default_type image/png; return 200 "a text of more than twenty bytes"; }
+		location /oldoff/ { alias ROOT/; gzip_static on; error_page 404 @image; }
+		location /oldie/ { alias ROOT/; gzip_static on; gzip_disable bad; error_page 404 /new/a.txt; }
 		location /slow/ { alias ROOT/; limit_rate 1m; }
 	}`
 
 func files() sidebyside.Files {
 	return sidebyside.Files{
 		"a.txt": strings.Repeat("some text, ", 30), "big.json": strings.Repeat(`{"key": "value"}`, 30_000), "a.png": strings.Repeat("png", 100), "empty.txt": "",
-		"short.txt": "short", "pre.txt": "the plain file", "pre.txt.gz": "(not really compressed)", "folder.txt": "f", "folder.txt.gz/x": "",
+		"short.txt": "short", "pre.txt": "the plain file", "pre.txt.gz": "(not really compressed)", "folder.txt": "f", "folder.txt.gz/x": "", "bare.txt.gz/x": "",
 	}
 }
 
@@ -79,7 +89,7 @@ func TestSameAsNginx(t *testing.T) {
 	}
 	for _, target := range []string{
 		"/a.txt", "/big.json", "/a.png", "/empty.txt", "/short.txt", "/nope", "/vary/a.txt", "/vary/a.png", "/off/a.txt", "/all/a.png", "/all/short.txt", "/one/a.txt", "/any/a.txt", "/some/a.txt",
-		"/notmodified/a.txt", "/untagged/a.txt", "/noie/a.txt", "/text", "/short", "/noetag/a.txt", "/static/pre.txt", "/static/a.txt", "/static/folder.txt", "/always/pre.txt", "/always/a.txt", "/staticoff/pre.txt", "/slow/big.json",
+		"/notmodified/a.txt", "/untagged/a.txt", "/noie/a.txt", "/text", "/short", "/noetag/a.txt", "/static/pre.txt", "/static/a.txt", "/static/folder.txt", "/always/pre.txt", "/always/a.txt", "/staticoff/pre.txt", "/expires/a.txt", "/expires/pre.txt", "/old/none.txt", "/old/a.txt", "/oldie/none.txt", "/oldnamed/none.txt", "/oldvary/bare.txt", "/oldnamedvary/bare.txt", "/oldvary/none.txt", "/oldoff/bare.txt", "/oldoff/none.txt", "/slow/big.json",
 	} {
 		for _, fields := range [][]string{
 			nil, {"Accept-Encoding: gzip"}, {"Accept-Encoding: gzip, deflate, br"}, {"Accept-Encoding: gzip", "Range: bytes=0-3"},

@@ -99,8 +99,16 @@ func proxiedBit(word string) uint {
 	return 0
 }
 
-// allows reports whether the client takes gzip and the rule has nothing against it.
+// allows reports whether the client takes gzip and the rule has nothing against it, by
+// the rule that is asked first.
 func (c *rule) allows(r *httpd.Request) bool {
+	if !r.GzipTested {
+		r.GzipTested, r.GzipOK = true, c.test(r)
+	}
+	return r.GzipOK
+}
+
+func (c *rule) test(r *httpd.Request) bool {
 	if !acceptsGzip(r.Field("Accept-Encoding")) {
 		return false
 	}

@@ -31,7 +31,8 @@ func appendTwo(dst []byte, n int) []byte { return append(dst, byte('0'+n/10), by
 func ParseDate(b []byte) (unix int64, ok bool) { return parseHTTPDate(b) }
 
 // parseHTTPDate reads the three forms of a date that HTTP has, as leniently as
-// nginx: the name of the day and the zone are not looked at.
+// nginx: the name of the day and the zone are not looked at,
+// and of the month only what tells it from others.
 //
 //	Sun, 06 Nov 1994 08:49:37 GMT    RFC 822
 //	Sunday, 06-Nov-94 08:49:37 GMT   RFC 850
@@ -53,7 +54,7 @@ func parseHTTPDate(b []byte) (unix int64, ok bool) {
 	switch {
 	case asctime:
 		month = p.month()
-		p.byte(' ')
+		p.at++ // a blank, or whatever it is
 		if p.at < len(b) && b[p.at] == ' ' {
 			p.at++
 			day = p.digits(1)
@@ -130,15 +131,32 @@ func (p *dateReader) digits(n int) (v int) {
 	return v
 }
 
+// monthSigns are the letters that nginx tells the months apart by, each of those that the
+// ones before it are not.
+const monthSigns = "Ja.F..M.rAp.M..J.nJ..A..S..O..N..D.."
+
 func (p *dateReader) month() int {
-	if p.at+3 <= len(p.b) {
-		for m := 0; m < 12; m++ {
-			if string(p.b[p.at:p.at+3]) == monthNames[3*m:3*m+3] {
-				p.at += 3
-				return m + 1
-			}
+	if p.at+3 > len(p.b) {
+		p.bad = true
+		return 1
+	}
+	name := p.b[p.at : p.at+3]
+	p.at += 3
+	for m := 0; m < 12; m++ {
+		if fits(name, monthSigns[3*m:3*m+3]) {
+			return m + 1
 		}
 	}
 	p.bad = true
 	return 1
+}
+
+// fits reports whether name is signs but for the dots.
+func fits(name []byte, signs string) bool {
+	for i, c := range name {
+		if signs[i] != '.' && signs[i] != c {
+			return false
+		}
+	}
+	return true
 }

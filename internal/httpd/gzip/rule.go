@@ -223,15 +223,15 @@ func acceptsGzip(v []byte) bool {
 	if bytes.HasPrefix(v, []byte("gzip,")) {
 		return true
 	}
-	for at := 0; ; {
-		i := indexFold(v[at:], "gzip")
+	for {
+		i := indexFold(v, "gzip")
 		if i < 0 {
 			return false
 		}
-		i += at
-		at = i + len("gzip")
-		if i == 0 || v[i-1] == ',' || v[i-1] == ' ' {
-			return quality(v[at:])
+		// Also right behind another one, which is no word that anybody sends.
+		begins := i == 0 || v[i-1] == ',' || v[i-1] == ' '
+		if v = v[i+len("gzip"):]; begins {
+			return quality(v)
 		}
 	}
 }
@@ -246,7 +246,7 @@ func indexFold(b []byte, word string) int {
 }
 
 // quality reads what follows "gzip": nothing, or ";q=" and a number above zero with
-// at most three decimals.
+// at most three decimals. The semicolon may be all there is.
 func quality(v []byte) bool {
 	v = bytes.TrimLeft(v, " ")
 	if len(v) == 0 || v[0] == ',' {
@@ -255,7 +255,9 @@ func quality(v []byte) bool {
 	if v[0] != ';' {
 		return false
 	}
-	v = bytes.TrimLeft(v[1:], " ")
+	if v = bytes.TrimLeft(v[1:], " "); len(v) == 0 {
+		return true
+	}
 	if len(v) < 3 || v[0]|0x20 != 'q' || v[1] != '=' {
 		return false
 	}

@@ -133,6 +133,7 @@ func TestConditions(t *testing.T) {
 	times := []string{
 		date, before, after, "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994", "nonsense", "", "Sun, 31 Feb 1994 08:49:37 GMT",
 		"Sun, 06 Nov 1994 08:49:37", "Sun, 06 Nov 1994 08:49:37 +0100", "06 Nov 1994 08:49:37 GMT", "Sun, 6 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 24:49:37 GMT",
+		"Sun, 06 Nxx 1994 08:49:37 GMT", "Sun Nov-06 08:49:37 1994", "Sun, 06 nov 1994 08:49:37 GMT", "Sunday, 06-N01-94 08:49:37 GMT", "Sun, 06 Jun 2094 08:49:37 GMT", "Sun, 06 Jxn 2094 08:49:37 GMT", "Sun, 06 Zov 1994 08:49:37 GMT", "Sun Nov",
 	}
 	tags := []string{etag, "W/" + etag, "*", `"x"`, `"x", ` + etag, `"x",W/` + etag, etag + ` , "y"`, etag + "z", strings.Trim(etag, `"`), "", `"x" "y"`, ", ," + etag}
 	var fields [][]string

@@ -21,8 +21,8 @@ type decoder struct {
 	pool *sync.Pool
 
 	zip  gzip.Reader
-	in   *bufio.Reader // of the source
-	page []byte        // decompressed
+	in   member // of the source
+	page []byte // decompressed
 
 	next  func() (page []byte, ok bool) // a nil page: it needs more input
 	stop  func()
@@ -37,13 +37,13 @@ type decoder struct {
 const decodedBytes = 16 << 10
 
 func newDecoder() *decoder {
-	return &decoder{in: bufio.NewReaderSize(nil, 4<<10), page: make([]byte, decodedBytes)}
+	return &decoder{in: member{in: bufio.NewReaderSize(nil, 4<<10)}, page: make([]byte, decodedBytes)}
 }
 
 func (d *decoder) begin(r *httpd.Request, pool *sync.Pool) {
 	d.r, d.pool = r, pool
 	d.given, d.ended, d.quit, d.err = nil, false, false, nil
-	d.in.Reset((*source)(d))
+	d.in.in.Reset((*source)(d))
 	d.next, d.stop = iter.Pull(d.pages)
 }
 
@@ -51,7 +51,10 @@ func (d *decoder) begin(r *httpd.Request, pool *sync.Pool) {
 func (d *decoder) pages(yield func([]byte) bool) {
 	d.yield = yield
 	for {
-		if d.err = d.zip.Reset(d.in); d.err != nil {
+		if d.err = d.in.begin(); d.err != nil {
+			return
+		}
+		if d.err = d.zip.Reset(&d.in); d.err != nil {
 			return
 		}
 		// Member by member: what one held is sent before the next one has come.
@@ -59,7 +62,7 @@ func (d *decoder) pages(yield func([]byte) bool) {
 		if !d.member() {
 			return
 		}
-		if _, err := d.in.Peek(1); err != nil {
+		if _, err := d.in.in.Peek(1); err != nil {
 			return
 		}
 	}

@@ -128,6 +128,7 @@ func (o *Response) drop(name string) {
 func (o *Response) replace(status int) error {
 	o.Conditional, o.ranges = false, rangesOff
 	o.LastModified, o.ETag = nil, nil
+	o.drop("Last-Modified")
 	o.r.finish(status)
 	return errReplaced
 }

@@ -32,7 +32,7 @@ func FuzzHTTPDate(f *testing.F) {
 			return
 		}
 		again, ok := parseHTTPDate(AppendDate(nil, got))
-		if !ok || again != got {
+		if !ok || again != max(got, 0) {
 			t.Errorf("%q is %d, which written and read is %d, %v", b, got, again, ok)
 		}
 	})

@@ -354,5 +354,6 @@ func (l *Location) DropsUnderscores() bool { return l.core.noUnderscore }
 // SendTimeout is send_timeout.
 func (l *Location) SendTimeout() time.Duration { return l.core.sendTimeout }
 
-// Alias reports whether the location maps its URIs by alias.
-func (l *Location) Alias() bool { return l.core.root.alias }
+// Alias is how many bytes of its URIs an alias stands for, 0 for no alias, negative for
+// all of them.
+func (l *Location) Alias() int { return l.core.root.alias }

@@ -8,9 +8,9 @@ const (
 )
 
 // AppendDate appends a time in seconds since 1970 as HTTP has it:
-// "Sun, 06 Nov 1994 08:49:37 GMT".
+// "Sun, 06 Nov 1994 08:49:37 GMT". As for nginx none is before 1970.
 func AppendDate(dst []byte, unix int64) []byte {
-	t := time.Unix(unix, 0).UTC()
+	t := time.Unix(max(unix, 0), 0).UTC()
 	year, month, day := t.Date()
 	hour, minute, second := t.Clock()
 	weekday := int(t.Weekday())

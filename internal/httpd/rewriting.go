@@ -116,10 +116,6 @@ func settableVariable(r *Request, name string, dst []byte) ([]byte, bool) {
 	return dst, true
 }
 
-// IsPrefix reports whether the location is chosen by a part of the URI and not by
-// a regular expression.
-func (l *Location) IsPrefix() bool { return l.kind != matchPattern }
-
 // AddURIToAlias makes AppendPath append the URI to an alias in a location with a
 // regular expression, where the alias alone is the path otherwise.
 func (r *Request) AddURIToAlias() { r.aliasWithURI = true }
@@ -127,7 +123,7 @@ func (r *Request) AddURIToAlias() { r.aliasWithURI = true }
 // Unmappable reports whether no file can be found for the URI, and logs why: an
 // alias stands for the location's name, which a rewrite took away.
 func (r *Request) Unmappable() bool {
-	if !r.loc.core.root.alias || !r.strayed {
+	if r.loc.core.root.alias == 0 || !r.strayed {
 		return false
 	}
 	r.Log(levelAlert, "\"alias\" cannot be used in location \""+r.loc.Name+"\" where URI was rewritten", nil)

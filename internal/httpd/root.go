@@ -14,9 +14,12 @@ import (
 // A rootConf is where a location's files are.
 type rootConf struct {
 	path   Template // of root or alias
-	alias  bool
-	prefix string // of the server, with a slash: what a relative path is below
+	alias  int      // how much of a URI the path stands for, by alias: aliasAll for all of it
+	prefix string   // of the server, with a slash: what a relative path is below
 }
+
+// aliasAll is for an alias in a location with a regular expression.
+const aliasAll = -1
 
 // setRoot reads root and alias: whichever is nearer counts.
 func (b *Builder) setRoot(s *conf.Scope, c *coreConf) error {
@@ -48,17 +51,29 @@ func (b *Builder) setRoot(s *conf.Scope, c *coreConf) error {
 		if len(roots) > 0 {
 			path = strings.TrimSuffix(path, "/")
 		}
-		c.root.alias = len(aliases) > 0
+		if len(aliases) > 0 {
+			c.root.alias = aliasBytes(at.Self)
+		}
 		c.root.path, err = b.Template(d, path)
 		return err
 	}
 	return nil
 }
 
+// aliasBytes is what an alias stands for in location d, and in the locations inside it
+// that have no path of their own.
+func aliasBytes(d *conf.Directive) int {
+	mod, name := locationWords(d)
+	if strings.HasPrefix(mod, "~") {
+		return aliasAll
+	}
+	return len(name)
+}
+
 // checkRoot refuses a root or alias that is made of itself, and an alias in place of no
 // part of a URI.
 func checkRoot(at *conf.Scope, d *conf.Directive) error {
-	if d.Name == "alias" && len(at.Self.Args) == 1 && strings.HasPrefix(at.Self.Arg(0), "@") {
+	if d.Name == "alias" && isNamed(at.Self) {
 		return conf.Errorf(d, "the \"alias\" directive cannot be used inside the named location")
 	}
 	for _, name := range []string{"document_root", "realpath_root"} {
@@ -69,20 +84,22 @@ func checkRoot(at *conf.Scope, d *conf.Directive) error {
 	return nil
 }
 
+func isNamed(d *conf.Directive) bool {
+	mod, name := locationWords(d)
+	return mod == "" && strings.HasPrefix(name, "@")
+}
+
 // AppendPath appends the file that uri stands for: below root, or by alias.
 func (r *Request) AppendPath(dst, uri []byte) []byte {
-	loc := r.loc
 	dst = r.AppendRoot(dst)
-	switch {
-	case !loc.core.root.alias:
-		return append(dst, uri...)
-	case loc.kind == matchPattern:
+	alias := r.loc.core.root.alias
+	if alias == aliasAll {
 		if r.aliasWithURI {
 			dst = append(dst, uri...)
 		}
 		return dst
 	}
-	return append(dst, uri[min(len(loc.Name), len(uri)):]...)
+	return append(dst, uri[min(alias, len(uri)):]...)
 }
 
 // AppendRoot appends $document_root.

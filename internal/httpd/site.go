@@ -314,19 +314,23 @@ func nestedName(d *conf.Directive, loc, outer *Location) error {
 	return nil
 }
 
-// locationName reads what stands between "location" and the block.
-func (b *Builder) locationName(d *conf.Directive) (*Location, error) {
-	mod, name := "", d.Arg(0)
+// locationWords are what stands between "location" and the block.
+func locationWords(d *conf.Directive) (mod, name string) {
 	if len(d.Args) == 2 {
-		mod, name = d.Arg(0), d.Arg(1)
-	} else {
-		for _, m := range []string{"=", "^~", "~*", "~"} {
-			if strings.HasPrefix(name, m) {
-				mod, name = m, name[len(m):]
-				break
-			}
+		return d.Arg(0), d.Arg(1)
+	}
+	name = d.Arg(0)
+	for _, m := range []string{"=", "^~", "~*", "~"} {
+		if strings.HasPrefix(name, m) {
+			return m, name[len(m):]
 		}
 	}
+	return "", name
+}
+
+// locationName reads them.
+func (b *Builder) locationName(d *conf.Directive) (*Location, error) {
+	mod, name := locationWords(d)
 	loc := &Location{Name: name}
 	switch mod {
 	case "":

@@ -143,7 +143,8 @@ func (l *list) read(r *httpd.Request, path string) ([]entry, error) {
 				continue
 			}
 		}
-		entries = append(entries, entry{name, fi.IsDir(), fi.Mode().IsRegular(), fi.Size(), fi.ModTime()})
+		modified := time.Unix(max(fi.ModTime().Unix(), 0), 0) // as for nginx none is before 1970
+		entries = append(entries, entry{name, fi.IsDir(), fi.Mode().IsRegular(), fi.Size(), modified})
 	}
 	slices.SortFunc(entries, func(a, b entry) int {
 		if a.dir != b.dir {

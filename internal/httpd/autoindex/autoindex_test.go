@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/baton-deploy/baton/internal/httpd/sidebyside"
 )
@@ -34,6 +35,10 @@ func TestSameAsNginx(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := syscall.Mkfifo(filepath.Join(p.Dir, "fifo"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	ancient := time.Unix(-5000, 0)
+	if err := os.Chtimes(filepath.Join(p.Dir, "a.txt"), ancient, ancient); err != nil {
 		t.Fatal(err)
 	}
 	for _, target := range []string{"/", "/dir/", "/empty/", "/rounded/", "/local/", "/json/", "/json/empty/", "/off/", "/nope/", "/a.txt/", "/empty", "/link/", "/empty/?a=b"} {

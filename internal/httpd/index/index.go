@@ -67,10 +67,7 @@ func (fs files) Serve(r *httpd.Request) int {
 		// One buffer for the name, the URI that it stands for and its path.
 		name := fs[i].Append(r.Scratch(), r)
 		r.KeepScratch(name)
-		if len(name) == 0 {
-			return 500
-		}
-		if name[0] == '/' {
+		if len(name) > 0 && name[0] == '/' {
 			return r.InternalRedirect(name, r.Args)
 		}
 		n := len(name)

@@ -21,6 +21,7 @@ const site = `
 		location /cached/ { alias ROOT/several/; open_file_cache max=10; index none.html index.html; }
 		location /quiet/ { log_not_found off; }
 		location ~ \.txt$ { add_header X-Text yes; }
+		location /emptied/ { alias ROOT/; index $arg_none file; }
 		location /loops/ { index /loops/; }
 	}`
 
@@ -30,7 +31,7 @@ func TestSameAsNginx(t *testing.T) {
 		"variable/index.html": "index", "two/second.txt": "second", "bare/": "", "dir/index.html/x": "a folder with that name", "quiet/": "", "empty/": "", "file": "file",
 	})
 	for _, target := range []string{
-		"/", "/?a=b", "/several/", "/last/", "/last/?q=1", "/variable/?name=a", "/variable/?name=b", "/empty/", "/empty/?name=x", "/two/", "/aliased/", "/pattern/", "/cached/", "/cached/",
+		"/", "/?a=b", "/several/", "/last/", "/last/?q=1", "/variable/?name=a", "/variable/?name=b", "/empty/", "/empty/?name=x", "/file/?name=", "/emptied/file/", "/emptied/nope/", "/emptied/", "/two/", "/aliased/", "/pattern/", "/cached/", "/cached/",
 		"/bare/", "/nowhere/", "/nowhere/deep/", "/dir/", "/quiet/", "/quiet/nope/", "/file/", "/file/x/", "/loops/",
 	} {
 		p.Same(sidebyside.Get(target))

@@ -29,6 +29,9 @@ const site = `
 		location /before/ { alias ROOT/html/; if_modified_since before; }
 		location /never/ { alias ROOT/html/; if_modified_since off; }
 		location /relative/ { alias ROOT/html/; absolute_redirect off; }
+		location /nested/ { alias ROOT/html/; location ~ \.txt$ { add_header X-Nested 1; } location /nested/dir/ { } location ~ /tried/ { try_files $uri /nested/b.txt; } if ($arg_if) { add_header X-If 1; } }
+		location ~ ^/nestedpattern/ { alias ROOT/html/b.txt; location ~ x$ { } }
+		location /dated/ { alias ROOT/html/; add_header Last-Modified "Sun, 06 Nov 1994 08:49:37 GMT"; expires modified -1h; }
 		location /added/ { alias ROOT/html/; add_header X-A 1; add_header X-B 2 always; }
 		location /cached/ { alias ROOT/html/; open_file_cache max=10 inactive=10s; open_file_cache_errors on; }
 		location /paged/ { alias ROOT/html/; error_page 404 /a.html; error_page 412 /b.txt; }
@@ -41,6 +44,7 @@ func files() sidebyside.Files {
 		"html/a.html":         "<p>hello</p>\n",
 		"html/b.txt":          "0123456789abcdefghijklmnopqrstuvwxyz",
 		"html/empty.txt":      "",
+		"html/ancient.txt":    "older than all",
 		"html/noext":          "no extension",
 		"html/big.bin":        strings.Repeat("0123456789abcdef", 20_000),
 		"html/dir/index.html": "index of dir",
@@ -71,6 +75,10 @@ func start(t *testing.T) *sidebyside.Pair {
 	if err := os.Chtimes(filepath.Join(html, "b.txt"), old, old); err != nil {
 		t.Fatal(err)
 	}
+	ancient := time.Unix(-5, 0)
+	if err := os.Chtimes(filepath.Join(html, "ancient.txt"), ancient, ancient); err != nil {
+		t.Fatal(err)
+	}
 	return p
 }
 
@@ -78,7 +86,8 @@ func start(t *testing.T) *sidebyside.Pair {
 func TestSameAsNginx(t *testing.T) {
 	p := start(t)
 	for _, target := range []string{
-		"/a.html", "/b.txt", "/empty.txt", "/noext", "/big.bin", "/copied/big.bin", "/copied/b.txt", "/missing", "/missing/",
+		"/a.html", "/b.txt", "/empty.txt", "/noext", "/big.bin", "/copied/big.bin", "/copied/b.txt", "/ancient.txt", "/dated/ancient.txt", "/missing",
+		"/nested/b.txt", "/nested/dir/", "/nested/dir/index.html", "/nested/dir", "/nested/a.html", "/nested/a.html?if=1", "/nested/tried/b.txt", "/nested/b.txt?if=1", "/nestedpattern/a", "/nestedpattern/x", "/missing/",
 		"/dir", "/dir?a=b", "/dir/", "/bare", "/bare/", "/bare/?x", "/sp%20ace%3f%23%C3%A9.txt", "/a.html/", "/a.html/x",
 		"/../outside.txt", "/%2e%2e/outside.txt", "/dir/../a.html", "/dir/%2e%2e/%61.html", "/./a.html", "//a.html",
 		"/link.txt", "/out.txt", "/dangling", "/loop", "/linkdir", "/linkdir/", "/fifo", "/a.html%00", "/" + strings.Repeat("x", 300),
@@ -112,7 +121,7 @@ func TestRanges(t *testing.T) {
 		"bytes= 1 - 2 , 4 - 5 ", "bytes=99999999999999999999-", "bytes=0-99999999999999999999", "bytes=9223372036854775807-", "bytes=-9223372036854775807",
 		"bytes=100-,0-1", "bytes=0-1;3-4", "bytes=0-1,100-",
 	} {
-		for _, target := range []string{"/b.txt", "/empty.txt", "/one/b.txt", "/none/b.txt", "/added/b.txt", "/paged/b.txt", "/cached/b.txt", "/copied/b.txt"} {
+		for _, target := range []string{"/b.txt", "/empty.txt", "/one/b.txt", "/none/b.txt", "/added/b.txt", "/dated/b.txt", "/paged/b.txt", "/cached/b.txt", "/copied/b.txt"} {
 			p.Same(sidebyside.Get(target, "Range: "+spec))
 		}
 		p.Same(sidebyside.Ask("HEAD", "/b.txt", "Range: "+spec))

@@ -86,7 +86,7 @@ func (t *try) run(r *httpd.Request) int {
 	return t.code
 }
 
-// append appends the candidate's name. With alias the location's own name is not
+// append appends the candidate's name. With alias what that stands for is not
 // part of it, if variables brought it in ($uri), not even in the last argument.
 func (c *candidate) append(dst []byte, r *httpd.Request) []byte {
 	if text, ok := c.name.Static(); ok {
@@ -94,8 +94,8 @@ func (c *candidate) append(dst []byte, r *httpd.Request) []byte {
 	}
 	at := len(dst)
 	dst = c.name.Append(dst, r)
-	if loc := r.Location(); loc.Alias() && loc.IsPrefix() && bytes.HasPrefix(dst[at:], []byte(loc.Name)) {
-		dst = append(dst[:at], dst[at+len(loc.Name):]...)
+	if n := r.Location().Alias(); n > 0 && n <= len(r.URI) && bytes.HasPrefix(dst[at:], r.URI[:n]) {
+		dst = append(dst[:at], dst[at+n:]...)
 	}
 	return dst
 }
@@ -116,11 +116,11 @@ func (c *candidate) exists(r *httpd.Request, name []byte) bool {
 	if f.Dir != c.folder {
 		return false
 	}
-	switch loc := r.Location(); {
-	case !loc.Alias():
+	switch n := r.Location().Alias(); {
+	case n == 0:
 		r.URI = append(r.URI[:0], name...)
-	case loc.IsPrefix():
-		r.URI = append(append(r.URI[:0], loc.Name...), name...)
+	case n > 0:
+		r.URI = append(r.URI[:min(n, len(r.URI))], name...)
 	case !c.folder:
 		r.URI = append(r.URI[:0], name...)
 		r.AddURIToAlias()

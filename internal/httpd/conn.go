@@ -154,12 +154,9 @@ func (c *conn) finished(r *Request) bool {
 func (c *conn) headFailed(r *Request, err error) bool {
 	r.keepalive = false
 	c.broken = err
+	r.Out.Status = 400
 	if errors.Is(err, errTimeout) {
 		r.Out.Status = 408
-		r.Log(levelInfo, "client timed out", err)
-	} else {
-		r.Out.Status = 400
-		r.Log(levelInfo, "client prematurely closed connection", nil)
 	}
 	r.runLog()
 	return false

@@ -1,11 +1,15 @@
 package httpd_test
 
 import (
+	"io"
+	"net"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/baton-deploy/baton/internal/httpd/sidebyside"
+	"github.com/baton-deploy/baton/internal/testbed"
 )
 
 // Why a request was refused is told in nginx's words: filters of logs look for them.
@@ -42,6 +46,34 @@ func TestRefusalsAreLoggedInNginxsWords(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A head that does not come to its end is logged as one, once, and not as a faulty one.
+func TestEndOfHeadIsLoggedAsByNginx(t *testing.T) {
+	t.Parallel()
+	p := sidebyside.Start(t, `log_format x '"$request" $status $request_method $uri $host $bytes_sent'; access_log logs/heads.log x; client_header_timeout 1s; server { listen ADDR; server_name b; }`, nil)
+	heads := []string{"G", "GET /v HT", "GET /v HTTP/1.1\r\n", "GET /v HTTP/1.1\r\nHost: b\r\nX", "GET /v HTTP/1.1\r\nHo"}
+	for i, head := range heads {
+		for _, addr := range []string{p.Nginx, p.Baton} {
+			c, err := net.Dial("tcp", addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if _, err := io.WriteString(c, head); err != nil {
+				t.Fatal(err)
+			}
+			if i%2 == 0 {
+				c.Close() // else it is silent
+			}
+		}
+	}
+	testbed.WaitFor(t, "all lines", func() bool {
+		nginx, baton := p.Logs("logs/heads.log")
+		return strings.Count(nginx, "\n") == len(heads) && strings.Count(baton, "\n") == len(heads)
+	})
+	p.SameLogs("logs/error.log", regexp.MustCompile(`client request (line|headers)`))
+	p.SameLogs("logs/heads.log", nil)
 }
 
 // What a location logs goes to the error_log nearest to it, as severe as that wants.

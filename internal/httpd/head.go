@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"io"
+
+	"golang.org/x/sys/unix"
 )
 
 // errHeadClosed: the client closed or reset the connection inside a head.
@@ -41,13 +43,31 @@ func (r *Request) readHead() (status int, err error) {
 		case err == errMoved:
 			return 0, err
 		default:
-			r.refuseHead(c.in.data(), 0)
-			if errors.Is(err, errTimeout) {
-				return 0, err
-			}
-			return 0, errHeadClosed
+			return 0, r.endHead(c.in.data(), err)
 		}
 	}
+}
+
+// endHead keeps what there is of a head that does not come to its end for err, and returns
+// why, for the log.
+func (r *Request) endHead(data []byte, err error) error {
+	part := "headers"
+	if bytes.IndexByte(data, '\n') < 0 {
+		part = "line"
+		r.keepLine(data)
+	}
+	why := "client prematurely closed connection"
+	switch {
+	case errors.Is(err, errTimeout):
+		why = "client timed out (110: Connection timed out)"
+	case errors.Is(err, unix.ECONNRESET):
+		why = "recv() failed (104: Connection reset by peer)"
+	}
+	r.Log(levelInfo, why+" while reading client request "+part, nil)
+	if errors.Is(err, errTimeout) {
+		return err
+	}
+	return errHeadClosed
 }
 
 // acceptHead parses a complete head and takes it off the input.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/baton-deploy/baton/internal/httpd/sidebyside"
 	"github.com/baton-deploy/baton/internal/testbed"
+	"golang.org/x/sys/unix"
 )
 
 // Why a request was refused is told in nginx's words: filters of logs look for them.
@@ -46,6 +47,42 @@ func TestRefusalsAreLoggedInNginxsWords(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A field that is ignored is logged once, however slowly the rest of its head comes.
+func TestIgnoredFieldIsLoggedOnce(t *testing.T) {
+	t.Parallel()
+	p := sidebyside.Start(t, `server { listen ADDR; server_name b; }`, nil)
+	for _, addr := range []string{p.Nginx, p.Baton} {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		for _, line := range []string{"GET /v HTTP/1.1", "A_b: x", "C: d", "E_f: y", "A_b: x", "Host: b", "Connection: close", ""} {
+			if _, err := io.WriteString(c, line+"\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			testbed.WaitFor(t, "the line to arrive", func() bool { return underWay(t, c) == 0 })
+		}
+		if _, err := io.ReadAll(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.SameLogs("logs/error.log", regexp.MustCompile(`invalid header line`))
+}
+
+// underWay is how much of what was sent on c has not arrived at its other end.
+func underWay(t *testing.T, c net.Conn) (n int) {
+	t.Helper()
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := raw.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.TIOCOUTQ) }); err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // A head that does not come to its end is logged as one, once, and not as a faulty one.

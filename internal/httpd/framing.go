@@ -94,7 +94,8 @@ func (r *Request) scanHead(head []byte) (f framing, status int) {
 		if kind == fieldBroken {
 			return f, r.invalid("client sent invalid header line", 400)
 		}
-		if kind == fieldIgnored {
+		if kind == fieldIgnored && r.headSize >= r.noted {
+			r.noted = r.headSize + int64(n+1) // the head may be read again, with what comes yet
 			r.invalid("client sent invalid header line: "+strconv.Quote(string(bytes.TrimRight(rest[:n], "\r"))), 0)
 		}
 		r.headSize += int64(n + 1)

@@ -38,6 +38,7 @@ type Request struct {
 	targetHost []byte   // the host of a target that is a whole URI
 	version    int      // 9, 10 or 11 for HTTP/0.9 to HTTP/1.1; 0: not known
 	headSize   int64    // bytes of the head
+	noted      int64    // bytes of it whose ignored fields are in the log
 	sentBefore int64    // what had been sent on the connection before
 	pipelined  bool     // it came before the answer to the one before
 	headless   bool     // HTTP/0.9: the response has no head
@@ -95,7 +96,7 @@ func (r *Request) reset() {
 	r.body = Body{kept: r.body.kept[:0]}
 	r.line, r.clean, r.target, r.targetHost = r.line[:0], r.clean[:0], r.target[:0], r.targetHost[:0]
 	r.rawPath, r.chosenBy = nil, r.chosenBy[:0]
-	r.version, r.headSize, r.has = 0, 0, 0
+	r.version, r.headSize, r.noted, r.has = 0, 0, 0, 0
 	r.pipelined, r.headless, r.finishing = false, false, false
 	r.keepalive, r.internal, r.uriChanged, r.errorPage = false, false, false, false
 	r.rewritten, r.strayed, r.aliasWithURI, r.redirects = false, false, false, 0

@@ -14,8 +14,9 @@ import (
 //
 // A thread inside such a call cannot be stopped for the garbage collector, so only
 // what is over in microseconds belongs here: reads and writes of sockets that are
-// non-blocking, up to maxRaw bytes at once, fstat of an open file and close of one
-// that is only read. What may wait for a disk (open, pread, sendfile) does not.
+// non-blocking, up to maxRaw bytes at once, fstat of an open file, close of one
+// that is only read, and lines for a log, see [LogFile]. What may wait for a disk (open,
+// pread, sendfile) does not.
 
 // maxRaw bounds what one call copies.
 const maxRaw = 64 << 10
@@ -88,6 +89,22 @@ func writeSocket2(fd int, a, b []byte) (int, error) {
 		case unix.EINTR:
 		default:
 			return -1, errno
+		}
+	}
+}
+
+// writeRegular is write(2) to a regular file. It returns how much was written, 0 for an
+// error.
+func writeRegular(fd int, p []byte) int {
+	p = p[:min(len(p), maxRaw)]
+	for {
+		n, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
+		switch errno {
+		case 0:
+			return int(n)
+		case unix.EINTR:
+		default:
+			return 0
 		}
 	}
 }

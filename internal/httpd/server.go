@@ -154,7 +154,7 @@ func (s *Server) Reopen(logs map[string]*os.File) {
 	for path, f := range logs {
 		for _, known := range []map[string]*LogFile{s.site.logs, s.outputs} {
 			if l := known[path]; l != nil {
-				l.f.Store(f)
+				l.set(f)
 			}
 		}
 	}

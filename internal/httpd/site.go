@@ -1,12 +1,9 @@
 package httpd
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
-	"sync/atomic"
 
 	"github.com/baton-deploy/baton/internal/conf"
 )
@@ -166,26 +163,6 @@ func (b *Builder) Log(path string) *LogFile {
 		b.site.logs[path] = new(LogFile)
 	}
 	return b.site.logs[path]
-}
-
-// A LogFile is a file that the master opened for its workers and may replace at
-// any time (USR1). The zero LogFile drops what is written.
-type LogFile struct{ f atomic.Pointer[os.File] }
-
-// Write appends p with one write(2), so that lines of several workers do not mix.
-// The file may be replaced and then closed at the same moment: the line goes to
-// one of the two.
-func (l *LogFile) Write(p []byte) (int, error) {
-	for {
-		f := l.f.Load()
-		if f == nil {
-			return len(p), nil
-		}
-		n, err := f.Write(p)
-		if n > 0 || err == nil || !errors.Is(err, os.ErrClosed) || l.f.Load() == f {
-			return n, err
-		}
-	}
 }
 
 // flush writes what modules hold back.

@@ -194,7 +194,8 @@ func (r *Request) pass(p []byte, flush bool) error {
 	return r.Out.Flush()
 }
 
-// more waits for more of the body. What the client is owed goes out first.
+// more waits for more of the body. What the client is owed goes out first, unless it
+// is little and the rest may be here in a moment.
 func (r *Request) more(s *Stream, flush bool) error {
 	if s.early() > 0 {
 		if err := r.holdStream(s, flush); err != nil || r.c.stalled {
@@ -202,7 +203,15 @@ func (r *Request) more(s *Stream, flush bool) error {
 		}
 	}
 	before := len(s.Server.Buffered())
-	err := s.Server.FillNow()
+	err := ErrWouldBlock
+	switch owed := len(r.c.out); {
+	case !flush || owed == 0 && r.Out.encoder == nil:
+		// Nothing is to be done before the wait, which looks first.
+	case owed < postponed && !s.AtOnce && s.Waited == 0:
+		err = r.fillShortly(s)
+	default:
+		err = s.Server.FillNow()
+	}
 	if errors.Is(err, ErrWouldBlock) {
 		if flush {
 			if err := r.Out.Flush(); err != nil && !s.IgnoreAbort {
@@ -217,6 +226,27 @@ func (r *Request) more(s *Stream, flush bool) error {
 	if err == nil {
 		s.Waited = 0
 		s.Raw += int64(len(s.Server.Buffered()) - before)
+	}
+	return err
+}
+
+// What is less than postponed bytes waits for more, but not longer than shortly: many
+// servers write the end of a small answer separately, and two packets would cost the
+// client and us twice. nginx waits for as long as it takes.
+const (
+	postponed = 1460
+	shortly   = 10 * time.Millisecond
+)
+
+// fillShortly is Fill that returns [ErrWouldBlock] when nothing came for a moment.
+func (r *Request) fillShortly(s *Stream) error {
+	wait := shortly
+	if s.Timeout > 0 {
+		wait = min(wait, s.Timeout)
+	}
+	err := s.fill(wait)
+	if errors.Is(err, ErrTimeout) && (s.Timeout <= 0 || s.Waited < s.Timeout) {
+		return ErrWouldBlock
 	}
 	return err
 }

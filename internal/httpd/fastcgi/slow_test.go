@@ -161,3 +161,62 @@ func TestBodyIsStreamed(t *testing.T) {
 		t.Errorf("the end is %q, %v", rest, err)
 	}
 }
+
+// A small answer whose end comes a moment after the rest is one packet for the client,
+// with buffering; one whose end takes long does not wait for it.
+func TestSmallAnswerWaitsForItsEndABit(t *testing.T) {
+	t.Parallel()
+	const thinking = 3 * time.Millisecond
+	got := make(chan struct{}, 1)
+	server := func(think func()) string {
+		return sidebyside.Script(t, func(c net.Conn, br *bufio.Reader) {
+			if _, err := readRequest(br); err != nil {
+				return
+			}
+			_, _ = io.WriteString(c, out(plain+"hello"))
+			think()
+			_, _ = io.WriteString(c, finish())
+		})
+	}
+	soon, late := server(func() { <-time.After(thinking) }), server(func() { <-got })
+	p := sidebyside.Start(t, `server { listen ADDR; location /soon { fastcgi_pass `+soon+`; }
+		location /late { fastcgi_pass `+late+`; } }`, nil)
+	c, err := net.Dial("tcp", p.Baton)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	buf := make([]byte, 4096)
+	ask := func(uri string) string {
+		_, _ = io.WriteString(c, "GET "+uri+" HTTP/1.1\r\nHost: x\r\n\r\n")
+		n, err := c.Read(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(buf[:n])
+	}
+	const end = "0\r\n\r\n"
+	whole := 0
+	for range 20 { // the machine may be busy once
+		first := ask("/soon")
+		if strings.HasSuffix(first, end) {
+			whole++
+			continue
+		}
+		if _, err := c.Read(buf); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if whole == 0 {
+		t.Error("the end came apart 20 times")
+	}
+	first := ask("/late")
+	if !strings.Contains(first, "hello") || strings.HasSuffix(first, end) {
+		t.Errorf("first came %q", first)
+	}
+	got <- struct{}{}
+	if n, err := c.Read(buf); err != nil || string(buf[:n]) != end {
+		t.Errorf("then %q, %v", buf[:n], err)
+	}
+}

@@ -28,7 +28,7 @@ func (o *Response) SetValidators(modified, size int64) {
 	stamp = append(stamp, '-')
 	stamp = strconv.AppendInt(stamp, size, 16)
 	stamp = append(stamp, '"')
-	o.ETag = stamp[n:]
+	o.ETag, o.tagAt = stamp[n:], len(o.Fields)
 }
 
 // How if_modified_since compares.

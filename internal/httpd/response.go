@@ -67,6 +67,7 @@ type Response struct {
 	body        fileBody
 	encoder     Encoder  // of the content, nil for none
 	stamp       [96]byte // of LastModified and ETag
+	tagAt       int      // how many of Fields go before ETag
 }
 
 func (o *Response) reset() {
@@ -74,15 +75,21 @@ func (o *Response) reset() {
 	*o = Response{Fields: o.Fields[:0], ContentLength: -1, body: fileBody{parts: o.body.parts[:0]}}
 }
 
-// Set sets a field, in place of one of the same name.
+// Set sets a field, in place of all of the same name.
 func (o *Response) Set(name string, value []byte) {
+	set := false
 	for i := range o.Fields {
-		if equalFold([]byte(o.Fields[i].Name), name) {
-			o.Fields[i].Value = value
-			return
+		if !equalFold([]byte(o.Fields[i].Name), name) {
+			continue
+		}
+		o.Fields[i].Value = nil // is not sent
+		if !set {
+			o.Fields[i].Value, set = value, true
 		}
 	}
-	o.Add(name, value)
+	if !set {
+		o.Add(name, value)
+	}
 }
 
 // Add adds a field. value must not change until the head is sent.
@@ -305,14 +312,19 @@ func (o *Response) appendRest(b []byte) []byte {
 	if !o.completed {
 		b = appendField(b, "Location", o.Location)
 	}
-	b = appendField(b, "ETag", o.ETag)
 	for i := range o.Fields {
+		if i == o.tagAt {
+			b = appendField(b, "ETag", o.ETag)
+		}
 		if v := o.Fields[i].Value; v != nil {
 			b = append(b, o.Fields[i].Name...)
 			b = append(b, ": "...)
 			b = append(b, v...)
 			b = append(b, "\r\n"...)
 		}
+	}
+	if o.tagAt >= len(o.Fields) {
+		b = appendField(b, "ETag", o.ETag)
 	}
 	return b
 }

@@ -101,6 +101,16 @@ func answers() map[string]string {
 		"stderr-empty":  record(stderr, "", 0) + record(stderr, "...", 0) + out(plain+"hello") + finish(),
 		"caught":        record(stderr, "PHP Fatal error: no", 0) + out(plain+"hello") + finish(),
 		"large":         out(plain+strings.Repeat("0123456789abcdef", 20000)) + finish(),
+		"second-line":   out("Status: 404 Gone\r\nHTTP/1.1 200 OK\r\n"+plain+"hello") + finish(),
+		"line-first":    out("HTTP/1.0 403 No\r\n"+plain+"hello") + finish(),
+		"accel-empty":   out("X-Accel-Redirect:\r\n\r\nhello") + finish(),
+		"accel-fields":  out("X-Accel-Redirect: /file.txt\r\nSet-Cookie: a=b\r\nExpires: 0\r\nX-One: 1\r\nCache-Control: private\r\n\r\n") + finish(),
+		"accel-named":   out("X-Accel-Redirect: @named?a=b\r\n\r\n") + finish(),
+		"accel-up":      out("X-Accel-Redirect: /x/../../file.txt\r\n\r\n") + finish(),
+		"accel-escaped": out("X-Accel-Redirect: /a%20%66ile.txt?c=d\r\n\r\n") + finish(),
+		"accel-none":    out("X-Accel-Redirect: /none\r\nStatus: 403 No\r\n\r\n") + finish(),
+		"challenge":     out("Status: 401 Who\r\nWWW-Authenticate: Basic realm=x\r\n"+plain+"hello") + finish(),
+		"controls":      out("Cache-Control: a\r\nCache-Control: b\r\n"+plain+"hello") + finish(),
 		"304":           out("Status: 304 Not Modified\r\nETag: \"x\"\r\n\r\n") + finish(),
 		"204":           out("Status: 204 No Content\r\n\r\n") + finish(),
 
@@ -137,16 +147,18 @@ func TestServersAreTakenAsByNginx(t *testing.T) {
 	for _, name := range names {
 		addr := says(t, list[name])
 		locations += "location /" + name + " { fastcgi_pass " + addr + "; }\n" +
-			"location /kept/" + name + " { fastcgi_pass " + addr + "; fastcgi_keep_conn on; }\n"
+			"location /kept/" + name + " { fastcgi_pass " + addr + "; fastcgi_keep_conn on; expires epoch; }\n" +
+			"location /own/" + name + " { fastcgi_pass " + addr + "; fastcgi_intercept_errors on; error_page 401 404 /file.txt; }\n"
 	}
 	p := sidebyside.Start(t, `
 fastcgi_catch_stderr "Fatal error";
 fastcgi_read_timeout 2s;
 log_format up '$request $status|$upstream_status|$upstream_http_x_one|$sent_http_content_type';
 access_log logs/up.log up;
-server { listen ADDR; root ROOT; `+locations+` }`, nil)
+server { listen ADDR; root ROOT; location @named { return 200 "named $args"; } `+locations+` }`,
+		sidebyside.Files{"file.txt": "a file", "a file.txt": "a file with a blank"})
 	for _, name := range names {
-		for _, at := range []string{"/", "/kept/"} {
+		for _, at := range []string{"/", "/kept/", "/own/"} {
 			p.Same(sidebyside.Get(at + name))
 			p.Same(sidebyside.Ask("HEAD", at+name))
 		}
@@ -155,7 +167,7 @@ server { listen ADDR; root ROOT; `+locations+` }`, nil)
 		t.Errorf("a client gets %v", baton)
 	}
 	p.SameLogs("logs/up.log", nil)
-	p.SameLogs("logs/error.log", regexp.MustCompile(`upstream`))
+	p.SameLogs("logs/error.log", regexp.MustCompile(`\] upstream |unsafe`))
 }
 
 // An answer that its server does not bring to its end is not taken for the whole.

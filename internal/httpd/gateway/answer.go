@@ -20,7 +20,7 @@ func (x *Exchange) answer() int {
 		x.done(x.empty())
 		return a.status
 	}
-	if to := x.control("x-accel-redirect"); len(to) > 0 {
+	if to := x.control("x-accel-redirect"); to != nil {
 		return x.accelRedirect(to)
 	}
 	if rate := x.control("x-accel-limit-rate"); len(rate) > 0 {
@@ -110,13 +110,13 @@ func (x *Exchange) accelRedirect(to []byte) int {
 		}
 	}
 	x.done(x.empty())
-	if to[0] == '@' {
+	if bytes.HasPrefix(to, []byte("@")) {
 		return r.NamedLocation(string(to))
 	}
 	path, args, _ := bytes.Cut(to, []byte("?"))
 	uri, ok := unescape(path)
 	if !ok {
-		x.Log(LevelError, "unsafe URI \""+string(to)+"\" was detected")
+		x.LogWhile(LevelError, "unsafe URI \""+string(to)+"\" was detected")
 		return 404
 	}
 	r.FetchAsGet()

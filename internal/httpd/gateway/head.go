@@ -252,6 +252,9 @@ func (a *answer) parseFields(rest []byte) error {
 		if len(line) == 0 {
 			break
 		}
+		if bytes.HasPrefix(line, []byte("HTTP/")) {
+			continue // a second status line, as servers write whose scripts write one
+		}
 		name, value, _ := bytes.Cut(line, []byte(":")) // nginx takes a name alone too
 		if err := plainField(line, name, value); err != nil {
 			return err

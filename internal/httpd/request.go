@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"bytes"
+	"net/netip"
 	"strconv"
 	"time"
 )
@@ -194,6 +195,11 @@ func (r *Request) EachField(f func(name, value []byte)) {
 
 // RemoteAddr is the client's address without port; "unix:" for a unix socket.
 func (r *Request) RemoteAddr() string { return r.c.peer.Text() }
+
+// RemoteIP is the client's address; false for a unix socket.
+func (r *Request) RemoteIP() (netip.Addr, bool) {
+	return r.c.peer.addr.Addr(), r.c.peer.addr.IsValid()
+}
 
 // RemotePort is the client's port, "" for a unix socket.
 func (r *Request) RemotePort() string { return r.c.peer.Port() }

@@ -5,6 +5,7 @@ package modules
 import (
 	"github.com/baton-deploy/baton/internal/conf"
 	"github.com/baton-deploy/baton/internal/httpd"
+	"github.com/baton-deploy/baton/internal/httpd/access"
 	"github.com/baton-deploy/baton/internal/httpd/accesslog"
 	"github.com/baton-deploy/baton/internal/httpd/autoindex"
 	"github.com/baton-deploy/baton/internal/httpd/fastcgi"
@@ -35,6 +36,7 @@ func All() []httpd.Module {
 		scgi.Module(),
 		uwsgi.Module(),
 		rewrite.Module(),
+		access.Module(),
 		tryfiles.Module(),
 		headers.Module(),
 		gzip.GunzipModule(),

@@ -110,3 +110,22 @@ func (o *Response) endEncoding(whole bool) {
 		o.encodingFailed()
 	}
 }
+
+// TypeAlone is the content's type without its parameters when somebody put the charset
+// among them. As in nginx other parameters are part of the type.
+func (o *Response) TypeAlone() []byte {
+	t := o.ContentType
+	if !o.ForeignType {
+		return t
+	}
+	for i, ch := range t {
+		if ch != ';' {
+			continue
+		}
+		const name = "charset="
+		if p := bytes.TrimLeft(t[i+1:], " "); len(p) >= len(name) && equalFold(p[:len(name)], name) {
+			return t[:i]
+		}
+	}
+	return t
+}

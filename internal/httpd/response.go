@@ -20,7 +20,8 @@ type Response struct {
 	Reason string
 	// ContentType of the body; nil sends none.
 	ContentType []byte
-	// ForeignType: ContentType is another server's, who put a charset into it.
+	// ForeignType: ContentType is not only a type of ours: another server's, who put a
+	// charset into it, or a filter did. See TypeAlone.
 	ForeignType bool
 	// ContentLength of the body, or -1 when only its end will tell.
 	ContentLength int64

@@ -4,7 +4,6 @@
 package gzip
 
 import (
-	"bytes"
 	"strings"
 	"sync"
 
@@ -189,26 +188,8 @@ func (c *compression) rightType(o *httpd.Response) bool {
 	if c.types == nil {
 		return true
 	}
-	t := o.ContentType
-	if o.ForeignType {
-		t = withoutCharset(t)
-	}
+	t := o.TypeAlone()
 	return c.types[string(t)] || c.types[strings.ToLower(string(t))]
-}
-
-// withoutCharset is a type without its parameters when the charset is among them. As
-// in nginx other parameters are part of the type.
-func withoutCharset(t []byte) []byte {
-	for i, ch := range t {
-		if ch != ';' {
-			continue
-		}
-		const name = "charset="
-		if p := bytes.TrimLeft(t[i+1:], " "); len(p) >= len(name) && strings.EqualFold(string(p[:len(name)]), name) {
-			return t[:i]
-		}
-	}
-	return t
 }
 
 // An encoder compresses one response at a time. Its output is gathered, so that

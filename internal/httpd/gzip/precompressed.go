@@ -79,8 +79,8 @@ func (p *precompressed) Serve(r *httpd.Request) int {
 	}
 	o := &r.Out
 	o.ContentType = r.Location().MimeType(r.URI)
-	o.Add("Content-Encoding", coding)
 	o.SetValidators(f.Modified, f.Size)
+	o.Add("Content-Encoding", coding)
 	o.Status, o.ContentLength = 200, f.Size
 	// No ranges, as in nginx. A failure ends the connection: nothing is left to do.
 	_ = o.SendFile(f.FD, 0, f.Size)

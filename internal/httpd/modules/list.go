@@ -8,6 +8,7 @@ import (
 	"github.com/baton-deploy/baton/internal/httpd/access"
 	"github.com/baton-deploy/baton/internal/httpd/accesslog"
 	"github.com/baton-deploy/baton/internal/httpd/autoindex"
+	"github.com/baton-deploy/baton/internal/httpd/charset"
 	"github.com/baton-deploy/baton/internal/httpd/fastcgi"
 	"github.com/baton-deploy/baton/internal/httpd/flv"
 	"github.com/baton-deploy/baton/internal/httpd/gzip"
@@ -39,6 +40,7 @@ func All() []httpd.Module {
 		access.Module(),
 		tryfiles.Module(),
 		headers.Module(),
+		charset.Module(),
 		gzip.GunzipModule(),
 		gzip.Module(), // compresses what has its other fields already
 		index.Module(),

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,7 +48,8 @@ type Pair struct {
 type Files map[string]string
 
 // Start runs both servers until the test ends. http is the content of the http
-// block; in it (and nowhere else in the text) these words are replaced:
+// block; in it (and nowhere else in the text) these words are replaced where they stand
+// alone:
 //
 //	ADDR  address and port to listen on
 //	IP    the same address without the port
@@ -97,10 +99,14 @@ func (p *Pair) put(files Files) {
 	}
 }
 
+// placeholder is a whole word: SCRIPT_NAME has an IP in it that is none.
+var placeholder = regexp.MustCompile(`\b(ADDR|IP|PORT|ROOT)\b`)
+
 // config is the whole nginx.conf for the server that listens on addr.
 func (p *Pair) config(http, addr, extra string) string {
 	ip, port, _ := net.SplitHostPort(addr)
-	text := strings.NewReplacer("ADDR", addr, "IP", ip, "PORT", port, "ROOT", p.Dir).Replace(http)
+	values := map[string]string{"ADDR": addr, "IP": ip, "PORT": port, "ROOT": p.Dir}
+	text := placeholder.ReplaceAllStringFunc(http, func(word string) string { return values[word] })
 	return "daemon off;\nmaster_process off;\nerror_log logs/error.log info;\npid logs/nginx.pid;\n" +
 		"events { worker_connections 256; }\nhttp {\n" + extra + text + "\n}\n"
 }

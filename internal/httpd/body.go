@@ -41,6 +41,12 @@ type Body struct {
 // Length is the declared length, or -1 for a chunked body. 0 means no body.
 func (b *Body) Length() int64 { return b.length }
 
+// Here reports whether all that is left of a body of declared length has come: reading
+// it does not wait.
+func (b *Body) Here() bool {
+	return b.err == nil && b.left > 0 && b.r.c.stream == nil && b.left <= int64(len(b.r.c.in.data()))
+}
+
 // BytesRead is how much of the content was read so far.
 func (b *Body) BytesRead() int64 { return b.read }
 

@@ -189,3 +189,28 @@ func TestPartsAreNotTakenForTheWhole(t *testing.T) {
 		}
 	}
 }
+
+// A body that has come whole with its head is not streamed: it can be sent to the next
+// server as well.
+func TestBodyThatIsHereCanBeSentAgain(t *testing.T) {
+	t.Parallel()
+	closes := sidebyside.Script(t, func(_ net.Conn, br *bufio.Reader) { _, _ = readRequest(br) })
+	fails := says(t, out("Status: 500 Oops\r\n"+plain+"no")+finish())
+	good := sidebyside.Script(t, func(c net.Conn, br *bufio.Reader) {
+		if body, err := readRequest(br); err == nil {
+			_, _ = io.WriteString(c, out(plain+body)+finish())
+		}
+	})
+	p := sidebyside.Start(t, `
+upstream closes { server `+closes+`; server `+good+` backup; }
+upstream fails { server `+fails+`; server `+good+` backup; }
+fastcgi_request_buffering off; fastcgi_next_upstream error http_500 non_idempotent;
+server { listen ADDR; location / { fastcgi_pass $arg_to; } }`, nil)
+	for _, target := range []string{"/?to=closes", "/?to=fails"} {
+		for _, method := range []string{"POST", "PUT"} {
+			if a := p.Same(sidebyside.Ask(method, target, "Content-Length: 5") + "hello"); a.Body != "hello" {
+				t.Errorf("%s %s: %s", method, target, a)
+			}
+		}
+	}
+}

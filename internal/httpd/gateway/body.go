@@ -55,7 +55,7 @@ func (x *Exchange) takeBody(earlier *Exchange) (status int) {
 			x.Body = &Body{}
 		}
 		return 0
-	case !l.requestBuf && (b.Length() > 0 || l.StreamsAny):
+	case !l.requestBuf && (b.Length() > 0 || l.StreamsAny) && !b.Here():
 		b.Want()
 		x.Body = &Body{streams: true, Length: b.Length()}
 		return 0

@@ -214,3 +214,18 @@ server { listen ADDR; location / { fastcgi_pass $arg_to; } }`, nil)
 		}
 	}
 }
+
+// The fields of an answer that was passed over for another server are not those of the
+// last try.
+func TestFieldsAreThoseOfTheLastTry(t *testing.T) {
+	t.Parallel()
+	fails, dead := says(t, out("Status: 500 Oops\r\nX-One: 1\r\n"+plain+"no")+finish()), sidebyside.ClosedPort(t)
+	p := sidebyside.Start(t, `
+upstream u { server `+fails+`; server `+dead+` backup; }
+log_format up '$request $status|$upstream_status|$upstream_http_x_one|$upstream_http_content_type';
+access_log logs/up.log up;
+server { listen ADDR; location / { fastcgi_next_upstream error http_500; fastcgi_pass u; } location /one { fastcgi_pass `+fails+`; } }`, nil)
+	p.Same(sidebyside.Get("/"))
+	p.Same(sidebyside.Get("/one"))
+	p.SameLogs("logs/up.log", nil)
+}

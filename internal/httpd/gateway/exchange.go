@@ -226,6 +226,7 @@ func (x *Exchange) now() *upstream.Try { return &x.st.Tries[len(x.st.Tries)-1] }
 // try asks one server: 0 when its answer's head has come.
 func (x *Exchange) try(peer *upstream.Peer) Failure {
 	x.sent, x.whole, x.raw = false, false, 0
+	x.st.Head = nil // what an earlier try brought says nothing about this one
 	if x.Records != nil {
 		x.Records.Begin()
 	}

@@ -73,14 +73,15 @@ type Conn struct {
 	decoder *hpack.Decoder
 	head    headReader
 	block   block
-	inFrame bool  // some of the next frame was read
-	settled bool  // the client's first SETTINGS came
-	acked   bool  // and its word that it has ours
-	total   int64 // bytes read
-	useful  int64 // those of heads and bodies among them
-	slack   int64 // how many useless ones pass anyhow, divided by 8
-	window  int64 // what the client may send on the whole connection
-	refused int   // streams
+	payload []byte // of DATA frames, a piece at a time
+	inFrame bool   // some of the next frame was read
+	settled bool   // the client's first SETTINGS came
+	acked   bool   // and its word that it has ours
+	total   int64  // bytes read
+	useful  int64  // those of heads and bodies among them
+	slack   int64  // how many useless ones pass anyhow, divided by 8
+	window  int64  // what the client may send on the whole connection
+	refused int    // streams
 
 	running sync.WaitGroup // streams, and who writes for them
 
@@ -182,29 +183,70 @@ func (c *Conn) start() error {
 // next reads one frame and does what it asks for.
 func (c *Conn) next() error {
 	c.inFrame = c.block.open
-	f, err := c.framer.ReadFrame()
-	if f != nil {
-		h := f.Header()
-		c.total += int64(frameHeader + h.Length)
-		switch h.Type {
-		case http2.FrameData, http2.FrameHeaders, http2.FrameContinuation:
-			c.useful += int64(h.Length)
+	fh, err := c.framer.ReadFrameHeader()
+	if err == nil {
+		err = c.admit(fh)
+	}
+	switch {
+	case err != nil:
+	case fh.Type == http2.FrameData:
+		err = c.data(fh)
+	default:
+		err = c.rest(fh)
+	}
+	return c.judge(fh, err)
+}
+
+// rest reads the payload of a frame, whole, and obeys it.
+func (c *Conn) rest(fh http2.FrameHeader) error {
+	f, err := c.framer.ReadFrameForHeader(fh)
+	if err != nil {
+		return err
+	}
+	return c.frame(f)
+}
+
+// admit looks at what begins a frame. It also finds the frames that are too short for
+// what their flags say: of these the Framer says no more than that they end too early,
+// as if the client had gone.
+func (c *Conn) admit(fh http2.FrameHeader) error {
+	if !c.settled && (fh.Type != http2.FrameSettings || fh.Flags.Has(http2.FlagSettingsAck)) {
+		return c.fatal(http2.ErrCodeProtocol, "client sent no SETTINGS frame first")
+	}
+	c.settled = true
+	c.total += int64(frameHeader + fh.Length)
+	switch fh.Type {
+	case http2.FramePushPromise:
+		return c.fatal(http2.ErrCodeProtocol, "client sent PUSH_PROMISE frame")
+	case http2.FrameHeaders:
+		least := uint32(1)
+		if fh.Flags.Has(http2.FlagHeadersPadded) {
+			least++
 		}
+		if fh.Flags.Has(http2.FlagHeadersPriority) {
+			least += 5
+		}
+		if fh.Length < least {
+			return c.fatal(http2.ErrCodeFrameSize, fmt.Sprintf("client sent HEADERS frame with incorrect length %d", fh.Length))
+		}
+		c.useful += int64(fh.Length)
+	case http2.FrameData, http2.FrameContinuation:
+		c.useful += int64(fh.Length)
 	}
-	if err == nil {
-		err = c.floods()
-	}
-	if err == nil {
-		err = c.frame(f)
-	}
+	return c.floods()
+}
+
+// judge finds out what a frame's fault is to the connection.
+func (c *Conn) judge(fh http2.FrameHeader, err error) error {
 	var stream http2.StreamError
 	var conn http2.ConnectionError
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &stream):
-		c.reset(stream.StreamID, stream.Code)
+	case errors.As(err, &stream) && fh.Type == http2.FrameWindowUpdate && c.reset(stream.StreamID, stream.Code):
 		return nil
+	case errors.As(err, &stream):
+		return c.fatal(stream.Code, "client sent invalid "+fh.Type.String()+" frame")
 	case errors.Is(err, http2.ErrFrameTooLarge):
 		return c.fatal(http2.ErrCodeFrameSize, "client sent too large frame")
 	case errors.As(err, &conn):
@@ -233,10 +275,6 @@ func (c *Conn) floods() error {
 }
 
 func (c *Conn) frame(f http2.Frame) error {
-	if s, ok := f.(*http2.SettingsFrame); !c.settled && (!ok || s.IsAck()) {
-		return c.fatal(http2.ErrCodeProtocol, "client sent no SETTINGS frame first")
-	}
-	c.settled = true
 	switch f := f.(type) {
 	case *http2.SettingsFrame:
 		return c.settings(f)
@@ -244,8 +282,6 @@ func (c *Conn) frame(f http2.Frame) error {
 		return c.headers(f)
 	case *http2.ContinuationFrame:
 		return c.fragment(f.HeaderBlockFragment(), f.HeadersEnded())
-	case *http2.DataFrame:
-		return c.data(f)
 	case *http2.WindowUpdateFrame:
 		return c.windowUpdate(f)
 	case *http2.RSTStreamFrame:
@@ -256,8 +292,6 @@ func (c *Conn) frame(f http2.Frame) error {
 		if f.StreamDep == f.StreamID {
 			return c.fatal(http2.ErrCodeProtocol, fmt.Sprintf("client sent PRIORITY frame for stream %d with incorrect dependency", f.StreamID))
 		}
-	case *http2.PushPromiseFrame:
-		return c.fatal(http2.ErrCodeProtocol, "client sent PUSH_PROMISE frame")
 	}
 	return nil
 }
@@ -283,7 +317,7 @@ func (r reader) Read(p []byte) (int, error) {
 		case n > 0:
 			c.inFrame = true
 			return n, nil
-		case errors.Is(err, ErrTimeout) && !c.inFrame && c.busy():
+		case errors.Is(err, ErrTimeout) && c.busy():
 		case errors.Is(err, ErrTimeout) && !c.inFrame:
 			return 0, errIdle
 		default:
@@ -311,14 +345,20 @@ func (c *Conn) beforeWait() (time.Duration, error) {
 	return max(time.Until(c.idleSince.Add(c.conf.IdleTimeout)), time.Millisecond), nil
 }
 
-// busy reports whether the connection is no idle one, or not for long enough.
+// busy reports whether the connection may stay although nothing comes: because of its
+// streams, as in nginx also within a frame, or because the last of them ended only a
+// while ago.
 func (c *Conn) busy() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.opened == 0 {
 		return false
 	}
-	return c.live > 0 || time.Since(c.idleSince) < c.conf.IdleTimeout
+	limit := c.conf.IdleTimeout
+	if c.inFrame {
+		limit = c.conf.HeaderTimeout
+	}
+	return c.live > 0 || time.Since(c.idleSince) < limit
 }
 
 var (

@@ -93,7 +93,7 @@ func TestContinuationFlood(t *testing.T) {
 			t.Parallel()
 			c := start(t, config(), &host{serve: hello("")})
 			go func() { // until the server has had enough
-				for err := c.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: piece}); err == nil; {
+				for err := c.WriteRawFrame(http2.FrameHeaders, 0, 1, []byte{0x82}); err == nil; {
 					err = c.WriteContinuation(1, false, piece)
 				}
 			}()

@@ -169,27 +169,41 @@ func TestBadFrames(t *testing.T) {
 		send func(c *client)
 		code http2.ErrCode
 	}{
-		"even stream":           {func(c *client) { c.ask(2, true, get("/")...) }, protocol},
-		"stream 0":              {func(c *client) { c.ask(0, true, get("/")...) }, protocol},
-		"data on stream 0":      {func(c *client) { c.ok(c.WriteData(0, true, nil)) }, protocol},
-		"data on idle stream":   {func(c *client) { c.ok(c.WriteData(1, true, nil)) }, protocol},
-		"reset of idle stream":  {func(c *client) { c.ok(c.WriteRSTStream(1, 8)) }, protocol},
-		"window of idle stream": {func(c *client) { c.ok(c.WriteWindowUpdate(1, 8)) }, protocol},
-		"window too large":      {func(c *client) { c.ok(c.WriteWindowUpdate(0, 1<<31-1)) }, flow},
-		"window of 0":           {func(c *client) { c.ok(c.WriteRawFrame(http2.FrameWindowUpdate, 0, 0, make([]byte, 4))) }, protocol},
-		"initial window":        {func(c *client) { c.ok(c.WriteRawFrame(http2.FrameSettings, 0, 0, []byte{0, 4, 255, 255, 255, 255})) }, flow},
-		"settings of odd size":  {func(c *client) { c.ok(c.WriteRawFrame(http2.FrameSettings, 0, 0, make([]byte, 5))) }, size},
-		"ping of odd size":      {func(c *client) { c.ok(c.WriteRawFrame(http2.FramePing, 0, 0, make([]byte, 5))) }, size},
-		"too large frame":       {func(c *client) { c.ok(c.WriteRawFrame(http2.FrameData, 0, 1, make([]byte, 16385))) }, size},
-		"push promise":          {func(c *client) { c.ok(c.WriteRawFrame(http2.FramePushPromise, 4, 1, make([]byte, 4))) }, protocol},
-		"lonely continuation":   {func(c *client) { c.ok(c.WriteContinuation(1, true, nil)) }, protocol},
-		"dependency on itself":  {func(c *client) { c.ok(c.WriteRawFrame(http2.FramePriority, 0, 1, []byte{0, 0, 0, 1, 9})) }, protocol},
-		"no header block":       {func(c *client) { c.ok(c.WriteRawFrame(http2.FrameHeaders, 5, 1, []byte{0x80})) }, compression},
-		"half a header block":   {func(c *client) { c.ok(c.WriteRawFrame(http2.FrameHeaders, 5, 1, []byte{0x40, 5, 'a'})) }, compression},
-		"too large field":       {func(c *client) { c.ask(1, true, get("/", "x: "+strings.Repeat("y", 9000))...) }, calm},
-		"older stream":          {func(c *client) { c.ask(3, true, get("/")...); c.ask(1, true, get("/")...) }, protocol},
+		"even stream":            {func(c *client) { c.ask(2, true, get("/")...) }, protocol},
+		"stream 0":               {func(c *client) { c.ask(0, true, get("/")...) }, protocol},
+		"data on stream 0":       {func(c *client) { c.ok(c.WriteData(0, true, nil)) }, protocol},
+		"data on idle stream":    {func(c *client) { c.ok(c.WriteData(1, true, nil)) }, protocol},
+		"reset of idle stream":   {func(c *client) { c.ok(c.WriteRSTStream(1, 8)) }, protocol},
+		"window of idle stream":  {func(c *client) { c.ok(c.WriteWindowUpdate(1, 8)) }, protocol},
+		"window too large":       {func(c *client) { c.ok(c.WriteWindowUpdate(0, 1<<31-1)) }, flow},
+		"window of 0":            {func(c *client) { c.ok(c.WriteRawFrame(http2.FrameWindowUpdate, 0, 0, make([]byte, 4))) }, protocol},
+		"initial window":         {func(c *client) { c.ok(c.WriteRawFrame(http2.FrameSettings, 0, 0, []byte{0, 4, 255, 255, 255, 255})) }, flow},
+		"settings of odd size":   {func(c *client) { c.ok(c.WriteRawFrame(http2.FrameSettings, 0, 0, make([]byte, 5))) }, size},
+		"ping of odd size":       {func(c *client) { c.ok(c.WriteRawFrame(http2.FramePing, 0, 0, make([]byte, 5))) }, size},
+		"too large frame":        {func(c *client) { c.ok(c.WriteRawFrame(http2.FrameData, 0, 1, make([]byte, 16385))) }, size},
+		"empty head":             {func(c *client) { c.ok(c.WriteRawFrame(http2.FrameHeaders, 5, 1, nil)) }, size},
+		"head of half its flags": {func(c *client) { c.ok(c.WriteRawFrame(http2.FrameHeaders, 0x2d, 1, make([]byte, 6))) }, size},
+		"head of padding":        {func(c *client) { c.ok(c.WriteRawFrame(http2.FrameHeaders, 0x0d, 1, []byte{200, 0x82})) }, protocol},
+		"data without padding":   {func(c *client) { c.ask(1, false, get("/")...); c.ok(c.WriteRawFrame(http2.FrameData, 8, 1, nil)) }, size},
+		"data of padding": {func(c *client) {
+			c.ask(1, false, get("/")...)
+			c.ok(c.WriteRawFrame(http2.FrameData, 8, 1, []byte{2, 'a'}))
+		}, protocol},
+		"window of 0 of a closed stream": {func(c *client) {
+			c.ask(1, true, get("/")...)
+			c.answer(1)
+			c.ok(c.WriteRawFrame(http2.FrameWindowUpdate, 0, 1, make([]byte, 4)))
+		}, protocol},
+		"empty push promise":   {func(c *client) { c.ok(c.WriteRawFrame(http2.FramePushPromise, 8, 1, nil)) }, protocol},
+		"push promise":         {func(c *client) { c.ok(c.WriteRawFrame(http2.FramePushPromise, 4, 1, make([]byte, 4))) }, protocol},
+		"lonely continuation":  {func(c *client) { c.ok(c.WriteContinuation(1, true, nil)) }, protocol},
+		"dependency on itself": {func(c *client) { c.ok(c.WriteRawFrame(http2.FramePriority, 0, 1, []byte{0, 0, 0, 1, 9})) }, protocol},
+		"no header block":      {func(c *client) { c.ok(c.WriteRawFrame(http2.FrameHeaders, 5, 1, []byte{0x80})) }, compression},
+		"half a header block":  {func(c *client) { c.ok(c.WriteRawFrame(http2.FrameHeaders, 5, 1, []byte{0x40, 5, 'a'})) }, compression},
+		"too large field":      {func(c *client) { c.ask(1, true, get("/", "x: "+strings.Repeat("y", 9000))...) }, calm},
+		"older stream":         {func(c *client) { c.ask(3, true, get("/")...); c.ask(1, true, get("/")...) }, protocol},
 		"something between": {func(c *client) {
-			c.ok(c.WriteRawFrame(http2.FrameHeaders, 1, 1, nil))
+			c.ok(c.WriteRawFrame(http2.FrameHeaders, 1, 1, []byte{0x82}))
 			c.ok(c.WritePing(false, [8]byte{}))
 		}, protocol},
 		"no settings at the top": {nil, protocol},

@@ -76,11 +76,23 @@ func (c *Conn) headers(f *http2.HeadersFrame) error {
 		c.lastID = max(c.lastID, id)
 		c.mu.Unlock()
 		if f.HasPriority() && f.Priority.StreamDep == id {
-			c.block.drop = true
-			c.reset(id, http2.ErrCodeProtocol)
+			if err := c.dependsOnItself(id); err != nil {
+				return err
+			}
 		}
 	}
 	return c.fragment(f.HeaderBlockFragment(), f.HeadersEnded())
+}
+
+// dependsOnItself resets a stream before it begins.
+func (c *Conn) dependsOnItself(id uint32) error {
+	c.host.Log(fmt.Sprintf("client sent HEADERS frame for stream %d with incorrect dependency", id))
+	c.block.drop = true
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.appendReset(id, http2.ErrCodeProtocol)
+	c.noteReset(id)
+	return c.queued()
 }
 
 // continues reports whether a head on a stream that was there before is the trailer of
@@ -170,7 +182,7 @@ func (c *Conn) open() error {
 	}
 	st.number = c.opened
 	c.running.Go(func() { c.run(st) })
-	return nil
+	return c.queued() // answers may be short, and many
 }
 
 // run serves a stream.
@@ -205,43 +217,6 @@ func (c *Conn) badBlock(err error) error {
 func (c *Conn) noteReset(id uint32) {
 	c.resetIDs[c.resets%len(c.resetIDs)] = id
 	c.resets++
-}
-
-// data takes some of a body.
-func (c *Conn) data(f *http2.DataFrame) error {
-	id, size, p := f.StreamID, int64(f.Length), f.Data()
-	if c.window < size {
-		return c.fatal(http2.ErrCodeFlowControl, "client violated connection flow control")
-	}
-	c.window -= size
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.window < maxWindow/4 {
-		c.appendWindowUpdate(0, maxWindow-c.window)
-		c.window = maxWindow
-	}
-	if id > c.lastID || id%2 == 0 {
-		return c.fatal(http2.ErrCodeProtocol, fmt.Sprintf("client sent DATA frame for idle stream %d", id))
-	}
-	st := c.streams[id]
-	switch {
-	case st == nil:
-		return c.queued() // one that was closed or reset
-	case st.inClosed:
-		c.host.Log(fmt.Sprintf("client sent DATA frame for half-closed stream %d", id))
-		c.kill(st, http2.ErrCodeStreamClosed)
-		return c.queued()
-	case st.recvWindow < size:
-		c.host.Log(fmt.Sprintf("client violated flow control for stream %d", id))
-		c.kill(st, http2.ErrCodeFlowControl)
-		return c.queued()
-	}
-	st.recvWindow -= size
-	st.take(p)
-	st.inClosed = f.StreamEnded()
-	st.input.tell()
-	st.closed()
-	return c.queued()
 }
 
 func (c *Conn) windowUpdate(f *http2.WindowUpdateFrame) error {
@@ -299,16 +274,15 @@ func (c *Conn) ping(f *http2.PingFrame) error {
 	return c.queued()
 }
 
-// reset tells the client that a stream failed, whether there is one or not.
-func (c *Conn) reset(id uint32, code http2.ErrCode) {
+// reset ends a stream by a reset, if there is such a stream.
+func (c *Conn) reset(id uint32, code http2.ErrCode) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if st := c.streams[id]; st != nil {
+	st := c.streams[id]
+	if st != nil {
 		c.kill(st, code)
-		return
 	}
-	c.appendReset(id, code)
-	c.noteReset(id)
+	return st != nil
 }
 
 // kill ends a stream by a reset. c.mu is held.

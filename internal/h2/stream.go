@@ -257,8 +257,16 @@ func (st *Stream) Send(a, b []byte) (int, error) {
 		return 0, err
 	}
 	sent, all := 0, len(a)+len(b)
-	st.sendHead(all)
-	for sent < all && st.lost() == nil {
+	if !st.headSent {
+		if !st.room() {
+			return 0, unix.EAGAIN
+		}
+		if err := st.lost(); err != nil {
+			return 0, err
+		}
+		st.sendHead(all)
+	}
+	for sent < all && st.room() && st.lost() == nil {
 		if st.outClosed {
 			return all, nil // more than was promised: nobody can tell the client
 		}
@@ -268,13 +276,6 @@ func (st *Stream) Send(a, b []byte) (int, error) {
 				st.wait() // for others on the connection
 			}
 			break
-		}
-		if len(c.out) >= outLimit {
-			if c.flush(false); len(c.out) >= outLimit {
-				st.wait()
-				break
-			}
-			continue
 		}
 		a, b = st.frame(a, b, n, sent+n == all)
 		sent += n
@@ -292,16 +293,30 @@ func (st *Stream) Send(a, b []byte) (int, error) {
 	return sent, nil
 }
 
+// room makes room for a frame, or else lets st wait for it. c.mu is held, but not while
+// the socket is written to: whether st is lost must be found out anew.
+func (st *Stream) room() bool {
+	c := st.c
+	if len(c.out) < outLimit {
+		return true
+	}
+	if c.flush(false); len(c.out) < outLimit {
+		return true
+	}
+	st.wait()
+	return false
+}
+
 // allowed is how much of n bytes may go in the next frame. c.mu is held.
 func (st *Stream) allowed(n int) int {
-	n = min(n, st.chunk, st.c.frameSize)
+	n = min(n, st.chunk, st.c.frameSize, outLimit)
 	return int(min(int64(n), st.sendWindow, st.c.sendWindow))
 }
 
-// sendHead sends the head unless it was. content tells of some right behind it. c.mu is
+// sendHead sends the head, if there is one yet. content tells of some right behind it. c.mu is
 // held.
 func (st *Stream) sendHead(content int) {
-	if st.headSent || st.status == 0 {
+	if st.status == 0 {
 		return
 	}
 	st.headSent = true

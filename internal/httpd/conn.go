@@ -188,7 +188,7 @@ func (c *conn) send(p []byte, timeout time.Duration) error {
 	}
 	if len(c.out)+len(p) == 0 {
 		if c.stream != nil {
-			return c.stream.flush()
+			return c.stream.flush(timeout)
 		}
 		return nil
 	}

@@ -101,15 +101,11 @@ func (s *Server) putStream(sc *streamConn) {
 }
 
 // flush sends what is to be sent besides content: a head, an end.
-func (sc *streamConn) flush() error {
-	if sc.broken != nil {
-		return sc.broken
+func (sc *streamConn) flush(timeout time.Duration) error {
+	if sc.broken == nil {
+		sc.broken = sc.writeNothing(timeout, sc.patient)
 	}
-	if _, err := sc.end.Stream.Send(nil, nil); err != nil {
-		sc.broken = err
-		return err
-	}
-	return nil
+	return sc.broken
 }
 
 // HTTP2 is "h2" for a request that came by HTTP/2 over TLS, "h2c" for one by HTTP/2
@@ -170,21 +166,19 @@ func (r *Request) takeStream(st *h2.Stream) (status int, ok bool) {
 }
 
 // streamBody finds out about the body: its end is the stream's, and a length that was
-// declared must be true.
+// declared must be true. What was not declared is not known before the body is read,
+// also when all of it is there by chance: what becomes of a request does not depend on
+// how quickly its body came.
 func (r *Request) streamBody(st *h2.Stream) int {
 	b, declared := &r.body, r.Head.Peek("content-length") != nil
-	if !st.Ended() {
-		if !declared {
-			b.length = chunkedBody
-		}
-		return 0
-	}
-	came := int64(st.Buffered())
+	none := st.Ended() && st.Buffered() == 0
 	switch {
-	case came == 0 && b.length > 0:
+	case none && b.length > 0:
 		return r.invalid("client prematurely closed stream", 400)
-	case came == 0 || !declared:
-		b.length = came // all of it
+	case none:
+		b.length = 0
+	case !declared:
+		b.length = chunkedBody
 	}
 	return 0
 }

@@ -142,6 +142,18 @@ func (t *transport) writeNow(a, b []byte) (int, error) {
 	return n, err
 }
 
+// writeNothing lets a layer write what it has to write besides content. With atOnce it
+// does not wait: what there is no room for goes with the next write.
+func (t *transport) writeNothing(timeout time.Duration, atOnce bool) error {
+	t.write.timeout, t.atOnce = timeout, atOnce
+	err := t.wait(&t.write, t.raw.Write, t.onWrite, t.file.SetWriteDeadline)
+	t.atOnce = false
+	if err == ErrWouldBlock {
+		err = nil
+	}
+	return err
+}
+
 // sendfile sends at most n bytes of the open file fd from off on, and returns how
 // many went; io.ErrUnexpectedEOF when the file has become shorter.
 func (t *transport) sendfile(fd int, off int64, n int, timeout time.Duration) (int, error) {

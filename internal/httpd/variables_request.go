@@ -25,10 +25,8 @@ func fieldVariables() map[string]Variable {
 			if dst, ok := r.joinFields("content_length", ", ", dst); ok {
 				return dst, true
 			}
-			if b := &r.body; b.length == chunkedBody && (b.err != nil || b.read == 0 && !b.wanted) {
+			if b := &r.body; b.length == chunkedBody && (b.err != nil || b.read == 0 && !b.wanted && r.c.stream == nil) {
 				return strconv.AppendInt(dst, b.read, 10), true
-			} else if b.length > 0 {
-				return strconv.AppendInt(dst, b.length, 10), true // of a stream that had come to its end
 			}
 			return dst, false
 		},

@@ -164,6 +164,7 @@ const config = `
 		location /fields { add_header X-One 1; add_header X-Two "a b" always; expires 1h; return 200 ok; }
 		location /own/ { proxy_pass http://ADDR/behind/; }
 		location /small { client_max_body_size 3; proxy_pass http://IP:PORT; }
+		location /unread { client_max_body_size 3; return 200 ok; }
 		location /back { proxy_pass http://127.0.0.1:BACK; proxy_http_version 1.1; proxy_set_header X-Host $host; }
 		location /slow { limit_rate 50k; alias ROOT/big.txt; }
 		location /chunk { http2_chunk_size 100; alias ROOT/big.txt; }
@@ -220,6 +221,7 @@ func TestAnswersAsNginx(t *testing.T) {
 		"no length":          ask("POST", "/back").with("he", "llo"),
 		"empty frames":       ask("PUT", "/back").with("", "x", "", "y", ""),
 		"unread body":        ask("POST", "/echo", "content-length: 5").with("hello"),
+		"too large, unread":  ask("POST", "/unread").with("hello"),
 		"too large":          ask("POST", "/small", "content-length: 5").with("hello"),
 		"post to a file":     ask("POST", "/a.txt", "content-length: 5").with("hello"),
 		"expect":             ask("POST", "/back", "content-length: 5", "expect: 100-continue").with("hello"),

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,7 +33,7 @@ func (d *deaf) Interrupt() {}
 
 // headOnly answers with a head, as a transport sends one.
 func headOnly(st *Stream) {
-	st.SetHead(204, []byte("X-Field: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\r\n"), 0)
+	st.SetHead(204, []byte("X-Field: "+strings.Repeat("~", 400)+"\r\n"), 0)
 	for {
 		if _, err := st.Send(nil, nil); err != unix.EAGAIN || st.AwaitWrite() != nil {
 			return
@@ -47,25 +48,26 @@ func TestPendingOutputIsBounded(t *testing.T) {
 	block := []byte{0x82, 0x84, 0x86, 0x41, 1, 'a'}
 	head := http2.HeadersFrameParam{BlockFragment: block, EndStream: true, EndHeaders: true}
 	for name, c := range map[string]struct {
-		serve func(*Stream)
-		ask   func(w *http2.Framer, id uint32) error
+		requests uint32
+		serve    func(*Stream)
+		ask      func(w *http2.Framer, id uint32) error
 	}{
-		"heads": {headOnly, func(w *http2.Framer, id uint32) error {
+		"heads": {2000, headOnly, func(w *http2.Framer, id uint32) error {
 			head := head
 			head.StreamID = id
 			return w.WriteHeaders(head)
 		}},
-		"resets": {func(*Stream) {}, func(w *http2.Framer, id uint32) error {
+		"resets": {32_000, func(*Stream) {}, func(w *http2.Framer, id uint32) error {
 			head := head
 			head.StreamID = id
 			return w.WriteHeaders(head)
 		}},
-		"streams that depend on themselves": {headOnly, func(w *http2.Framer, id uint32) error {
+		"streams that depend on themselves": {32_000, headOnly, func(w *http2.Framer, id uint32) error {
 			head := head
 			head.StreamID, head.Priority.StreamDep = id, id
 			return w.WriteHeaders(head)
 		}},
-		"windows opened by nothing": {headOnly, func(w *http2.Framer, id uint32) error {
+		"windows opened by nothing": {32_000, headOnly, func(w *http2.Framer, id uint32) error {
 			head := head
 			head.StreamID, head.EndStream = id, false
 			return errors.Join(w.WriteHeaders(head), w.WriteRawFrame(http2.FrameWindowUpdate, 0, id, make([]byte, 4)))
@@ -78,8 +80,7 @@ func TestPendingOutputIsBounded(t *testing.T) {
 			w := http2.NewFramer(&sent, nil)
 			w.AllowIllegalWrites = true
 			err := errors.Join(w.WriteSettings(), w.WriteSettingsAck())
-			const requests = 32_000
-			for id := uint32(1); id < 2*requests && err == nil; id += 2 {
+			for id := uint32(1); id < 2*c.requests && err == nil; id += 2 {
 				err = c.ask(w, id)
 			}
 			if err != nil {

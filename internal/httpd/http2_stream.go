@@ -126,6 +126,9 @@ func (r *Request) serveStream(st *h2.Stream) {
 	c.srv.stats.requests()
 	r.begin()
 	status, ok := r.takeStream(st)
+	if ok && status == 0 && c.hosts.secured {
+		status = r.admit()
+	}
 	switch {
 	case !ok:
 		st.FailWith(http2.ErrCodeProtocol)

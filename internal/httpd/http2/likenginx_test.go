@@ -34,6 +34,12 @@ func dial(t testing.TB, addr string, settings ...http2.Setting) *peer {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return greet(t, c, settings...)
+}
+
+// greet says hello on c.
+func greet(t testing.TB, c net.Conn, settings ...http2.Setting) *peer {
+	t.Helper()
 	t.Cleanup(func() { c.Close() })
 	_ = c.SetDeadline(time.Now().Add(waitLimit))
 	p := &peer{Framer: http2.NewFramer(c, c), Conn: c, t: t}

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+	"golang.org/x/sys/unix"
 )
 
 // A Socket carries a connection's bytes. One goroutine reads and one writes at a time.
@@ -395,10 +396,16 @@ func (c *Conn) end(err error) {
 	case fatal != nil || errors.Is(err, errIdle) || errors.Is(err, errDone) || errors.Is(err, ErrInterrupted):
 	case errors.Is(err, ErrTimeout):
 		c.host.Log("client timed out")
-	case c.live > 0 || c.inFrame:
+	case (c.live > 0 || c.inFrame) && closedByClient(err):
 		c.host.Log("client prematurely closed connection")
 	}
 	c.lose(fmt.Errorf("connection: %w", err))
+}
+
+// closedByClient tells the end that a client made from one of ours, which has no time
+// left for a worker that retires.
+func closedByClient(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, unix.ECONNRESET)
 }
 
 // lose makes the connection one that is lost. c.mu is held.

@@ -115,3 +115,25 @@ func TestPauseWithinAFrame(t *testing.T) {
 		})
 	}
 }
+
+// The log blames the client for an end that it made, and not for ours.
+func TestWhoEndsAConnection(t *testing.T) {
+	t.Parallel()
+	for want, end := range map[string]func(c *client){
+		"client prematurely closed connection": func(c *client) { c.Conn.Close() },
+		"":                                     func(c *client) { c.conn.sock.(*tcp).Close() },
+	} {
+		served := make(chan struct{})
+		c := start(t, config(), &host{serve: func(st *Stream) {
+			served <- struct{}{}
+			_ = st.AwaitWrite()
+		}})
+		c.ask(1, true, get("/")...)
+		<-served
+		end(c)
+		c.wantEnd()
+		if got := c.host.logged(); got != want {
+			t.Errorf("logged %q, want %q", got, want)
+		}
+	}
+}

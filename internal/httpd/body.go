@@ -18,6 +18,10 @@ var ErrBodyTimeout = errors.New("client timed out while sending the body")
 // framing. Answer 400; the connection will be closed.
 var ErrBodyBroken = errors.New("client prematurely closed connection or sent a broken body")
 
+// ErrStreamGone is [ErrBodyBroken] where the client took the request back, which by
+// HTTP/2 it can do alone, or went away with all its streams. Log 499.
+var ErrStreamGone = errors.New("client prematurely closed stream")
+
 // A Body is what follows a request's head. It is read at most once, by whichever
 // module wants it; what nobody read is dropped before the next request.
 type Body struct {
@@ -191,6 +195,9 @@ func (b *Body) failed(err error) error {
 		b.lost = err
 	} else {
 		b.r.c.broken = err
+	}
+	if b.r.c.stream != nil {
+		return ErrStreamGone
 	}
 	return ErrBodyBroken
 }

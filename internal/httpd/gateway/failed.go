@@ -130,6 +130,8 @@ func bodyStatus(err error) int {
 		return 413
 	case errors.Is(err, httpd.ErrBodyTimeout):
 		return 408
+	case errors.Is(err, httpd.ErrStreamGone):
+		return lostClient
 	}
 	return 400
 }

@@ -121,6 +121,51 @@ func TestClientGivesUp(t *testing.T) {
 	logged(t, p, "499 GET /hang HTTP/2.0 0")
 }
 
+// A body that does not come to its end is logged, and its stream reset, as by nginx.
+func TestBodyThatStops(t *testing.T) {
+	t.Parallel()
+	p := sidebyside.Start(t, `
+		log_format short '$status $request $body_bytes_sent';
+		access_log logs/access.log short;
+		client_body_timeout 100ms;
+		server {
+			listen ADDR http2;
+			location / { client_body_timeout 60s; proxy_pass http://127.0.0.1:1; }
+			location /late { proxy_pass http://127.0.0.1:1; }
+		}`, nil)
+	for _, addr := range []string{p.Nginx, p.Baton} {
+		for _, more := range [][]string{nil, {"content-length: 10"}} {
+			c := dial(t, addr)
+			c.ask(1, false, ask("POST", "/late", more...).fields...)
+			_ = c.WriteData(1, false, []byte("some"))
+			if a := c.answer(1); a.Err != "RST_STREAM PROTOCOL_ERROR" {
+				t.Errorf("%s, which waited for long, ends the stream with %v", addr, a)
+			}
+			c.ask(3, false, ask("POST", "/reset", more...).fields...)
+			c.begun(3)
+			_ = c.WriteRSTStream(3, http2.ErrCodeCancel)
+			c.ask(5, false, ask("POST", "/gone", more...).fields...)
+			c.begun(5)
+			c.Conn.Close()
+		}
+	}
+	p.SameLogs("logs/access.log", nil)
+}
+
+// begun waits until the server wants the body on stream id.
+func (p *peer) begun(id uint32) {
+	p.t.Helper()
+	for {
+		f, err := p.ReadFrame()
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		if w, ok := f.(*http2.WindowUpdateFrame); ok && w.StreamID == id {
+			return
+		}
+	}
+}
+
 // Streams that are given up again and again do not become more and more requests to the
 // server behind us, and others are served meanwhile.
 func TestRapidReset(t *testing.T) {

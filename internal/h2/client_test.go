@@ -145,7 +145,7 @@ const waitLimit = 10 * time.Second
 func config() Config {
 	return Config{
 		MaxStreams: 8, Requests: 1000, Preread: 64 << 10, FieldSize: 8 << 10, HeadSize: 32 << 10,
-		HeaderTimeout: waitLimit, IdleTimeout: waitLimit, SendTimeout: waitLimit,
+		HeaderTimeout: waitLimit, IdleTimeout: waitLimit, SendTimeout: waitLimit, Crew: new(Crew),
 	}
 }
 

@@ -61,6 +61,8 @@ type Config struct {
 	// request; IdleTimeout those between requests; SendTimeout those in which nothing
 	// can be written.
 	HeaderTimeout, IdleTimeout, SendTimeout time.Duration
+	// Crew serves the streams. It may be that of other connections, too.
+	Crew *Crew
 }
 
 // A Conn is one connection. Serve runs it; Retire may be called from any goroutine.

@@ -7,8 +7,8 @@
 //
 // # Goroutines
 //
-// [Conn.Serve] reads, on its caller's goroutine. Each stream is served by one of its
-// own, which the Conn starts and waits for. Frames to be written are put one behind
+// [Conn.Serve] reads, on its caller's goroutine. Each stream is served by one of a
+// [Crew]'s, for which the Conn waits. Frames to be written are put one behind
 // the other in a buffer; whoever finds nobody writing writes it out. What the socket
 // does not take at once is written by a goroutine that lives until it did.
 //

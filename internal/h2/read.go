@@ -181,7 +181,8 @@ func (c *Conn) open() error {
 		c.notify()
 	}
 	st.number = c.opened
-	c.running.Go(func() { c.run(st) })
+	c.running.Add(1)
+	c.conf.Crew.serve(st)
 	return c.queued() // answers may be short, and many
 }
 

@@ -68,6 +68,7 @@ func (c *conn) serveHTTP2() {
 		MaxStreams: def.http2.maxStreams, Requests: core.keepaliveRequests, Preread: def.http2.preread,
 		FieldSize: def.largeBufferSize, HeadSize: def.maxHead(),
 		HeaderTimeout: def.clientHeaderTimeout, IdleTimeout: core.keepaliveTimeout, SendTimeout: core.sendTimeout,
+		Crew: &c.srv.crew,
 	})
 	c.transport.first = bufferLarge // frames of bodies have 16 KB
 	c.h2.Store(hc)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/baton-deploy/baton/internal/errorlog"
+	"github.com/baton-deploy/baton/internal/h2"
 	"github.com/baton-deploy/baton/internal/ticketkeys"
 	"golang.org/x/sys/unix"
 )
@@ -51,6 +52,7 @@ type Server struct {
 	temps     atomic.Uint64 // temporary files so far
 	clock     atomic.Pointer[second]
 	requests  sync.Pool
+	crew      h2.Crew // serves the streams of HTTP/2
 	streams   sync.Pool
 	loggers   []*errorlog.Direct   // by Location.logger
 	outputs   map[string]*LogFile  // files of error logs

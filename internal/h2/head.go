@@ -12,7 +12,8 @@ type headReader struct {
 	method, scheme, path, authority string
 	seen                            pseudo
 	lines                           []byte // the fields
-	cookies                         []byte // their values, put together
+	cookies                         []byte // the values of those for cookies, put together
+	crumbs                          int    // how many these are
 	size, limit                     int    // of all names and values, and how large it may be
 	fault                           string // what is wrong with the head, for the log; then nothing is gathered
 	malformed                       bool   // the fault is not worth an answer
@@ -44,9 +45,10 @@ func (h *headReader) field(f hpack.HeaderField) {
 		if !h.checkValue(f) {
 			return
 		}
-		if len(h.cookies) > 0 {
+		if h.crumbs > 0 {
 			h.cookies = append(h.cookies, "; "...)
 		}
+		h.crumbs++
 		h.cookies = append(h.cookies, f.Value...)
 	default:
 		if h.checkName(f.Name) && h.checkValue(f) {
@@ -143,7 +145,7 @@ func (h *headReader) appendTo(b []byte) []byte {
 		b = appendLine(b, "host", h.authority)
 	}
 	b = append(b, h.lines...)
-	if len(h.cookies) > 0 {
+	if h.crumbs > 0 {
 		b = append(append(append(b, "cookie: "...), h.cookies...), "\r\n"...)
 	}
 	return append(b, "\r\n"...)

@@ -15,6 +15,7 @@ type serverConf struct {
 	firstBufferSize     int
 	largeBuffers        int
 	largeBufferSize     int
+	maxFields           int // max_headers
 	mergeSlashes        bool
 	http2               http2Conf
 }
@@ -112,6 +113,7 @@ func newServerConf(s *conf.Scope) (serverConf, error) {
 		mergeSlashes:        g.flag("merge_slashes", true),
 		largeBuffers:        4,
 		largeBufferSize:     8 << 10,
+		maxFields:           g.int("max_headers", 1000),
 		http2:               newHTTP2Conf(&g),
 	}
 	first := g.size("client_header_buffer_size", 1<<10)

@@ -84,6 +84,7 @@ func (r *Request) scanHead(head []byte) (f framing, status int) {
 	r.has = 0
 	defer func() { r.Head.set(&f.line, r.clean) }()
 	underscores := !r.c.defaultServer().root.core.noUnderscore
+	fields, most := 0, r.c.defaultServer().maxFields
 	for {
 		n := bytes.IndexByte(rest, '\n')
 		if n < 0 || n == 0 || n == 1 && rest[0] == '\r' {
@@ -103,12 +104,24 @@ func (r *Request) scanHead(head []byte) (f framing, status int) {
 		if kind == fieldIgnored {
 			continue
 		}
+		if r.counts(name) {
+			fields++
+		}
+		if fields > most {
+			return f, r.invalid("client sent too many header lines", statusHeaderTooLarge)
+		}
 		r.clean = append(append(r.clean, name...), ": "...)
 		r.clean = append(append(r.clean, value...), "\r\n"...)
 		if status := r.field(&f, name, value); status != 0 {
 			return f, status
 		}
 	}
+}
+
+// counts reports whether a field is one of those that max_headers bounds. By HTTP/2 the
+// host is none as a rule, and cookies, which may come in crumbs, are none ever.
+func (r *Request) counts(name []byte) bool {
+	return r.c.stream == nil || !equalFold(name, "host") && !equalFold(name, "cookie")
 }
 
 // invalid logs why a request is refused with status, or a part of it ignored.

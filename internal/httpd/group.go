@@ -91,6 +91,7 @@ func transferSpecs() []conf.Spec {
 		one("client_header_timeout", hs),
 		one("client_header_buffer_size", hs),
 		args(one("large_client_header_buffers", hs), 2, 2),
+		checked(one("max_headers", hs), conf.CheckNumber),
 		one("send_timeout", hsl),
 		args(one("keepalive_timeout", hsl), 1, 2),
 		one("keepalive_requests", hsl),

@@ -78,8 +78,12 @@ func (r *Request) acceptHead(head []byte) int {
 
 // takeHead parses a complete head.
 func (r *Request) takeHead(head []byte) int {
-	if at, status := headTooLarge(head, r.c.defaultServer()); status != 0 {
-		return r.refuseHead(head[:at], status)
+	// A stream's fields were measured one by one as they came: the cookies, which are put
+	// together here, may well be larger than one field.
+	if r.c.stream == nil {
+		if at, status := headTooLarge(head, r.c.defaultServer()); status != 0 {
+			return r.refuseHead(head[:at], status)
+		}
 	}
 	f, status := r.scanHead(head)
 	if status == 0 {

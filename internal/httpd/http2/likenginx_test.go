@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/textproto"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -267,6 +268,11 @@ func TestAnswersAsNginx(t *testing.T) {
 		"trace":              of(":method: TRACE", g[1], g[2], g[3]),
 		"https":              of(g[0], ":scheme: https", g[2], g[3]),
 		"odd scheme":         of(g[0], ":scheme: a%b", g[2], g[3]),
+		"many fields":        get("/echo", slices.Repeat([]string{"a: b"}, 1000)...),
+		"too many fields":    get("/echo", slices.Repeat([]string{"a: b"}, 1001)...),
+		"many crumbs":        get("/echo", slices.Repeat([]string{"cookie: a"}, 1001)...),
+		"large crumbs":       get("/echo", slices.Repeat([]string{"cookie: " + strings.Repeat("a", 1500)}, 4)...),
+		"many ignored":       get("/echo", slices.Repeat([]string{"x_y: z"}, 1001)...),
 		"large name":         get("/echo", "Large: x"),
 		"name with space":    get("/echo", "a b: x"),
 		"name with colon":    get("/echo", "a:b: x"),

@@ -58,7 +58,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.IntVar(&o.rounds, "rounds", 3, "how `often` each server is measured; the median counts")
-	flags.DurationVar(&o.time, "time", 5*time.Second, "how `long` each measurement takes")
+	flags.DurationVar(&o.time, "time", 3*time.Second, "how `long` each measurement takes")
 	only := flags.String("only", "", "`regexp` of the cases to measure")
 	flags.StringVar(&o.write, "write", "", "Markdown `file` to put the tables into, between its markers")
 	flags.StringVar(&o.baton, "baton", "", "measure this `binary` instead of building one")

@@ -34,6 +34,7 @@ BIN_DIR ?= /usr/local/bin
 DATA_DIR ?= /usr/local/share
 UNIT_DIR ?= /usr/local/lib/systemd/system
 
+LOADED := ./internal/testbed/acceptance ./internal/testbed/demo ./internal/upgrade
 GOLANGCI_VERSION := v2.5.0
 FUZZTIME ?= 10s
 TESTFLAGS ?=
@@ -52,14 +53,17 @@ demo: ## upgrade a server under load, roll it back, upgrade it again, and count 
 	$(GO) run ./internal/testbed/demo
 
 .PHONY: test
-# All tests are built first, side by side, and then run one package at a time: several
-# of them put load on servers and wait for facts, and two cores are what they need.
+# All tests are built first, side by side. Then those run two packages at a time that mostly
+# wait, and one at a time those that put load on servers: two cores are what they need.
 # The race detector makes every process stay for a second when it ends; tests here
 # start thousands.
 test: export GORACE ?= atexit_sleep_ms=10
 test: packages format vet ## everything that must pass: format, vet, all tests with the race detector, linter
 	$(GO) test -race -run '^$$' ./... >/dev/null
-	$(GO) test -race -p 1 -timeout 9m $(TESTFLAGS) ./...
+	failed=; \
+	$(GO) test -race -p 2 -timeout 9m $(TESTFLAGS) $$($(GO) list ./... | grep -vxF "$$($(GO) list $(LOADED))") || failed=1; \
+	$(GO) test -race -p 1 -timeout 9m $(TESTFLAGS) $(LOADED) || failed=1; \
+	[ -z "$$failed" ]
 	$(MAKE) --no-print-directory lint
 
 .PHONY: bench

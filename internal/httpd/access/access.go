@@ -35,12 +35,15 @@ type rule struct {
 }
 
 // rules are those of one location, the first that fits counts.
-type rules []rule
+type rules struct {
+	list []rule
+	ipv4 bool // one of them is about addresses of IPv4, if only because it is about all
+}
 
 // Location reads the rules of the nearest block that has any.
 func (in instance) Location(s *conf.Scope) (httpd.Part, error) {
 	var rs rules
-	for ; s != nil && rs == nil; s = s.Up {
+	for ; s != nil && rs.list == nil; s = s.Up {
 		for _, d := range s.Block {
 			if d.Name != "allow" && d.Name != "deny" {
 				continue
@@ -52,10 +55,11 @@ func (in instance) Location(s *conf.Scope) (httpd.Part, error) {
 			if low {
 				in.b.Warn(d, "low address bits of "+d.Arg(0)+" are meaningless")
 			}
-			rs = append(rs, r)
+			rs.list = append(rs.list, r)
+			rs.ipv4 = rs.ipv4 || r.all || r.network.Addr().Is4()
 		}
 	}
-	if rs == nil {
+	if rs.list == nil {
 		return httpd.Part{}, nil
 	}
 	return httpd.Part{Access: rs.judge}, nil
@@ -95,15 +99,18 @@ func parse(d *conf.Directive) (r rule, low bool, err error) {
 	return r, r.network != p, nil
 }
 
-// judge lets the client pass or answers 403.
-func (rs rules) judge(r *httpd.Request) int {
+// judge lets the client pass or answers 403. As for nginx an address of IPv4 that is
+// written as one of IPv6 is one of IPv6 where there are no rules for IPv4.
+func (rs *rules) judge(r *httpd.Request) int {
 	a, ok := r.RemoteIP()
-	a = a.Unmap()
-	for i := range rs {
-		if !rs[i].fits(a, ok) {
+	if rs.ipv4 {
+		a = a.Unmap()
+	}
+	for i := range rs.list {
+		if !rs.list[i].fits(a, ok) {
 			continue
 		}
-		if !rs[i].deny {
+		if !rs.list[i].deny {
 			break
 		}
 		r.Log(slog.LevelError, "access forbidden by rule", nil)

@@ -20,6 +20,7 @@ import (
 	"github.com/baton-deploy/baton/internal/errorlog"
 	"github.com/baton-deploy/baton/internal/httpd"
 	"github.com/baton-deploy/baton/internal/httpd/modules"
+	"github.com/baton-deploy/baton/internal/sock"
 	"github.com/baton-deploy/baton/internal/testbed"
 )
 
@@ -172,18 +173,7 @@ func (p *Pair) startBaton(http string) {
 		p.t.Fatal(err)
 	}
 	p.server = httpd.NewServer(site, p.env(c))
-	sockets := map[string][]net.Listener{}
-	for _, key := range site.Listens() {
-		network, addr := "tcp", key
-		if path, ok := strings.CutPrefix(key, "unix:"); ok {
-			network, addr = "unix", path
-		}
-		ln, err := net.Listen(network, addr)
-		if err != nil {
-			p.t.Fatal(err)
-		}
-		sockets[key] = []net.Listener{ln}
-	}
+	sockets := p.listen(c)
 	if err := p.server.Start(sockets); err != nil {
 		p.t.Fatal(err)
 	}
@@ -192,6 +182,27 @@ func (p *Pair) startBaton(http string) {
 		cancel() // idle connections are cut: nobody waits for them
 		p.server.Retire(done, nil)
 	})
+}
+
+// listen opens the sockets of c as a master would: net.Listen takes an address of IPv4
+// that is written as one of IPv6 for one of IPv4.
+func (p *Pair) listen(c *conf.Config) map[string][]net.Listener {
+	p.t.Helper()
+	var set sock.Set
+	if err := set.Open(c.Listens, 1); err != nil {
+		p.t.Fatal(err)
+	}
+	sockets := map[string][]net.Listener{}
+	for _, sk := range set.All() {
+		f := os.NewFile(uintptr(sk.FD), sk.Key)
+		ln, err := net.FileListener(f)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		_ = f.Close() // ln has its own duplicate
+		sockets[sk.Key] = []net.Listener{ln}
+	}
+	return sockets
 }
 
 // env opens the logs of c as a worker's master would.

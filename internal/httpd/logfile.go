@@ -57,8 +57,8 @@ const (
 )
 
 func (l *LogFile) writeTo(f *openLog, p []byte) (int, error) {
-	if f.raw == nil || len(p) == 0 {
-		return f.Write(p) // a pipe's reader may take any time
+	if f.raw == nil || len(p) == 0 || len(p) > maxRaw {
+		return f.Write(p) // a pipe's reader may take any time, and two calls let another's line between them
 	}
 	began := time.Now()
 	if began.UnixNano() < l.slow.Load() {

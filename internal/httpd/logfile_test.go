@@ -23,44 +23,38 @@ func openedLog(t *testing.T, path string, flags int) *os.File {
 }
 
 // Lines of many writers are each written whole, also such as are longer than what one
-// raw call copies.
+// raw call copies: with a large buffer access_log writes many at once.
 func TestLogLinesAreWrittenWhole(t *testing.T) {
 	t.Parallel()
-	const writers, each = 8, 50
+	const each = 50
 	path := filepath.Join(t.TempDir(), "log")
 	var l LogFile
 	l.set(openedLog(t, path, os.O_WRONLY|os.O_CREATE|os.O_APPEND))
 	var wg sync.WaitGroup
-	for w := range writers {
-		line := []byte(strings.Repeat(string(rune('a'+w)), 100*w) + "\n")
+	written := map[string]int{}
+	for w, size := range []int{0, 1, 100, 500, maxRaw - 1, maxRaw, 2*maxRaw + 1, 2*maxRaw + 1, 2*maxRaw + 1, 2*maxRaw + 1} {
+		text := strings.Repeat(string(rune('a'+w)), size)
+		written[text] = each
 		wg.Go(func() {
 			for range each {
-				if n, err := l.Write(line); n != len(line) || err != nil {
-					t.Errorf("Write = %d, %v; want %d", n, err, len(line))
+				if n, err := l.Write([]byte(text + "\n")); n != size+1 || err != nil {
+					t.Errorf("Write = %d, %v; want %d", n, err, size+1)
 				}
 			}
 		})
 	}
 	wg.Wait()
-	long := bytes.Repeat([]byte("x"), 3*maxRaw+1)
-	if n, err := l.Write(long); n != len(long) || err != nil {
-		t.Errorf("Write of %d bytes = %d, %v", len(long), n, err)
-	}
 	got, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines := strings.Split(string(got), "\n")
-	if last := lines[len(lines)-1]; last != string(long) {
-		t.Errorf("the long line has %d bytes, want %d", len(last), len(long))
-	}
 	count := map[string]int{}
-	for _, line := range lines[:len(lines)-1] {
-		count[line]++
+	for line := range strings.Lines(string(got)) {
+		count[strings.TrimSuffix(line, "\n")]++
 	}
-	for w := range writers {
-		if n := count[strings.Repeat(string(rune('a'+w)), 100*w)]; n != each {
-			t.Errorf("%d lines of writer %d are whole, want %d", n, w, each)
+	for text, n := range written {
+		if count[text] != n {
+			t.Errorf("%d lines of %d bytes are whole, want %d", count[text], len(text), n)
 		}
 	}
 }
@@ -100,6 +94,16 @@ func TestOnlyWritesThatDoNotWaitAreRaw(t *testing.T) {
 	if l.f.Load().raw == nil {
 		t.Error("a file is not written to at once")
 	}
+	large := make([]byte, maxRaw+1) // it would take two calls, and another's line between them
+	raw := l.f.Load().raw
+	l.f.Load().raw = brokenRaw{t, raw}
+	if n, err := l.Write(large); n != len(large) || err != nil {
+		t.Errorf("Write of much = %d, %v", n, err)
+	}
+	l.f.Load().raw = raw
+	if err := os.Truncate(filepath.Join(dir, "log"), 0); err != nil {
+		t.Fatal(err)
+	}
 	l.slow.Store(time.Now().Add(time.Hour).UnixNano())
 	line := []byte("slowly\n")
 	if n, err := l.Write(line); n != len(line) || err != nil {
@@ -108,4 +112,15 @@ func TestOnlyWritesThatDoNotWaitAreRaw(t *testing.T) {
 	if got, err := os.ReadFile(filepath.Join(dir, "log")); err != nil || !bytes.Equal(got, line) {
 		t.Errorf("the log is %q, %v", got, err)
 	}
+}
+
+// A brokenRaw is none to write to.
+type brokenRaw struct {
+	t *testing.T
+	syscall.RawConn
+}
+
+func (b brokenRaw) Write(func(fd uintptr) bool) error {
+	b.t.Error("what takes more than one raw call is written by raw calls")
+	return nil
 }

@@ -93,10 +93,9 @@ func writeSocket2(fd int, a, b []byte) (int, error) {
 	}
 }
 
-// writeRegular is write(2) to a regular file. It returns how much was written, 0 for an
-// error.
+// writeRegular is write(2) to a regular file, of at most maxRaw bytes. It returns how much
+// was written, 0 for an error.
 func writeRegular(fd int, p []byte) int {
-	p = p[:min(len(p), maxRaw)]
 	for {
 		n, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
 		switch errno {

@@ -258,7 +258,7 @@ func (st *Stream) Send(a, b []byte) (int, error) {
 	}
 	sent, all := 0, len(a)+len(b)
 	if !st.headSent {
-		if !st.room() {
+		if !st.room(headLimit) {
 			return 0, unix.EAGAIN
 		}
 		if err := st.lost(); err != nil {
@@ -266,7 +266,7 @@ func (st *Stream) Send(a, b []byte) (int, error) {
 		}
 		st.sendHead(all)
 	}
-	for sent < all && st.room() && st.lost() == nil {
+	for sent < all && st.room(outLimit) && st.lost() == nil {
 		if st.outClosed {
 			return all, nil // more than was promised: nobody can tell the client
 		}
@@ -293,14 +293,14 @@ func (st *Stream) Send(a, b []byte) (int, error) {
 	return sent, nil
 }
 
-// room makes room for a frame, or else lets st wait for it. c.mu is held, but not while
-// the socket is written to: whether st is lost must be found out anew.
-func (st *Stream) room() bool {
+// room makes pending output less than limit, or else lets st wait for it. c.mu is held,
+// but not while the socket is written to: whether st is lost must be found out anew.
+func (st *Stream) room(limit int) bool {
 	c := st.c
-	if len(c.out) < outLimit {
+	if len(c.out) < limit {
 		return true
 	}
-	if c.flush(false); len(c.out) < outLimit {
+	if c.flush(false); len(c.out) < limit {
 		return true
 	}
 	st.wait()

@@ -12,6 +12,9 @@ import (
 const (
 	// outLimit is how much may be pending before streams have to wait.
 	outLimit = 64 << 10
+	// headLimit is the same for heads: where others send all the time, one that is alone
+	// would else wait for long.
+	headLimit = outLimit + 24<<10
 	// outSmall is a first buffer; one larger than outKept is not kept.
 	outSmall = 16 << 10
 	outKept  = outLimit + 32<<10

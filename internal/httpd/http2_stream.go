@@ -17,6 +17,7 @@ type streamConn struct {
 	conn
 	end  streamEnd
 	head []byte // of the answer
+	owes bool   // what flush was to send had no room
 }
 
 // A streamEnd is the stream as the transport uses it.
@@ -78,7 +79,7 @@ func (s *Server) getStream(carrier *conn, st *h2.Stream) *streamConn {
 	if sc.transport == nil {
 		sc.transport = newTransportOn(&sc.end, &sc.end)
 	}
-	sc.end = streamEnd{st, carrier}
+	sc.end, sc.owes = streamEnd{st, carrier}, false
 	t := sc.transport
 	t.read, t.write, t.sent = side{}, side{}, 0
 	t.stopped.Store(false)
@@ -100,10 +101,14 @@ func (s *Server) putStream(sc *streamConn) {
 	s.streams.Put(sc)
 }
 
-// flush sends what is to be sent besides content: a head, an end.
+// flush sends what is to be sent besides content: a head, an end. While the connection is
+// patient it may come to owe that.
 func (sc *streamConn) flush(timeout time.Duration) error {
 	if sc.broken == nil {
-		sc.broken = sc.writeNothing(timeout, sc.patient)
+		err := sc.writeNothing(timeout, sc.patient)
+		if sc.owes = err == ErrWouldBlock; !sc.owes {
+			sc.broken = err
+		}
 	}
 	return sc.broken
 }

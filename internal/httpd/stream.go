@@ -280,6 +280,10 @@ func (r *Request) waitStream(s *Stream) error {
 		if client.HungUp() && (!s.IgnoreAbort || client.Closed()) {
 			return ErrGone
 		}
+		if sc := r.c.stream; sc != nil && sc.owes {
+			_ = sc.flush(0) // there was no room for the head: perhaps there is now
+			look = firstLook / 2
+		}
 	}
 }
 

@@ -143,14 +143,11 @@ func (t *transport) writeNow(a, b []byte) (int, error) {
 }
 
 // writeNothing lets a layer write what it has to write besides content. With atOnce it
-// does not wait: what there is no room for goes with the next write.
+// does not wait, and returns [ErrWouldBlock] when there is no room.
 func (t *transport) writeNothing(timeout time.Duration, atOnce bool) error {
 	t.write.timeout, t.atOnce = timeout, atOnce
 	err := t.wait(&t.write, t.raw.Write, t.onWrite, t.file.SetWriteDeadline)
 	t.atOnce = false
-	if err == ErrWouldBlock {
-		err = nil
-	}
 	return err
 }
 

@@ -62,6 +62,11 @@ func (b *trouble) serve(w http.ResponseWriter, r *http.Request) {
 	case "/hang":
 		b.hanging <- r.Context()
 		<-r.Context().Done()
+	case "/begins":
+		w.WriteHeader(http.StatusOK)
+		_ = http.NewResponseController(w).Flush()
+		b.hanging <- r.Context()
+		<-r.Context().Done()
 	case "/large":
 		if _, err := w.Write(make([]byte, largeSize)); err == nil {
 			b.answered <- struct{}{}
@@ -212,6 +217,41 @@ func TestSlowClientOfAServer(t *testing.T) {
 	_ = c.WriteWindowUpdate(1, largeSize)
 	if a := c.answer(1); a.Err != "" || len(a.Body) != largeSize {
 		t.Errorf("%d bytes, %q", len(a.Body), a.Err)
+	}
+}
+
+// An answer that has only begun is told to the client although there are other answers on
+// its connection, neither when these are over nor when there is more of it.
+func TestHeadWaitsForRoom(t *testing.T) {
+	t.Parallel()
+	b := startTrouble(t)
+	p := b.startWith(t)
+	c := dial(t, p.Baton, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 30})
+	_ = c.WriteWindowUpdate(0, 1<<30)
+	_ = c.Conn.(*net.TCPConn).SetReadBuffer(64 << 10)
+	for id := uint32(1); id < 9; id += 2 { // more than sockets hold
+		c.ask(id, true, get("/large").fields...)
+		<-b.answered
+	}
+	begun := map[uint32]bool{}
+	for id := uint32(9); id < 19; id += 2 { // the first ones have waited when the last is asked for
+		c.ask(id, true, get("/begins").fields...)
+		<-b.hanging
+		begun[id] = true
+	}
+	for over := 0; len(begun) > 0; {
+		f, err := c.ReadFrame()
+		if err != nil || over == 4 {
+			t.Fatalf("%d heads have not come when %d others are over: %v", len(begun), over, err)
+		}
+		switch f := f.(type) {
+		case *http2.MetaHeadersFrame:
+			delete(begun, f.StreamID)
+		case *http2.DataFrame:
+			if f.StreamEnded() {
+				over++
+			}
+		}
 	}
 }
 

@@ -50,8 +50,8 @@ type transport struct {
 type side struct {
 	timeout time.Duration
 	// want is when the present wait ends; set is what the poller was last told.
-	// The poller may fire early, never late by more than lateness: moving its
-	// timer for each request would cost more than the request's parsing.
+	// The poller may fire early, never late by more than lateness or half the time-out:
+	// moving its timer for each request would cost more than the request's parsing.
 	want, set time.Time
 	armed     bool
 	clock     time.Time // what the time is, for the next wait; zero: not known
@@ -214,7 +214,7 @@ func (s *side) arm(t *transport, set func(time.Time) error) {
 		now = time.Now()
 	}
 	s.want = now.Add(s.timeout)
-	if ahead := s.want.Sub(s.set); !s.set.IsZero() && ahead > -lateness && ahead < min(earliest, s.timeout/2) {
+	if ahead := s.want.Sub(s.set); !s.set.IsZero() && ahead > -min(lateness, s.timeout/2) && ahead < min(earliest, s.timeout/2) {
 		return
 	}
 	s.set = s.want

@@ -26,17 +26,16 @@ func Lookup(name, group string) (*Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("getpwnam(%q) failed", name)
 	}
-	gid := u.Gid
 	if group != "" {
 		g, err := user.LookupGroup(group)
 		if err != nil {
 			return nil, fmt.Errorf("getgrnam(%q) failed", group)
 		}
-		gid = g.Gid
+		u.Gid = g.Gid // GroupIds counts it among the user's groups, and not the primary one
 	}
 	id := &Identity{Name: name}
 	if id.UID, err = strconv.Atoi(u.Uid); err == nil {
-		id.GID, err = strconv.Atoi(gid)
+		id.GID, err = strconv.Atoi(u.Gid)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("look up user %q: %w", name, err)

@@ -435,6 +435,18 @@ func TestLookup(t *testing.T) {
 	}
 }
 
+// A group that is named stands in the place of the user's primary one, as with
+// initgroups(3): whoever is told to run with another group keeps no right of the first.
+func TestLookupOtherGroup(t *testing.T) {
+	id, err := Lookup("root", "daemon")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id.GID == 0 || slices.Contains(id.Groups, 0) || !slices.Contains(id.Groups, id.GID) {
+		t.Errorf("root of the group daemon is %+v", id)
+	}
+}
+
 // The kernel's table of descriptors is as large as it was asked to be, and no larger
 // than the limit allows.
 func TestRoomForFiles(t *testing.T) {

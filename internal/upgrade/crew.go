@@ -60,14 +60,13 @@ func (c *crew) settled(long time.Duration) bool {
 func (c *crew) steady() int { return len(c.alive) }
 
 // roll calls the workers that were there when the new master was ready. It returns those
-// that are gone and were not seen to be told so, and whether others serve in the place of
-// all.
-func (c *crew) roll(g *generation) (died []process, relieved bool) {
+// that are gone and were not seen to be told so, how many of the others stay, and how many
+// came since.
+func (c *crew) roll(g *generation) (died []process, left, joined int) {
 	there := map[int]process{}
 	for _, w := range g.workers {
 		there[w.pid] = w
 	}
-	left := 0
 	for pid, w := range c.alive {
 		switch now := there[pid]; {
 		case now.start == w.start && now.isRetiring():
@@ -78,7 +77,7 @@ func (c *crew) roll(g *generation) (died []process, relieved bool) {
 			died = append(died, w)
 		}
 	}
-	return died, left == 0 && g.serving() > 0
+	return died, left, g.serving() - left
 }
 
 // loadOf returns which load of its configuration a master serves; 0 when it does not tell.
@@ -99,12 +98,15 @@ func (op *operation) wellNow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	died, relieved := op.crew.roll(s.new)
+	died, left, joined := op.crew.roll(s.new)
+	relieved := left == 0 && joined > 0
 	switch {
 	case len(died) == 0 && !relieved:
 		return nil
-	case len(died) > 0 && !(relieved && op.reloaded(ctx, s.new, died)):
+	case len(died) > 0 && !op.reloaded(ctx, s.new, died, left, joined):
 		return fmt.Errorf("worker %d of the new master %d died", died[0].pid, s.new.pid)
+	case !relieved:
+		return nil // the others have not heard of the reload yet
 	}
 	op.note("the new master %d has loaded its configuration again: %s", s.new.pid, count(s.new.serving(), "other worker"))
 	op.crew = crew{load: loadOf(s.new.nowCalled(op.o.PidFile).ask(ctx))}
@@ -114,11 +116,17 @@ func (op *operation) wellNow(ctx context.Context) error {
 // killedLine is what nginx logs of a worker that did not go by itself, at level alert.
 var killedLine = regexp.MustCompile(`worker process (\d+) exited (on signal|with fatal code)`)
 
-// reloaded finds out whether all workers are others because of a reload, and not because
-// they died.
-func (op *operation) reloaded(ctx context.Context, g *generation, died []process) bool {
+// reloaded finds out whether there are other workers because of a reload, and not because
+// some died. A reload starts all that it needs before it tells the first one to go.
+func (op *operation) reloaded(ctx context.Context, g *generation, died []process, left, joined int) bool {
+	if joined == 0 {
+		return false
+	}
 	if now := loadOf(g.nowCalled(op.o.PidFile).ask(ctx)); now != 0 {
 		return now > op.crew.load
+	}
+	if left > 0 && joined <= len(died) {
+		return false // as many as were started again
 	}
 	if op.log.path == "" {
 		return len(died) > 1 // all in one moment do not die

@@ -1,11 +1,13 @@
 package upgrade_test
 
 import (
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/baton-deploy/baton/internal/testbed/tree"
 	"github.com/baton-deploy/baton/internal/upgrade"
 )
 
@@ -52,4 +54,42 @@ func TestReloadInTheSoak(t *testing.T) {
 			})
 		})
 	}
+}
+
+// One worker hears of a reload later than another that has gone already: no reason to take
+// that one for dead.
+func TestReloadInTheSoakThatIsSlow(t *testing.T) {
+	eachKind(t, func(t *testing.T, s *site) {
+		s.start("$P/sbin/nginx")
+		deaf, looks := 0, 0
+		outcome, err := s.upgrade(s.new, func(o *upgrade.Options) {
+			o.Soak = 2 * time.Second
+			tell := o.Tell
+			o.Tell = func(e upgrade.Event) {
+				tell(e)
+				if e.Event != "progress" || e.Step != upgrade.Soak {
+					return
+				}
+				switch looks++; looks {
+				case 1:
+					quick, slow := s.Workers(s.Pid())[0].PID, s.Workers(s.Pid())[1].PID
+					deaf = slow
+					s.Signal(slow, syscall.SIGSTOP)
+					s.Signal(s.Pid(), syscall.SIGHUP)
+					s.WaitFor("the end of the quick worker", func() bool {
+						return !slices.ContainsFunc(s.Workers(s.Pid()), func(p tree.Process) bool { return p.PID == quick })
+					})
+				case 2:
+					s.Signal(deaf, syscall.SIGCONT)
+				}
+			}
+		})
+		if looks < 2 {
+			s.Signal(deaf, syscall.SIGCONT)
+		}
+		if outcome != upgrade.Done || err != nil {
+			t.Errorf("upgrade: %s, %v", outcome, err)
+		}
+		s.stop()
+	})
 }

@@ -102,7 +102,7 @@ func (op *operation) findBinary() (string, error) {
 	if path != op.old.binary {
 		op.note("%s leads to %s: that file is replaced", op.old.binary, path)
 	}
-	if id, err := identify(path); err != nil || id != op.old.image {
+	if !op.old.runs(path) {
 		op.note("%s is not what runs: it was replaced since master %d was started", path, op.old.pid)
 	}
 	return path, nil

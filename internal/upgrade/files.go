@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
@@ -162,6 +163,38 @@ func sameSum(path, sum string) error {
 		return fmt.Errorf("%s is not what was copied to it", path)
 	}
 	return nil
+}
+
+// sameBytes reports whether two files can be read and hold the same.
+func sameBytes(a, b string) bool {
+	const compareBytes = 64 << 10
+	var files [2]*bufio.Reader
+	var size [2]int64
+	for i, path := range []string{a, b} {
+		f, err := os.Open(path)
+		if err != nil {
+			return false
+		}
+		defer f.Close()
+		fi, err := f.Stat()
+		if err != nil {
+			return false
+		}
+		files[i], size[i] = bufio.NewReaderSize(f, compareBytes), fi.Size()
+	}
+	for size[0] == size[1] {
+		x, errX := files[0].Peek(compareBytes)
+		y, errY := files[1].Peek(compareBytes)
+		if !bytes.Equal(x, y) || errX != errY {
+			return false
+		}
+		if errX != nil {
+			return errX == io.EOF
+		}
+		_, _ = files[0].Discard(len(x))
+		_, _ = files[1].Discard(len(y))
+	}
+	return false
 }
 
 // planBackup returns where the running image is kept beside path.

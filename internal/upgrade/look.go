@@ -78,6 +78,13 @@ func (g *generation) serving() (n int) {
 	return n
 }
 
+// runs reports whether path is what g runs: the same file, or a copy of it, as after a
+// roll-back by hand.
+func (g *generation) runs(path string) bool {
+	id, err := identify(path)
+	return err == nil && (id == g.image || sameBytes(path, procPath(g.pid, "exe")))
+}
+
 // A sight is what Look saw.
 type sight struct {
 	pidFile string

@@ -114,14 +114,14 @@ func (g *generation) tell() (Generation, error) {
 		Master: g.pid, Version: g.version, Binary: g.binary, File: "same",
 		AgeSeconds: seconds(g.age()), Workers: []Worker{}, Report: g.report,
 	}
-	switch id, err := identify(g.binary); {
+	switch _, err := identify(g.binary); {
 	case g.binary == "":
 		told.File = ""
 	case isMissing(err):
 		told.File = "missing"
 	case err != nil:
 		return told, fmt.Errorf("look at %s: %w", g.binary, err)
-	case id != g.image:
+	case !g.runs(g.binary):
 		told.File = "replaced"
 	}
 	all, err := sockets(g.pid)

@@ -26,7 +26,7 @@ func (op *operation) replace() (string, error) {
 		return "", err
 	}
 	op.o.Fault("backed up")
-	if id, err := identify(r.Binary); err == nil && id != op.old.image {
+	if exists(r.Binary) && !op.old.runs(r.Binary) {
 		if err := keepStranger(r.Binary, r.Checksum); err != nil {
 			return "", err
 		}

@@ -568,3 +568,28 @@ func TestTenUpgradesInARow(t *testing.T) {
 		s.stop()
 	})
 }
+
+// After a roll-back by hand the file is a copy of what runs: nobody's, to be kept or told of.
+func TestUpgradeAfterRollBackByHand(t *testing.T) {
+	eachKind(t, func(t *testing.T, s *site) {
+		s.start("$P/sbin/nginx")
+		s.Sh("cp -p $P/sbin/nginx $P/sbin/copy && mv $P/sbin/copy $P/sbin/nginx")
+		outcome, err := s.upgrade(s.new, func(o *upgrade.Options) {
+			tell := o.Tell
+			o.Tell = func(e upgrade.Event) {
+				tell(e)
+				if strings.Contains(e.Text, "is not what runs") {
+					t.Errorf("told: %s", e.Text)
+				}
+			}
+		})
+		if outcome != upgrade.Done || err != nil {
+			t.Errorf("upgrade: %s, %v", outcome, err)
+		}
+		files, err := os.ReadDir(filepath.Dir(s.Binary()))
+		if err != nil || len(files) != 2 {
+			t.Errorf("beside the binary are %v, %v; want it and the old one", files, err)
+		}
+		s.stop()
+	})
+}

@@ -331,7 +331,11 @@ func (s *sight) generations() []*generation {
 	return []*generation{s.old, s.new}
 }
 
-// changed reports whether a master that was seen is gone.
+// changed reports whether a master that was seen is gone, or goes: one that ends has no
+// image any more a moment before it is a zombie.
 func (s *sight) changed() bool {
-	return s != nil && slices.ContainsFunc(s.generations(), func(g *generation) bool { return !g.same() })
+	return s != nil && slices.ContainsFunc(s.generations(), func(g *generation) bool {
+		_, err := os.Readlink(procPath(g.pid, "exe"))
+		return !g.same() || isMissing(err)
+	})
 }

@@ -55,3 +55,30 @@ func TestMasterEndsWhileItIsLookedInto(t *testing.T) {
 		t.Errorf("when the old one is gone: %q", got)
 	}
 }
+
+// A process that ends has no image a moment before it is a zombie: whoever looks at a
+// master then has seen that it is gone, and not that it cannot be looked into.
+func TestMasterWithoutImageIsGone(t *testing.T) {
+	t.Parallel()
+	for range 200 {
+		cmd := exec.CommandContext(t.Context(), "/bin/sleep", "60")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		p, err := look(cmd.Process.Pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &sight{new: &generation{process: p}}
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		for err == nil {
+			err = s.new.study(t.Context())
+		}
+		if !s.changed() {
+			t.Errorf("%v, and the master is said to be there", err)
+		}
+		_ = cmd.Wait() // it was killed
+	}
+}

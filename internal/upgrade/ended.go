@@ -47,8 +47,10 @@ func (op *operation) restoreAlone(ctx context.Context, nothing error) error {
 		return nothing
 	}
 	var err error
-	if op.journal, err = openJournal(op.o.PidFile, op.began); err != nil {
+	if op.journal, err = openJournal(op.o.PidFile, op.began); errors.Is(err, ErrBusy) {
 		return err
+	} else if err != nil {
+		return fmt.Errorf("%w; %w", nothing, err)
 	}
 	defer op.close()
 	a := last(op.journal.entries)
@@ -65,7 +67,7 @@ func (op *operation) restoreAlone(ctx context.Context, nothing error) error {
 // restoreOnly does that one step, and closes the upgrade when it went well.
 func (op *operation) restoreOnly(ctx context.Context) error {
 	if err := op.perform(ctx, Restore); err != nil {
-		return err
+		return fmt.Errorf("%w; %w", ErrNothingRuns, err)
 	}
 	op.unwritten(op.journal.write(entry{Event: "close", Outcome: Failed, Error: "rolled back while nothing ran", Asked: op.asked}))
 	return fmt.Errorf("%w; the old version is in its place again: start it", ErrNothingRuns)

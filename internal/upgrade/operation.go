@@ -159,7 +159,8 @@ func (op *operation) close() {
 	}
 }
 
-// errNotBegun says that a step could not be written down, and so was not begun.
+// errNotBegun says that a step was not begun: it could not be written down, or what it
+// ends had ended before.
 var errNotBegun = errors.New("not begun")
 
 // perform does one step, and tells and writes down that it begins and how it ends.

@@ -152,3 +152,31 @@ func TestForegroundIgnoresTheUpgrade(t *testing.T) {
 	s.wantAsBefore(was)
 	s.stop()
 }
+
+// The new master dies when the commit is about to begin: the old one was not told to go, so
+// all is undone as at any step before.
+func TestNewMasterDiesBeforeCommit(t *testing.T) {
+	eachKind(t, func(t *testing.T, s *site) {
+		old := s.start("$P/sbin/nginx")
+		outcome, err := s.upgrade(s.new, func(o *upgrade.Options) {
+			o.Fault = func(at string) {
+				if at != "begun commit" {
+					return
+				}
+				workers := s.Workers(s.Pid())
+				s.Signal(s.Pid(), syscall.SIGKILL)
+				for _, w := range workers {
+					_ = w.Signal(syscall.SIGKILL) // Baton's may be gone; nginx's would stay
+				}
+				s.WaitFor("the old workers", func() bool { return s.Pid() == old && len(s.Workers(old)) == 2 })
+			}
+		})
+		if outcome != upgrade.Failed || err == nil || !strings.Contains(err.Error(), "is gone") {
+			t.Errorf("upgrade: %s, %v; want it undone", outcome, err)
+		}
+		if st := s.look(); st.Upgrade != nil || st.Generations[0].Master != old || st.Generations[0].File != "same" {
+			t.Errorf("after it: %+v, want the old master and its file", st)
+		}
+		s.stop()
+	})
+}

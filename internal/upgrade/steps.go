@@ -346,7 +346,9 @@ func (op *operation) whoEnded(err error) error {
 // does it until they are done.
 func (op *operation) commit(ctx context.Context) (string, error) {
 	s, err := op.see()
-	if err != nil {
+	if err != nil && op.old.same() {
+		return "", fmt.Errorf("%w: %w", errNotBegun, err) // it was told nothing: there is a way back
+	} else if err != nil {
 		return "", err
 	}
 	draining := len(s.old.workers) > 0

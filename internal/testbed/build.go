@@ -123,13 +123,15 @@ func goBuild(ctx context.Context, root string, v variant, path string) error {
 	args := []string{"build", "-o", path + ".new", "-ldflags", "-X main.version=" + v.version}
 	if v.race {
 		args = append(args, "-race")
+	} else {
+		args = append(args, "-pgo=auto") // as "make build", which what tests are built with is not
 	}
 	if v.tags != "" {
 		args = append(args, "-tags", v.tags)
 	}
 	cmd := exec.CommandContext(ctx, "go", append(args, "./cmd/baton")...)
 	cmd.Dir = root
-	if !v.race { // as "make build"; the race detector needs cgo
+	if !v.race { // likewise; the race detector needs cgo
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	}
 	var out bytes.Buffer

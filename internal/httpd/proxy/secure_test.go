@@ -35,15 +35,27 @@ func newSecureSite(t *testing.T) *secureSite {
 	ca := testbed.NewAuthority(t, "Test CA")
 	s := &secureSite{ca: ca, deep: ca.Issue(testbed.Certificate{Name: "Deep CA", CA: true})}
 	s.client = ca.Issue(testbed.Certificate{Name: "a client"})
-	locked, err := x509.EncryptPEMBlock(rand.Reader, "EC PRIVATE KEY", ecKey(t, s.client), []byte("secret"), x509.PEMCipherAES128) //nolint:staticcheck // what is in use
-	if err != nil {
-		t.Fatal(err)
-	}
 	s.files = sidebyside.Files{
 		"ca.pem": ca.CertPEM(), "other.pem": testbed.NewAuthority(t, "Another CA").CertPEM(), "client.pem": s.client.CertPEM(), "client.key": s.client.KeyPEM(),
-		"locked.key": string(pem.EncodeToMemory(locked)), "passwords": "wrong\nsecret\n", "none.crl": ca.Revoke(), "big": strings.Repeat("0123456789abcdef", 100_000),
+		"locked.key": locked(t, ecKey(t, s.client)), "passwords": "wrong\nsecret\n", "none.crl": ca.Revoke(), "big": strings.Repeat("0123456789abcdef", 100_000),
 	}
 	return s
+}
+
+// locked is a key that the password "secret" opens. One in 256 would seem to be opened by
+// "wrong", too, which comes first: what it is decrypted to has a right end by chance, and
+// nginx tries no other password then.
+func locked(t *testing.T, der []byte) string {
+	t.Helper()
+	for {
+		block, err := x509.EncryptPEMBlock(rand.Reader, "EC PRIVATE KEY", der, []byte("secret"), x509.PEMCipherAES128) //nolint:staticcheck // what is in use
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := x509.DecryptPEMBlock(block, []byte("wrong")); err != nil { //nolint:staticcheck // likewise
+			return string(pem.EncodeToMemory(block))
+		}
+	}
 }
 
 func ecKey(t *testing.T, a *testbed.Authority) []byte {

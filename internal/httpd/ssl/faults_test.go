@@ -1,8 +1,10 @@
 package ssl_test
 
 import (
+	"bytes"
 	"crypto/x509"
 	"encoding/pem"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -159,27 +161,52 @@ func writeFaulty(t *testing.T, dir string, a authorities) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	locked, err := pkcs8.MarshalPrivateKey(rsa.Key, []byte("right"), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
 	expired := a.ca.Issue(testbed.Certificate{Name: "www.example.com", Ends: -time.Hour})
 	broken := "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 	write(t, dir, map[string]string{
 		"site.crt": a.site.CertPEM(), "site.key": a.site.KeyPEM(), "other.key": a.other.KeyPEM(), "ca.crt": a.ca.CertPEM(),
 		"rsa.crt": rsa.CertPEM(), "rsa.key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
-		"locked.key": string(pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: locked})),
-		"empty":      "", "junk": "junk\n", "broken.crt": broken, "half.crt": a.site.CertPEM() + broken,
+		"empty": "", "junk": "junk\n", "broken.crt": broken, "half.crt": a.site.CertPEM() + broken,
 		"expired.crt": expired.CertPEM(), "expired.key": expired.KeyPEM(),
 		"right": "\nwrong\nright\n", "wrong": "wrong\nno\n", "crl": a.ca.Revoke(),
 		"tickets48": strings.Repeat("k", 48), "tickets80": strings.Repeat("k", 80),
 	})
-	for _, args := range [][]string{
-		{"mkdir", "-p", filepath.Join(dir, "folder"), filepath.Join(dir, "logs")},
-		{"openssl", "rsa", "-traditional", "-in", filepath.Join(dir, "rsa.key"), "-aes128", "-passout", "pass:right", "-out", filepath.Join(dir, "locked.old.key")},
-	} {
-		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-			t.Fatalf("%q: %v: %s", args, err, out)
+	for _, sub := range []string{"folder", "logs"} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
+			t.Fatal(err)
 		}
 	}
+	lock(t, dir, "locked.key", func() {
+		locked, err := pkcs8.MarshalPrivateKey(rsa.Key, []byte("right"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, dir, map[string]string{"locked.key": string(pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: locked}))})
+	})
+	lock(t, dir, "locked.old.key", func() {
+		if out, err := openssl("rsa", "-traditional", "-in", filepath.Join(dir, "rsa.key"), "-aes128", "-passout", "pass:right", "-out", filepath.Join(dir, "locked.old.key")); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	})
+}
+
+// lock encrypts a key, anew until OpenSSL sees of the passwords in the file "wrong" that
+// they are: what one key in 256 is decrypted to by a wrong one has a right end by chance,
+// and is only found to be no key then, in other words.
+func lock(t *testing.T, dir, name string, encrypt func()) {
+	t.Helper()
+	seen := func(password string) bool {
+		out, err := openssl("pkey", "-in", filepath.Join(dir, name), "-passin", "pass:"+password, "-noout")
+		return err != nil && bytes.Contains(out, []byte("bad decrypt"))
+	}
+	for range 10 {
+		if encrypt(); seen("wrong") && seen("no") {
+			return
+		}
+	}
+	t.Fatalf("openssl does not say of %s that a password is wrong", name)
+}
+
+func openssl(args ...string) (out []byte, err error) {
+	return exec.Command("openssl", args...).CombinedOutput()
 }

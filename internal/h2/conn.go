@@ -112,6 +112,7 @@ type Conn struct {
 	sentUseful  int64      // bytes of heads and bodies that were sent
 	out, spare  []byte
 	writing     bool      // somebody writes out
+	unwritable  bool      // a write failed
 	waiting     []*Stream // for a window or for room in out
 }
 

@@ -122,7 +122,7 @@ func (c *Conn) flush(gather bool) {
 		runtime.Gosched()
 		c.mu.Lock()
 	}
-	for len(c.out) > 0 && c.fault == nil {
+	for len(c.out) > 0 && !c.unwritable { // also when lost: the last word may have come meanwhile
 		p := c.swap()
 		c.mu.Unlock()
 		n, err := c.sock.WriteNow(p)
@@ -142,7 +142,7 @@ func (c *Conn) push(p []byte, n int) {
 		err := c.sock.Write(p[n:], c.conf.SendTimeout)
 		c.mu.Lock()
 		c.wrote(p, err)
-		if len(c.out) == 0 || c.fault != nil {
+		if len(c.out) == 0 || c.unwritable {
 			c.wroteAll()
 			c.mu.Unlock()
 			return
@@ -161,6 +161,7 @@ func (c *Conn) swap() []byte {
 
 // wrote follows a write of p.
 func (c *Conn) wrote(p []byte, err error) {
+	c.unwritable = c.unwritable || err != nil
 	if err != nil && c.fault == nil {
 		c.lose(fmt.Errorf("write to the client: %w", err))
 		c.sock.Interrupt()

@@ -5,6 +5,7 @@ package worker
 // so it runs when there are 16 MB of garbage, too, and costs a handshake an eighth less.
 const ballastSize = 16 << 20
 
-// newBallast returns memory that nobody touches, so it is none of the machine's. It
-// counts as long as somebody holds it.
+// newBallast returns memory that nobody touches. It counts as long as somebody holds it.
+// At a worker's start the runtime gets it new from the kernel, and then it is none of the
+// machine's; later the runtime might clear memory that was in use.
 func newBallast() []byte { return make([]byte, ballastSize) }

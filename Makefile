@@ -53,11 +53,12 @@ demo: ## upgrade a server under load, roll it back, upgrade it again, and count 
 	$(GO) run ./internal/testbed/demo
 
 .PHONY: test
+# The race detector makes every process stay for a second when it ends; tests here
+# start thousands. With the profile of cmd/baton all packages would be compiled a second
+# time for it.
+#
 # All tests are built first, side by side. Then those run two packages at a time that mostly
 # wait, and one at a time those that put load on servers: two cores are what they need.
-# The race detector makes every process stay for a second when it ends; tests here
-# start thousands.
-# With the profile of cmd/baton all packages would be compiled a second time for it.
 test: export GORACE ?= atexit_sleep_ms=10
 test: export GOFLAGS := $(GOFLAGS) -pgo=off
 test: packages format vet ## everything that must pass: format, vet, all tests with the race detector, linter

@@ -98,8 +98,8 @@ type Mover interface {
 // A Passage is what happened between a request's server and its client in some time.
 type Passage struct {
 	Took time.Duration
-	// Content counts the bytes of the answer's body, which a tunnel has none of, Received all that came from the
-	// server, and Sent what went to it.
+	// Content counts the bytes of the answer's body, which a tunnel has none of, Received
+	// all that came from the server, and Sent what went to it.
 	Content, Received, Sent int64
 }
 

@@ -8,7 +8,7 @@ import (
 )
 
 // SameLogs compares a log of both servers, line by line and in any order, with what
-// must differ replaced. keep, if not nil, says which lines count.
+// must differ replaced. keep, if not nil, says which lines count: there must be some.
 func (p *Pair) SameLogs(name string, keep *regexp.Regexp) {
 	t := p.t
 	t.Helper()
@@ -19,6 +19,9 @@ func (p *Pair) SameLogs(name string, keep *regexp.Regexp) {
 		if len(n) == len(b) && len(n) > 0 {
 			break
 		}
+	}
+	if len(n)+len(b) == 0 {
+		t.Errorf("%s: neither server has a line to compare", name)
 	}
 	// A line is written when the answer is on its way: the next may overtake it.
 	slices.Sort(n)

@@ -25,8 +25,6 @@ type worker struct {
 
 	gear // what start made
 
-	ballast []byte
-
 	messages chan control.Message // closed at the end of the control socket
 	signals  chan os.Signal
 	retired  chan control.Retired // gets one when Retire returned
@@ -43,9 +41,8 @@ func Run(fd int, o Options) int {
 		messages: make(chan control.Message),
 		signals:  make(chan os.Signal, 8),
 		retired:  make(chan control.Retired, 1),
-		ballast:  newBallast(),
 	}
-	defer runtime.KeepAlive(w)
+	defer runtime.KeepAlive(newBallast())
 	// First of all: the default of these signals is to die.
 	signal.Ignore(syscall.SIGHUP, syscall.SIGWINCH, syscall.SIGUSR2, syscall.SIGPIPE)
 	signal.Notify(w.signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1)

@@ -89,6 +89,9 @@ var errNoCipher = errors.New("SSL: error:0A0000B9:SSL routines::no cipher match"
 // Ciphers returns the cipher suites that an OpenSSL cipher string names, of those that
 // crypto/tls has. Their order means nothing: crypto/tls has its own. A word that is
 // none is passed over, as OpenSSL does; when no suite is left that is an error.
+//
+// Suites that a rule must name, see [suite.onlyNamed], are not among those that words
+// such as HIGH and DEFAULT stand for.
 func Ciphers(text string) ([]uint16, error) {
 	all := suites()
 	const (
@@ -99,7 +102,7 @@ func Ciphers(text string) ([]uint16, error) {
 	state := make([]int, len(all))
 	set := func(rule string, to int) {
 		for i, s := range all {
-			if state[i] != dead && s.matches(rule) {
+			if state[i] != dead && s.matches(rule) && (to != in || !s.onlyNamed() || s.isNamed(rule)) {
 				state[i] = to
 			}
 		}
@@ -134,12 +137,27 @@ func Ciphers(text string) ([]uint16, error) {
 // matches reports whether all words of rule, with a plus between them, are true of s.
 func (s suite) matches(rule string) bool {
 	for word := range strings.SplitSeq(rule, "+") {
-		if word != "ALL" && word != s.name && !slices.Contains(strings.Fields(s.words), word) {
+		if word != "ALL" && word != s.name && !s.has(word) {
 			return false
 		}
 	}
 	return true
 }
+
+// onlyNamed reports whether the suite is used only where a rule names it. How long
+// crypto/tls takes for the digest of a record of AES-CBC with SHA-256 depends on the
+// padding, which lets an attacker guess plain text by time (Lucky Thirteen). Of those with
+// SHA-1 it does not.
+func (s suite) onlyNamed() bool { return s.has("CBC") && s.has("SHA256") }
+
+// isNamed reports whether rule has the suite's name in it, or the name of its digest or
+// of its mode.
+func (s suite) isNamed(rule string) bool {
+	words := strings.Split(rule, "+")
+	return slices.Contains(words, s.name) || slices.Contains(words, "SHA256") || slices.Contains(words, "CBC")
+}
+
+func (s suite) has(word string) bool { return slices.Contains(strings.Fields(s.words), word) }
 
 // curves are the groups of crypto/tls by OpenSSL's names for them, in lower case.
 func curves() map[string]tls.CurveID {

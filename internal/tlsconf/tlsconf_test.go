@@ -21,14 +21,18 @@ import (
 )
 
 // What a cipher string chooses of the suites that we have is what OpenSSL chooses of
-// them.
+// them, but for those that it would have to name.
 func TestCipherStringsAreOpenSSLs(t *testing.T) {
 	var ours []string
 	for _, s := range suites() {
 		ours = append(ours, s.name)
 	}
+	// What these take to encrypt tells something of the text; names are the strings that
+	// ask for them all the same.
+	timed := map[string]bool{"ECDHE-ECDSA-AES128-SHA256": true, "ECDHE-RSA-AES128-SHA256": true, "AES128-SHA256": true}
+	names := map[string]bool{"SHA256": true, "CBC": true, "HIGH:ECDHE-RSA-AES128-SHA256:AES128-SHA256:ECDHE+SHA256": true}
 	for _, text := range []string{
-		"HIGH:!aNULL:!MD5", "DEFAULT", "ALL", "ALL:!aNULL:!eNULL", "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256",
+		"HIGH:ECDHE-RSA-AES128-SHA256:AES128-SHA256:ECDHE+SHA256", "HIGH:!aNULL:!MD5", "DEFAULT", "ALL", "ALL:!aNULL:!eNULL", "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256",
 		"EECDH+AESGCM:EDH+AESGCM:AES256+EECDH:AES256+EDH", "ECDHE+AESGCM", "ECDHE:!SHA", "HIGH:-SHA1:AES128-SHA", "kRSA", "aRSA+ECDHE",
 		"ECDSA", "CHACHA20", "AES128:!kRSA", "AES256,AES128", "TLSv1.2", "TLSv1", "SSLv3", "SHA256", "RSA:!AES256", "!AESGCM:ALL", "AESGCM:+aRSA",
 		"ECDHE-RSA-AES256-GCM-SHA384 ECDHE-RSA-CHACHA20-POLY1305", "HIGH:!aNULL:!eNULL:!EXPORT:!DES:!RC4:!MD5:!PSK:!SRP:!CAMELLIA:@STRENGTH",
@@ -42,7 +46,7 @@ func TestCipherStringsAreOpenSSLs(t *testing.T) {
 		}
 		var want []string
 		for name := range strings.SplitSeq(strings.TrimSpace(string(out)), ":") {
-			if slices.Contains(ours, name) {
+			if slices.Contains(ours, name) && (names[text] || !timed[name]) {
 				want = append(want, name)
 			}
 		}

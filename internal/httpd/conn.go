@@ -89,7 +89,7 @@ func (c *conn) begin(timeout time.Duration) {
 func (c *conn) serve(timeout time.Duration) {
 	defer c.close()
 	for c.await(timeout) {
-		if c.served == 0 && c.hosts.http2 && c.speaksHTTP2() {
+		if c.served == 0 && c.mayBeginHTTP2() && c.speaksHTTP2() {
 			c.serveHTTP2()
 			return
 		}

@@ -30,11 +30,14 @@ const protocolHTTP2 = "h2"
 
 // protocols are what the server that the client named offers by ALPN.
 func (c *conn) protocols() []string {
-	if c.hosts.http2 || c.defaultServer().http2.on {
+	if c.mayBeginHTTP2() {
 		return []string{protocolHTTP2}
 	}
 	return nil
 }
+
+// mayBeginHTTP2 reports whether the server that the connection is for speaks HTTP/2.
+func (c *conn) mayBeginHTTP2() bool { return c.hosts.http2 || c.defaultServer().http2.on }
 
 // speaksHTTP2 reports whether a client without TLS begins as one that knows that the
 // server speaks HTTP/2. As long as what came is the beginning of that it waits for more.

@@ -165,7 +165,7 @@ type VirtualServer struct {
 // A listener's virtual servers: all that listen on one address.
 type hosts struct {
 	def      *VirtualServer
-	http2    bool // is spoken there, besides HTTP/1
+	http2    bool // is spoken there with any server, besides HTTP/1: a parameter of listen
 	exact    map[string]*VirtualServer
 	suffix   map[string]*VirtualServer // ".example.com" of *.example.com
 	prefix   map[string]*VirtualServer // "www.example." of www.example.*

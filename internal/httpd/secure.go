@@ -19,9 +19,11 @@ import (
 // A Security is what a virtual server has for TLS; see [Builder.Secure]. Its methods
 // are called by many goroutines at once.
 type Security interface {
-	// Config returns how a handshake goes on. It is the server's that the client named,
-	// or the default one's when that has no certificate.
+	// Config returns how a handshake goes on with the server that the client named, or
+	// with the default one.
 	Config(h *Handshake) (*tls.Config, error)
+	// Certified reports whether the server has a certificate of its own.
+	Certified() bool
 	// Admit is asked for each request; it returns 0, or the status that ends it.
 	Admit(r *Request) int
 	// Verifies reports whether clients are to show certificates. Then a connection
@@ -43,8 +45,11 @@ type Handshake struct {
 	// Name is the name that the client asked for, as a server_name is compared; "" for
 	// none.
 	Name string
-	// Protocols are what the address offers by ALPN.
+	// Protocols are what the server offers by ALPN.
 	Protocols []string
+	// Default is the default server's at the address; its certificate is shown for a
+	// server that has none.
+	Default Security
 	// Tickets has the keys of session tickets.
 	Tickets *ticketkeys.Ring
 
@@ -151,18 +156,20 @@ func (vs *VirtualServer) Security() Security { return vs.security }
 // secureServers makes sure that an address with TLS has a certificate for everybody
 // who comes there.
 func (h *hosts) secureServers() error {
-	if !h.secured || h.def.security != nil && !h.def.security.Rejects() {
+	serves := func(vs *VirtualServer) bool { return vs.security != nil && vs.security.Certified() }
+	refuses := func(vs *VirtualServer) bool { return vs.security != nil && vs.security.Rejects() }
+	if !h.secured || serves(h.def) {
 		return nil
 	}
 	without := func(vs *VirtualServer) error {
 		return conf.Errorf(nil, "no \"ssl_certificate\" is defined for the \"listen ... ssl\" directive in %s:%d",
 			vs.self.File, vs.self.Line)
 	}
-	if h.def.security == nil {
+	if !refuses(h.def) {
 		return without(h.def)
 	}
 	for _, s := range h.servers {
-		if s.vs.security == nil {
+		if !serves(s.vs) && !refuses(s.vs) {
 			return without(s.vs)
 		}
 	}
@@ -241,7 +248,7 @@ func (c *conn) choose(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	if sec == nil {
 		return nil, ErrUnknownName
 	}
-	h := &Handshake{Hello: hello, Name: c.tls.Name, Protocols: c.protocols(), Tickets: c.srv.tickets, c: c}
+	h := &Handshake{Hello: hello, Name: c.tls.Name, Protocols: c.protocols(), Default: c.hosts.def.security, Tickets: c.srv.tickets, c: c}
 	l := hello.Conn.(cipherConn).l
 	l.record = sec.RecordSize()
 	config, err := sec.Config(h)
@@ -277,6 +284,8 @@ func (r *Request) admit() int {
 	}
 	if c.tls.Name != "" && c.tls.Name != string(r.Host) && sec.Verifies() {
 		r.Log(levelInfo, "client attempted to request the server name different from the one that was negotiated", nil)
+		// The answer is of the server that the connection is for.
+		r.Server, r.loc = c.asked, c.asked.root
 		return 421
 	}
 	return sec.Admit(r)

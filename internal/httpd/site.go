@@ -109,8 +109,6 @@ func Compile(c *conf.Config, modules []Module, product string) (*Site, error) {
 		}
 	}
 	for _, address := range b.addresses {
-		h := site.hosts[address]
-		h.http2 = h.http2 || h.def.http2.on
 		if err := site.hosts[address].secureServers(); err != nil {
 			return nil, err
 		}

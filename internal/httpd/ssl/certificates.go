@@ -4,7 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/tls"
-	"fmt"
+	"errors"
 	"os"
 	"slices"
 	"strings"
@@ -22,12 +22,9 @@ type certificates struct {
 	open      []openPair
 	passwords [][]byte
 	conf      *conf.Config
-	// newest is the highest version of the protocol that is spoken.
-	newest uint16
-	// ownOrder is ssl_prefer_server_ciphers: the rank counts, not what the client
-	// would rather have.
-	ownOrder bool
 }
+
+var errNoCertificate = errors.New("no certificate")
 
 // An openPair is the names of a certificate and its key.
 type openPair struct {
@@ -58,9 +55,7 @@ func (in *instance) newCertificates(s *conf.Scope) (*certificates, error) {
 			return nil, err
 		}
 	}
-	var err error
-	c.ownOrder, err = s.Flag("ssl_prefer_server_ciphers", false)
-	return c, err
+	return c, nil
 }
 
 // rank is the kind of a certificate: OpenSSL keeps one of each, and prefers them in
@@ -117,21 +112,21 @@ func (in *instance) file(name string) tlsconf.File {
 	return in.read(name)
 }
 
-// choose returns the certificate for a client.
-func (c *certificates) choose(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+// choose returns the one of certs that a client gets.
+func (sv *server) choose(c *certificates, hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	switch len(c.fixed) {
 	case 0:
-		return nil, fmt.Errorf("no certificate")
+		return nil, errNoCertificate
 	case 1:
 		return c.fixed[0].current(), nil
 	}
 	anonymous := *hello
 	anonymous.ServerName = "" // the server was chosen; nginx does not compare names
-	if c.ownOrder {
+	if sv.ownOrder {
 		if s := c.suits(&anonymous); s != nil {
 			return s.current(), nil
 		}
-	} else if s := c.wished(&anonymous); s != nil {
+	} else if s := c.wished(&anonymous, sv.settings.MaxVersion); s != nil {
 		return s.current(), nil
 	}
 	return c.fixed[0].current(), nil
@@ -148,10 +143,11 @@ func (c *certificates) suits(hello *tls.ClientHelloInfo) *stapled {
 }
 
 // wished is the certificate that the client would rather have: as in OpenSSL the first
-// of its signatures tells, and before TLS 1.3 the first of its cipher suites.
-func (c *certificates) wished(hello *tls.ClientHelloInfo) *stapled {
+// of its signatures tells, and before TLS 1.3 the first of its cipher suites. newest is
+// the highest version of the protocol that is spoken.
+func (c *certificates) wished(hello *tls.ClientHelloInfo, newest uint16) *stapled {
 	one := *hello
-	if c.newest >= tls.VersionTLS13 && slices.Contains(hello.SupportedVersions, tls.VersionTLS13) {
+	if newest >= tls.VersionTLS13 && slices.Contains(hello.SupportedVersions, tls.VersionTLS13) {
 		for i := range hello.SignatureSchemes {
 			one.SignatureSchemes = hello.SignatureSchemes[i : i+1]
 			if s := c.suits(&one); s != nil {
@@ -171,7 +167,7 @@ func (c *certificates) wished(hello *tls.ClientHelloInfo) *stapled {
 
 // read reads the certificates of a handshake, as the process that does it may.
 func (c *certificates) read(h *httpd.Handshake) (*certificates, error) {
-	now := &certificates{fixed: slices.Clone(c.fixed), newest: c.newest, ownOrder: c.ownOrder}
+	now := &certificates{fixed: slices.Clone(c.fixed)}
 	for _, p := range c.open {
 		cert, err := tlsconf.Certificate(c.load(h.Text(p.cert)), c.load(h.Text(p.key)), c.passwords)
 		if err != nil {

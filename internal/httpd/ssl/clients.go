@@ -33,8 +33,9 @@ const (
 )
 
 // newClients returns nil when clients need no certificate. The files are read all the
-// same: a fault in them is one.
-func (in *instance) newClients(s *conf.Scope) (*clients, error) {
+// same: a fault in them is one. A server that is certified must name somebody whom it
+// trusts; as in nginx another one need not, and then no client suits.
+func (in *instance) newClients(s *conf.Scope, certified bool) (*clients, error) {
 	mode, err := s.Enum("ssl_verify_client", "off", "off", verifyOn, verifyOptional, verifyOptionalNo)
 	if err != nil {
 		return nil, err
@@ -46,10 +47,11 @@ func (in *instance) newClients(s *conf.Scope) (*clients, error) {
 	c := &clients{mode: mode, named: x509.NewCertPool()}
 	c.verifier.Depth, c.verifier.Usage = depth, x509.ExtKeyUsageClientAuth
 	asked := s.String("ssl_client_certificate", "")
-	if asked == "" && (mode == verifyOn || mode == verifyOptional) {
-		return nil, conf.Errorf(nil, "no ssl_client_certificate for ssl_verify_client")
+	trusted := s.String("ssl_trusted_certificate", "")
+	if certified && asked == "" && trusted == "" && (mode == verifyOn || mode == verifyOptional) {
+		return nil, conf.Errorf(nil, "no ssl_client_certificate or ssl_trusted_certificate for ssl_verify_client")
 	}
-	for _, name := range []string{asked, s.String("ssl_trusted_certificate", "")} {
+	for _, name := range []string{asked, trusted} {
 		if name == "" {
 			continue
 		}

@@ -19,21 +19,23 @@ import (
 type sessions struct {
 	sv      *server
 	timeout time.Duration
-	// purpose names what a ticket is good for: a server with the same certificates and
-	// the same rules for clients, in whatever process.
-	purpose string
-	// keys are made of files; nil: they come with the handshake.
-	keys [][32]byte
+	// files are what the keys are made of; nil: they come with the handshake.
+	files [][]byte
 
-	mu sync.Mutex
-	// variants are by the protocols that an address offers.
+	mu       sync.Mutex
 	variants []*variant // those that were made; they are never changed but for their tickets
 }
 
+// A variant is the configuration of a server's handshakes at an address, which may offer
+// other protocols than another one, and other certificates where the server has none.
 type variant struct {
 	protocols []string
+	certs     *certificates
 	config    *tls.Config
-	hour      int64 // whose keys it has; guarded by sessions.mu
+	// purpose names what a ticket is good for: a server with the same certificates and
+	// the same rules for clients, in whatever process.
+	purpose string
+	hour    int64 // whose keys it has; guarded by sessions.mu
 }
 
 func (in *instance) newSessions(s *conf.Scope, sv *server) (*sessions, error) {
@@ -47,7 +49,6 @@ func (in *instance) newSessions(s *conf.Scope, sv *server) (*sessions, error) {
 		return nil, err
 	}
 	sv.settings.SessionTicketsDisabled = !on
-	se.purpose = sv.purpose()
 	// As nginx, which looks at these files when it has read the whole block.
 	end := &conf.Directive{File: in.b.HTTP.Self.File, Line: in.b.HTTP.Self.EndLine}
 	for _, d := range s.All("ssl_session_ticket_key") {
@@ -58,18 +59,18 @@ func (in *instance) newSessions(s *conf.Scope, sv *server) (*sessions, error) {
 		if n := len(f.Data); n != 48 && n != 80 {
 			return nil, conf.Errorf(end, "\"%s\" must be 48 or 80 bytes", f.Name)
 		}
-		se.keys = append(se.keys, sha256.Sum256(append(bytes.Clone(f.Data), se.purpose...)))
+		se.files = append(se.files, f.Data)
 	}
 	return se, nil
 }
 
 // purpose is the same for servers that may resume each other's sessions.
-func (sv *server) purpose() string {
+func (sv *server) purpose(certs *certificates) string {
 	h := sha256.New()
-	for _, s := range sv.certs.fixed {
+	for _, s := range certs.fixed {
 		h.Write(s.cert.Leaf.Raw)
 	}
-	for _, p := range sv.certs.open {
+	for _, p := range certs.open {
 		h.Write([]byte(p.text))
 	}
 	if sv.clients != nil {
@@ -78,49 +79,57 @@ func (sv *server) purpose() string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// config returns the configuration of one handshake.
-func (se *sessions) config(h *httpd.Handshake) (*tls.Config, error) {
-	v := se.variant(h)
-	for _, c := range se.sv.certs.fixed {
+// config returns the configuration of one handshake, in which certs are shown.
+func (se *sessions) config(h *httpd.Handshake, certs *certificates) (*tls.Config, error) {
+	v := se.variant(h, certs)
+	for _, c := range certs.fixed {
 		if c.from != nil {
 			c.from.refresh(h)
 		}
 	}
-	if len(se.sv.certs.open) == 0 {
+	if len(certs.open) == 0 {
 		return v.config, nil
 	}
-	certs, err := se.sv.certs.read(h)
+	read, err := certs.read(h)
 	if err != nil {
 		return nil, err
 	}
 	c := v.config.Clone()
-	c.GetCertificate = certs.choose
+	c.GetCertificate = se.sv.chooser(read)
 	return c, nil
 }
 
+// chooser is the way in which crypto/tls asks for one of certs.
+func (sv *server) chooser(certs *certificates) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) { return sv.choose(certs, hello) }
+}
+
 // variant returns that for the address, with the keys of the hour.
-func (se *sessions) variant(h *httpd.Handshake) *variant {
+func (se *sessions) variant(h *httpd.Handshake, certs *certificates) *variant {
 	now := time.Now()
 	hour := h.Tickets.Hour(now)
 	se.mu.Lock()
 	defer se.mu.Unlock()
-	i := slices.IndexFunc(se.variants, func(v *variant) bool { return slices.Equal(v.protocols, h.Protocols) })
+	i := slices.IndexFunc(se.variants, func(v *variant) bool {
+		return v.certs == certs && slices.Equal(v.protocols, h.Protocols)
+	})
 	if i < 0 {
 		i = len(se.variants)
-		se.variants = append(se.variants, se.newVariant(h.Protocols))
+		se.variants = append(se.variants, se.newVariant(h.Protocols, certs))
 	}
 	v := se.variants[i]
-	if v.hour != hour && se.keys == nil {
-		v.config.SetSessionTicketKeys(h.Tickets.Keys(now, se.purpose))
+	if v.hour != hour && se.files == nil {
+		v.config.SetSessionTicketKeys(h.Tickets.Keys(now, v.purpose))
 		v.hour = hour
 	}
 	return v
 }
 
-func (se *sessions) newVariant(protocols []string) *variant {
+func (se *sessions) newVariant(protocols []string, certs *certificates) *variant {
+	purpose := se.sv.purpose(certs)
 	c := se.sv.settings.Clone()
 	c.NextProtos = slices.Concat(protocols, []string{"http/1.1", "http/1.0", "http/0.9"})
-	c.GetCertificate = se.sv.certs.choose
+	c.GetCertificate = se.sv.chooser(certs)
 	c.WrapSession = func(cs tls.ConnectionState, ss *tls.SessionState) ([]byte, error) {
 		ss.Extra = append(ss.Extra, stamp(time.Now()))
 		return c.EncryptTicket(cs, ss)
@@ -132,10 +141,14 @@ func (se *sessions) newVariant(protocols []string) *variant {
 		}
 		return ss, nil
 	}
-	if se.keys != nil {
-		c.SetSessionTicketKeys(se.keys)
+	if se.files != nil {
+		keys := make([][32]byte, len(se.files))
+		for i, data := range se.files {
+			keys[i] = sha256.Sum256(append(bytes.Clone(data), purpose...))
+		}
+		c.SetSessionTicketKeys(keys)
 	}
-	return &variant{protocols: slices.Clone(protocols), config: c, hour: -1}
+	return &variant{protocols: slices.Clone(protocols), certs: certs, config: c, purpose: purpose, hour: -1}
 }
 
 // What we add to a session: when it was made.

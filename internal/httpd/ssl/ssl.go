@@ -10,6 +10,7 @@ package ssl
 import (
 	"context"
 	"crypto/tls"
+	"slices"
 	"strings"
 	"sync"
 
@@ -26,9 +27,9 @@ func Module() httpd.Module {
 		Directives: directives(),
 		Variables:  variables(),
 		New: func(b *httpd.Builder) (httpd.Instance, error) {
-			in := &instance{b: b, caches: map[string]int64{}, told: map[*conf.Directive]bool{}}
+			in := &instance{b: b, caches: map[string]int64{}, secured: map[string]bool{}, told: map[*conf.Directive]bool{}}
 			in.ctx, in.cancel = context.WithCancel(context.Background())
-			return in, nil
+			return in, in.findSecured()
 		},
 	}
 }
@@ -42,7 +43,9 @@ type instance struct {
 	cancel context.CancelFunc
 	// caches are the sizes of those that ssl_session_cache names, which must agree.
 	caches map[string]int64
-	told   map[*conf.Directive]bool // what was warned of
+	// secured are the keys of the addresses where connections begin with TLS.
+	secured map[string]bool
+	told    map[*conf.Directive]bool // what was warned of
 }
 
 // Location builds what a server has; there is nothing for a location.
@@ -61,34 +64,66 @@ func (in *instance) Location(s *conf.Scope) (httpd.Part, error) {
 	return httpd.Part{}, nil
 }
 
-// A server is what one server block has for TLS.
+// findSecured looks for the addresses where connections begin with TLS: one server
+// says so for all that listen there.
+func (in *instance) findSecured() error {
+	for _, d := range in.b.HTTP.Own("server") {
+		listens, err := in.b.Config.ServerListens(d)
+		if err != nil {
+			return err
+		}
+		for _, l := range listens {
+			if l.SSL {
+				in.secured[l.Key()] = true
+			}
+		}
+	}
+	return nil
+}
+
+// isSecured reports whether the server can be reached by TLS.
+func (in *instance) isSecured(s *conf.Scope) (bool, error) {
+	listens, err := in.b.Config.ServerListens(s.Self)
+	return slices.ContainsFunc(listens, func(l conf.Listen) bool { return in.secured[l.Key()] }), err
+}
+
+// A server is what one server block has for TLS. One without certificates is reached
+// with those of the address's default server, and all else counts as if it had its own.
 type server struct {
 	rejects    bool
 	recordSize int
-	settings   *tls.Config // what is the same for every handshake
-	certs      *certificates
-	sessions   *sessions
-	clients    *clients // nil: nobody asks for certificates
+	settings   *tls.Config   // what is the same for every handshake
+	certs      *certificates // nil for none
+	// ownOrder is ssl_prefer_server_ciphers: of several certificates the rank counts,
+	// not what the client would rather have.
+	ownOrder bool
+	sessions *sessions
+	clients  *clients // nil: nobody asks for certificates
 }
 
-// newServer returns nil for a server without certificates.
+// newServer returns nil for a server that has no certificates and is not reached by
+// TLS.
 func (in *instance) newServer(s *conf.Scope) (*server, error) {
 	rejects, err := s.Flag("ssl_reject_handshake", false)
 	if err != nil {
 		return nil, err
 	}
 	certs, err := in.newCertificates(s)
-	if err != nil || certs == nil && !rejects {
+	if err != nil {
 		return nil, err
 	}
-	sv := &server{rejects: rejects, certs: certs}
 	if certs == nil {
-		return sv, nil
+		if secured, err := in.isSecured(s); err != nil || !secured {
+			return nil, err
+		}
 	}
+	sv := &server{rejects: rejects, certs: certs}
 	if sv.settings, err = in.newSettings(s); err != nil {
 		return nil, err
 	}
-	certs.newest = sv.settings.MaxVersion
+	if sv.ownOrder, err = s.Flag("ssl_prefer_server_ciphers", false); err != nil {
+		return nil, err
+	}
 	size, err := s.Size("ssl_buffer_size", 16<<10)
 	if err != nil {
 		return nil, err
@@ -99,15 +134,17 @@ func (in *instance) newServer(s *conf.Scope) (*server, error) {
 	if err := in.checkParameters(s); err != nil {
 		return nil, err
 	}
-	if sv.clients, err = in.newClients(s); err != nil {
+	if sv.clients, err = in.newClients(s, certs != nil || rejects); err != nil {
 		return nil, err
 	}
 	if sv.clients != nil {
 		sv.settings.ClientAuth = tls.RequestClientCert
 		sv.settings.ClientCAs = sv.clients.named
 	}
-	if err := in.staple(s, certs); err != nil {
-		return nil, err
+	if certs != nil {
+		if err := in.staple(s, certs); err != nil {
+			return nil, err
+		}
 	}
 	if sv.sessions, err = in.newSessions(s, sv); err != nil {
 		return nil, err
@@ -202,8 +239,18 @@ func (sv *server) Config(h *httpd.Handshake) (*tls.Config, error) {
 	if sv.rejects {
 		return nil, httpd.ErrUnknownName
 	}
-	return sv.sessions.config(h)
+	certs := sv.certs
+	if def, ok := h.Default.(*server); ok && certs == nil {
+		certs = def.certs
+	}
+	if certs == nil {
+		return nil, errNoCertificate
+	}
+	return sv.sessions.config(h, certs)
 }
+
+// Certified reports whether the server has a certificate of its own.
+func (sv *server) Certified() bool { return sv.certs != nil }
 
 // RecordSize is ssl_buffer_size.
 func (sv *server) RecordSize() int { return sv.recordSize }

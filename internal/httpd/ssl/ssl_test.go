@@ -16,7 +16,7 @@ import (
 	"github.com/baton-deploy/baton/internal/testbed"
 )
 
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // authorities are those of all tests: making keys takes time.
 type authorities struct {

@@ -10,7 +10,7 @@ import (
 type pool struct {
 	size     int
 	requests int           // on one connection
-	idle     time.Duration // 0 closes it at the next sweep
+	idle     time.Duration // 0 keeps none
 	age      time.Duration
 
 	// mu guards what follows. It is a leaf.
@@ -20,7 +20,7 @@ type pool struct {
 	closed bool
 }
 
-// sweepEvery is how often idle connections are looked through.
+// sweepEvery is how often idle connections are looked through, at least.
 const sweepEvery = time.Second
 
 // justNow is how long after its last use a connection is taken to be alive: looking
@@ -35,12 +35,23 @@ func (pl *pool) take(p *Peer, kind any, now time.Time) *Conn {
 		if c == nil {
 			return nil
 		}
-		if !now.IsZero() && now.Sub(c.since) < justNow || c.Idle() {
+		if pl.usable(c, now) {
 			c.Reused = true
 			return c
 		}
 		c.Drop()
 	}
+}
+
+// usable reports whether c may be used again: it was not idle for too long, and its server
+// did not close it. now is as for Group.Take.
+func (pl *pool) usable(c *Conn, now time.Time) bool {
+	again := !now.IsZero()
+	if !again {
+		now = time.Now()
+	}
+	idle := now.Sub(c.since)
+	return idle < pl.idle && (again && idle < justNow || c.Idle())
 }
 
 func (pl *pool) pop(p *Peer, kind any) *Conn {
@@ -82,7 +93,7 @@ func (pl *pool) keep(c *Conn, now time.Time) bool {
 	}
 	pl.conns = append(pl.conns, c)
 	if pl.sweeps == nil {
-		pl.sweeps = time.AfterFunc(min(sweepEvery, max(pl.idle, time.Millisecond)), pl.sweep)
+		pl.sweeps = time.AfterFunc(pl.untilSweep(now), pl.sweep)
 	}
 	pl.mu.Unlock()
 	if old != nil {
@@ -111,7 +122,13 @@ func (pl *pool) sweep() {
 		pl.sweeps = nil
 		return
 	}
-	pl.sweeps.Reset(sweepEvery)
+	pl.sweeps.Reset(pl.untilSweep(now))
+}
+
+// untilSweep is how long until there is something to do for sweep. There is a connection,
+// and pl.mu must be held.
+func (pl *pool) untilSweep(now time.Time) time.Duration {
+	return min(sweepEvery, max(pl.idle-now.Sub(pl.conns[0].since), time.Millisecond))
 }
 
 // close closes all connections and keeps none from now on.

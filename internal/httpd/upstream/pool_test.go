@@ -91,6 +91,39 @@ func TestPoolKeepsNothingBad(t *testing.T) {
 	}
 }
 
+// Between two sweeps nothing is used that was idle for longer than keepalive_timeout.
+func TestPoolGivesNothingThatWasIdleTooLong(t *testing.T) {
+	pl, p := newPool(4), &Peer{}
+	defer pl.close()
+	now := time.Now()
+	for _, repeatable := range []time.Time{{}, now} {
+		old, other := idleConn(t, p)
+		fresh, _ := idleConn(t, p)
+		pl.keep(fresh, now)
+		pl.keep(old, now)
+		old.since = now.Add(-pl.idle)
+		if c := pl.take(p, nil, repeatable); c != fresh {
+			t.Errorf("took %p, want the one that was used a moment ago", c)
+		}
+		if !other.HungUp() {
+			t.Error("the other one is still open")
+		}
+	}
+}
+
+// "keepalive_timeout 0" keeps nothing.
+func TestPoolWithoutTime(t *testing.T) {
+	pl, p := newPool(4), &Peer{}
+	defer pl.close()
+	pl.idle = 0
+	c, _ := idleConn(t, p)
+	now := time.Now()
+	pl.keep(c, now)
+	if pl.take(p, nil, now) != nil {
+		t.Error("a connection was used again")
+	}
+}
+
 func TestClosedPoolLetsGo(t *testing.T) {
 	pl, p := newPool(4), &Peer{}
 	c, other := idleConn(t, p)

@@ -21,7 +21,8 @@ func (x *Exchange) ResolveGroup(ups *upstream.Upstreams, resolver *upstream.Reso
 		return 502
 	}
 	var err error
-	if x.Group, err = resolver.Group(a, defaultPort); err != nil {
+	fault := func(text string) { x.Log(LevelError, text) }
+	if x.Group, err = resolver.Group(a, defaultPort, fault); err != nil {
 		x.Log(LevelError, err.Error())
 		return 502
 	}
@@ -121,6 +122,9 @@ func (t *Target) cutScheme(url string) (address string, secure bool) {
 func (t *Target) lacksPort(a upstream.Address) bool {
 	return a.Path == "" && a.Port == 0 && t.ups.Named(a) == nil
 }
+
+// HasVariables reports whether a request says where it goes.
+func (t *Target) HasVariables() bool { return t.text != nil }
 
 // Resolve is [Protocol]'s.
 func (t *Target) Resolve(x *Exchange) (status int) {

@@ -12,8 +12,7 @@ func directives() []conf.Spec {
 	server.Repeat = true
 	zone := in("zone", 1, 2)
 	zone.Effect, zone.Note = conf.NoEffect, "Each worker keeps its own state of the servers."
-	resolver := conf.Spec{Name: "resolver", In: hsl, Min: 1, Max: conf.AnyArgs,
-		Note: "Answers are kept for 5 seconds unless valid= says otherwise: the time that the answer itself names is not known."}
+	resolver := conf.Spec{Name: "resolver", In: hsl, Min: 1, Max: conf.AnyArgs}
 	method := func(name string, lo, hi int) conf.Spec {
 		s := in(name, lo, hi)
 		s.Repeat = true // the last one counts, after a warning

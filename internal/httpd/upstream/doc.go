@@ -18,7 +18,10 @@
 // Host names of servers are resolved when the configuration is compiled, all of
 // their addresses are used, and they stay until the next load, as in nginx. A
 // master resolves them to check the configuration and each worker when it starts.
-// Only names in proxy_pass with variables are resolved later, by "resolver".
+// Only names in proxy_pass with variables are resolved later, by "resolver": all who want
+// to know a name at one time share one look-up, which asks the name servers in turn and
+// ends when nobody waits any more. It speaks DNS by itself, since the standard library
+// does not tell for how long an answer may be kept, and refuses names that nginx follows.
 //
 // # State
 //

@@ -34,7 +34,7 @@ type Upstreams struct {
 	key       httpd.StateKey
 	blocks    map[string]*Group // by lower-cased name
 	implicit  map[string]*Group // by host and port of a proxy_pass
-	resolvers map[*conf.Directive]*Resolver
+	resolvers map[*conf.Directive]*names
 }
 
 // Of returns the upstreams of the configuration that b compiles.
@@ -48,7 +48,7 @@ func newUpstreams(b *httpd.Builder) (*Upstreams, error) {
 		config:    b.Config,
 		blocks:    map[string]*Group{},
 		implicit:  map[string]*Group{},
-		resolvers: map[*conf.Directive]*Resolver{},
+		resolvers: map[*conf.Directive]*names{},
 	}
 	var err error
 	if u.key, err = b.StateKey(); err != nil {
@@ -70,8 +70,11 @@ func newUpstreams(b *httpd.Builder) (*Upstreams, error) {
 // Location does nothing: locations use groups through other modules.
 func (u *Upstreams) Location(*conf.Scope) (httpd.Part, error) { return httpd.Part{}, nil }
 
-// Close lets go of idle connections.
+// Close lets go of idle connections and ends look-ups.
 func (u *Upstreams) Close() {
+	for _, ns := range u.resolvers {
+		ns.close()
+	}
 	for _, g := range u.blocks {
 		g.close()
 	}

@@ -2,45 +2,54 @@ package upstream
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/baton-deploy/baton/internal/conf"
 )
 
-// A Resolver is the "resolver" directive: it looks up names that only a request
-// brings.
+// A Resolver is the "resolver" directive, with the time that a request waits for it: it
+// looks up names that only a request brings.
 type Resolver struct {
-	servers []string
-	next    atomic.Uint32
-	valid   time.Duration
-	timeout time.Duration
-	ipv4    bool
-	ipv6    bool
-	res     *net.Resolver
-
-	// mu guards known. It is a leaf.
-	mu    sync.Mutex
-	known map[string]answer
+	*names
+	timeout time.Duration // 0: none
 }
 
-type answer struct {
-	ips   []netip.Addr
-	until time.Time
+// names is what one "resolver" directive knows, for all who use it.
+type names struct {
+	servers []string
+	valid   time.Duration // 0: what an answer says
+	ipv4    bool
+	ipv6    bool
+	ctx     context.Context // of all look-ups
+	cancel  context.CancelFunc
+	lookups sync.WaitGroup
+	resend  time.Duration // when the next server is asked, while somebody still waits
+
+	// mu guards what follows. It is a leaf.
+	mu      sync.Mutex
+	first   int                // of the servers, for the next look-up
+	known   map[string]finding // names that have addresses or an alias
+	pending map[string]*lookup
 }
 
 const (
-	defaultValid = 5 * time.Second
+	resendAfter = 5 * time.Second
 	// maxKnown bounds the names that are remembered: clients may choose them.
 	maxKnown = 4096
+	// maxAliases is how many aliases are followed from one name.
+	maxAliases = 50
 )
+
+func newNames() *names {
+	ns := &names{ipv4: true, ipv6: true, resend: resendAfter, known: map[string]finding{}, pending: map[string]*lookup{}}
+	ns.ctx, ns.cancel = context.WithCancel(context.Background())
+	return ns
+}
 
 // Resolver returns the resolver that applies in s, or nil when there is none.
 func (u *Upstreams) Resolver(s *conf.Scope) (*Resolver, error) {
@@ -52,28 +61,27 @@ func (u *Upstreams) Resolver(s *conf.Scope) (*Resolver, error) {
 	if err != nil {
 		return nil, err
 	}
-	if rs := u.resolvers[d]; rs != nil && rs.timeout == timeout {
-		return rs, nil
+	if ns := u.resolvers[d]; ns != nil {
+		return &Resolver{ns, timeout}, nil
 	}
-	rs := &Resolver{valid: defaultValid, timeout: timeout, ipv4: true, ipv6: true, known: map[string]answer{}}
+	ns := newNames()
 	for _, arg := range d.Args {
-		if err := rs.set(u.config, d, arg); err != nil {
+		if err := ns.set(u.config, d, arg); err != nil {
 			return nil, err
 		}
 	}
-	if len(rs.servers) == 0 {
+	switch {
+	case !ns.ipv4 && !ns.ipv6:
+		return nil, conf.Errorf(d, "\"ipv4\" and \"ipv6\" cannot both be \"off\"")
+	case len(ns.servers) == 0:
 		return nil, conf.Errorf(d, "no name servers defined")
 	}
-	if !rs.ipv4 && !rs.ipv6 {
-		return nil, conf.Errorf(d, "\"ipv4\" and \"ipv6\" cannot both be \"off\"")
-	}
-	rs.res = &net.Resolver{PreferGo: true, Dial: rs.dial}
-	u.resolvers[d] = rs
-	return rs, nil
+	u.resolvers[d] = ns
+	return &Resolver{ns, timeout}, nil
 }
 
 // set reads one argument of "resolver".
-func (rs *Resolver) set(c *conf.Config, d *conf.Directive, arg string) error {
+func (ns *names) set(c *conf.Config, d *conf.Directive, arg string) error {
 	name, value, ok := strings.Cut(arg, "=")
 	if ok {
 		switch name {
@@ -82,16 +90,16 @@ func (rs *Resolver) set(c *conf.Config, d *conf.Directive, arg string) error {
 			if err != nil {
 				return conf.Errorf(d, "invalid parameter: %s", arg)
 			}
-			rs.valid = t
+			ns.valid = t
 			return nil
 		case "ipv4", "ipv6":
 			if value != "on" && value != "off" {
 				return conf.Errorf(d, "invalid parameter: %s", arg)
 			}
 			if name == "ipv4" {
-				rs.ipv4 = value == "on"
+				ns.ipv4 = value == "on"
 			} else {
-				rs.ipv6 = value == "on"
+				ns.ipv6 = value == "on"
 			}
 			return nil
 		case "status_zone":
@@ -107,77 +115,164 @@ func (rs *Resolver) set(c *conf.Config, d *conf.Directive, arg string) error {
 		return conf.Errorf(d, "%s in resolver \"%s\"", err, arg)
 	}
 	for _, e := range eps {
-		rs.servers = append(rs.servers, e.name)
+		ns.servers = append(ns.servers, e.name)
 	}
 	return nil
 }
 
-// dial asks the servers in turn, whatever server the system would ask.
-func (rs *Resolver) dial(ctx context.Context, network, _ string) (net.Conn, error) {
-	server := rs.servers[int(rs.next.Add(1)-1)%len(rs.servers)]
-	var d net.Dialer
-	return d.DialContext(ctx, network, server)
+// close ends all look-ups and waits for them.
+func (ns *names) close() {
+	ns.cancel()
+	ns.lookups.Wait()
 }
 
-// Group looks a's host up and returns a group of its addresses, for one request.
-func (rs *Resolver) Group(a Address, defaultPort int) (*Group, error) {
-	ips, err := rs.lookup(strings.ToLower(a.Host))
-	if err != nil {
-		return nil, err
+// Group looks a's host up and returns a group of its addresses, for one request. log is
+// told what is wrong with answers of name servers.
+func (rs *Resolver) Group(a Address, defaultPort int, log func(string)) (*Group, error) {
+	host := strings.TrimSuffix(string(appendLower(nil, []byte(a.Host))), ".")
+	ips, code := rs.resolve(host, log)
+	if code != 0 {
+		return nil, fmt.Errorf("%s could not be resolved (%s)", host, codeText(code))
 	}
-	port := a.Port
-	if port == 0 {
-		port = defaultPort
-	}
-	var eps []endpoint
-	for i, first := 0, rand.IntN(len(ips)); i < len(ips); i++ {
-		eps = append(eps, ipEndpoint(netip.AddrPortFrom(ips[(first+i)%len(ips)], uint16(port))))
+	port := a.port(defaultPort)
+	eps := make([]endpoint, len(ips))
+	for i, ip := range ips {
+		eps[i] = ipEndpoint(netip.AddrPortFrom(ip, port))
 	}
 	return newGroup(a.Host, a.Host, eps), nil
 }
 
-func (rs *Resolver) lookup(host string) ([]netip.Addr, error) {
-	now := time.Now()
-	rs.mu.Lock()
-	have, ok := rs.known[host]
-	rs.mu.Unlock()
-	if ok && now.Before(have.until) {
-		return have.ips, nil
+// resolve returns the addresses of a name in the order in which they are tried, or the
+// number of the reason why there are none. The time-out is that of all aliases together.
+func (rs *Resolver) resolve(name string, log func(string)) (ips []netip.Addr, code int) {
+	var late <-chan time.Time
+	for range maxAliases + 1 {
+		f, l, began := rs.begin(name)
+		rotate := l == nil
+		if l != nil {
+			if late == nil && rs.timeout > 0 {
+				timer := time.NewTimer(rs.timeout)
+				defer timer.Stop()
+				late = timer.C
+			}
+			f = rs.wait(l, late)
+			if began {
+				l.tell(log)
+			}
+		}
+		switch {
+		case f.code != 0:
+			return nil, f.code
+		case !f.aliased:
+			return f.addresses(rotate), 0
+		}
+		name = f.alias
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), rs.timeout)
-	defer cancel()
-	network := "ip"
-	switch {
-	case !rs.ipv6:
-		network = "ip4"
-	case !rs.ipv4:
-		network = "ip6"
-	}
-	// With a dot behind it a name is complete: no search list of the system's.
-	ips, err := rs.res.LookupNetIP(ctx, network, strings.TrimSuffix(host, ".")+".")
-	if err != nil {
-		return nil, fmt.Errorf("%s could not be resolved (%s)", host, reason(err))
-	}
-	if len(ips) == 0 {
-		return nil, fmt.Errorf("%s could not be resolved (3: Host not found)", host)
-	}
-	rs.mu.Lock()
-	defer rs.mu.Unlock()
-	if len(rs.known) >= maxKnown {
-		clear(rs.known)
-	}
-	rs.known[host] = answer{ips, now.Add(rs.valid)}
-	return ips, nil
+	return nil, codeNotFound
 }
 
-// reason is nginx's number and words for why a look-up failed.
-func reason(err error) string {
-	var dns *net.DNSError
-	switch {
-	case errors.As(err, &dns) && dns.IsNotFound:
-		return "3: Host not found"
-	case errors.As(err, &dns) && dns.IsTimeout:
-		return "110: Operation timed out"
+// begin returns what is known about a name, or a look-up that will find it out: the one
+// under way, or a new one, which the caller began.
+func (ns *names) begin(name string) (f finding, l *lookup, began bool) {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	if f, ok := ns.known[name]; ok && time.Now().Before(f.until) {
+		return f, nil, false
 	}
-	return "2: Server failure"
+	if l = ns.pending[name]; l == nil {
+		servers := append(append([]string(nil), ns.servers[ns.first:]...), ns.servers[:ns.first]...)
+		if l = newLookup(name, servers, ns.ipv4, ns.ipv6); l == nil {
+			return finding{code: codeNotFound}, nil, false
+		}
+		ns.first = (ns.first + 1) % len(ns.servers)
+		var ctx context.Context
+		ctx, l.cancel = context.WithCancel(ns.ctx)
+		ns.pending[name] = l
+		ns.lookups.Go(func() {
+			defer l.cancel()
+			l.run(ctx, ns.resend, ns.valid, func() { ns.finish(l) })
+		})
+		began = true
+	}
+	l.waiting++
+	return finding{}, l, began
+}
+
+// finish is called when a look-up has its finding. What is no error is remembered.
+func (ns *names) finish(l *lookup) {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	ns.forget(l)
+	if l.found.code == 0 {
+		ns.remember(l.name, l.found)
+	}
+	close(l.done)
+}
+
+// forget takes a look-up from those that others may join. ns.mu must be held.
+func (ns *names) forget(l *lookup) {
+	if ns.pending[l.name] == l {
+		delete(ns.pending, l.name)
+	}
+}
+
+// wait waits for a look-up. Who waits last ends it.
+func (ns *names) wait(l *lookup, late <-chan time.Time) finding {
+	f := finding{code: codeTimedOut}
+	select {
+	case <-l.done:
+		f = l.found
+	case <-late:
+	case <-ns.ctx.Done():
+	}
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	if l.waiting--; l.waiting == 0 {
+		l.cancel()
+		ns.forget(l)
+	}
+	return f
+}
+
+// remember keeps what was found about a name. ns.mu must be held.
+func (ns *names) remember(name string, f finding) {
+	if len(ns.known) >= maxKnown {
+		now := time.Now()
+		for name, f := range ns.known {
+			if !now.Before(f.until) {
+				delete(ns.known, name)
+			}
+		}
+		if len(ns.known) >= maxKnown {
+			clear(ns.known)
+		}
+	}
+	ns.known[name] = f
+}
+
+// tell hands over what was wrong so far.
+func (l *lookup) tell(log func(string)) {
+	for {
+		select {
+		case text := <-l.faults:
+			log(text)
+		default:
+			return
+		}
+	}
+}
+
+// addresses returns all addresses, those of IPv4 first. Known ones begin anywhere, so that
+// all are used.
+func (f *finding) addresses(rotate bool) []netip.Addr {
+	ips := append(rotated(f.ip4, rotate), rotated(f.ip6, rotate)...)
+	return rotated(ips, rotate)
+}
+
+func rotated(ips []netip.Addr, rotate bool) []netip.Addr {
+	first := 0
+	if rotate && len(ips) > 1 {
+		first = rand.IntN(len(ips))
+	}
+	return append(append([]netip.Addr(nil), ips[first:]...), ips[:first]...)
 }

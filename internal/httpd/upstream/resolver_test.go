@@ -1,99 +1,93 @@
 package upstream_test
 
 import (
+	"fmt"
 	"net"
+	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 
-	"golang.org/x/net/dns/dnsmessage"
-
 	"github.com/baton-deploy/baton/internal/httpd/sidebyside"
+	"github.com/baton-deploy/baton/internal/testbed/nameserver"
 )
 
-// nameServer answers for "app.test" with 127.0.0.1 and for nothing else. It
-// returns its address and counts the questions.
-func nameServer(t *testing.T, asked *atomic.Int64) string {
+// behindNames starts both servers before one that answers on any address of this machine,
+// whose host is the argument h.
+func behindNames(t *testing.T, resolver string) *sidebyside.Pair {
 	t.Helper()
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	_, port, err := net.SplitHostPort(servers(t, 1)[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan struct{})
-	t.Cleanup(func() { pc.Close(); <-done })
-	go func() {
-		defer close(done)
-		buf := make([]byte, 1500)
-		for {
-			n, from, err := pc.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			asked.Add(1)
-			if reply := resolve(buf[:n]); reply != nil {
-				_, _ = pc.WriteTo(reply, from)
-			}
-		}
-	}()
-	return pc.LocalAddr().String()
-}
-
-func resolve(query []byte) []byte {
-	var m dnsmessage.Message
-	if m.Unpack(query) != nil || len(m.Questions) != 1 {
-		return nil
-	}
-	q := m.Questions[0]
-	m.Header.Response, m.Header.RecursionAvailable = true, true
-	m.Additionals = nil
-	switch {
-	case !strings.EqualFold(q.Name.String(), "app.test."):
-		m.Header.RCode = dnsmessage.RCodeNameError
-	case q.Type == dnsmessage.TypeA:
-		m.Answers = []dnsmessage.Resource{{
-			Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class, TTL: 60},
-			Body:   &dnsmessage.AResource{A: [4]byte{127, 0, 0, 1}},
-		}}
-	}
-	reply, err := m.Pack()
-	if err != nil {
-		return nil
-	}
-	return reply
-}
-
-func TestNamesInVariablesAreResolved(t *testing.T) {
-	var asked atomic.Int64
-	dns := nameServer(t, &asked)
-	app := servers(t, 1)[0]
-	_, port, err := net.SplitHostPort(app)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := sidebyside.Start(t, `
-resolver `+dns+` valid=60s ipv6=off;
-resolver_timeout 5s;
+	return sidebyside.Start(t, `
+log_format up '$request_uri $status $upstream_addr';
+access_log logs/up.log up;
+resolver `+resolver+`;
+resolver_timeout 20s;
 server { listen ADDR;
-	location / { set $backend $arg_h; proxy_pass http://$backend:`+port+`; }
+	location / { proxy_pass http://$arg_h:`+port+`; }
+	location /try/ { proxy_pass http://$arg_h:`+sidebyside.ClosedPort(t)[len("127.0.0.1:"):]+`; }
 }`, nil)
-	for range 3 {
-		if a := p.Same(sidebyside.Get("/?h=app.test")); a.Code() != "200" {
-			t.Errorf("status %s", a.Code())
+}
+
+// zone has a name for each way in which servers answer.
+func zone() nameserver.Zone {
+	z := nameserver.Zone{
+		"app.test":                        {A: []string{"127.0.0.1"}},
+		"alias.test":                      {Alias: "app.test"},
+		"alias2.test":                     {Alias: "alias.test"},
+		"whole.test":                      {Alias: "elsewhere.test", A: []string{"127.0.0.1"}},
+		"astray.test":                     {Alias: "nobody.test"},
+		"loop.test":                       {Alias: "loop.test"},
+		"root.test":                       {Alias: "."},
+		"long.test":                       {Alias: strings.Repeat("x", 63) + ".test"},
+		strings.Repeat("x", 63) + ".test": {A: []string{"127.0.0.1"}},
+		"empty.test":                      {},
+		"fails.test":                      {Code: 2},
+		"refuse.test":                     {Code: 5},
+		"stream.test":                     {A: []string{"127.0.0.1"}, Stream: true},
+		"both.test":                       {A: []string{"127.0.0.2", "127.0.0.3"}, AAAA: []string{"::1"}},
+		"six.test":                        {AAAA: []string{"::1"}},
+		// What no real server says, and nginx has an order of its own for.
+		"four-fails.test": {AAAA: []string{"::1"}, CodeA: 2},
+		"six-fails.test":  {A: []string{"127.0.0.1"}, CodeAAAA: 2},
+	}
+	// A chain of as many aliases as are followed, and one more.
+	for i := range 51 {
+		z["chain"+strconv.Itoa(i)+".test"] = nameserver.Entry{Alias: fmt.Sprintf("chain%d.test", i+1)}
+	}
+	z["chain51.test"] = nameserver.Entry{A: []string{"127.0.0.1"}}
+	return z
+}
+
+func TestNamesAreResolvedAsByNginx(t *testing.T) {
+	t.Parallel()
+	z := zone()
+	p := behindNames(t, nameserver.Serve(t, z).Addr)
+	for _, c := range []struct{ name, code string }{
+		{"app.test", "200"}, {"APP.test", "200"}, {"app.test.", "200"}, {"nobody.test", "502"}, {"alias.test", "200"},
+		{"alias2.test", "200"}, {"whole.test", "200"}, {"astray.test", "502"}, {"loop.test", "502"}, {"root.test", "502"},
+		{"long.test", "200"}, {"empty.test", "502"}, {"fails.test", "502"}, {"refuse.test", "502"}, {"stream.test", "200"},
+		{"four-fails.test", "502"}, {"six-fails.test", "502"}, {"chain1.test", "200"}, {"chain0.test", "502"},
+		{"a..test", "502"}, {".test", "502"},
+	} {
+		for range 2 { // the second time some are known
+			if a := p.Same(sidebyside.Get("/?h=" + c.name)); a.Code() != c.code {
+				t.Errorf("%s: status %s, want %s", c.name, a.Code(), c.code)
+			}
 		}
-		if a := p.Same(sidebyside.Get("/?h=nobody.test")); a.Code() != "502" {
-			t.Errorf("status %s for a name that does not exist", a.Code())
-		}
 	}
-	before := asked.Load()
-	for range 3 {
-		p.Do(sidebyside.Get("/?h=APP.test"))
+	for _, name := range []string{"both.test", "six.test", "app.test"} {
+		p.Same(sidebyside.Get("/try/?h=" + name))
 	}
-	if n := asked.Load() - before; n != 0 {
-		t.Errorf("%d questions about a name that is known", n)
-	}
+	p.SameLogs("logs/up.log", nil)
 	nginx, baton := p.Logs("logs/error.log")
-	const want = "nobody.test could not be resolved (3: Host not found)"
-	if !strings.Contains(nginx, want) || !strings.Contains(baton, want) {
-		t.Errorf("no %q in the logs:\n%s\n%s", want, nginx, baton)
+	for _, want := range []string{
+		"nobody.test could not be resolved (3: Host not found)", "loop.test could not be resolved (3: Host not found)",
+		"fails.test could not be resolved (2: Server failure)", "refuse.test could not be resolved (5: Operation refused)",
+	} {
+		if !strings.Contains(nginx, want) || !strings.Contains(baton, want) {
+			t.Errorf("no %q in the logs:\n%s\n%s", want, nginx, baton)
+		}
 	}
 }

@@ -137,6 +137,7 @@ type Exchange struct {
 	headLen int64        // those of them up to the end of the answer's head
 	passed  bool         // the answer is passed on
 	value   []byte       // of a parameter
+	fields  []sentField  // the client's, while parameters are made of them
 	name    [64]byte     // of a field, in lower case: on the stack it would be the heap's
 }
 
@@ -152,7 +153,8 @@ func (x *Exchange) Release() {
 	}
 	req, fields, raw := x.req[:0], x.ans.fields[:0], x.ans.raw[:0]
 	pick, value := x.pick, x.value[:0]
-	*x = Exchange{req: req, pick: pick, value: value}
+	clear(x.fields)
+	*x = Exchange{req: req, pick: pick, value: value, fields: x.fields[:0]}
 	x.ans.fields, x.ans.raw = fields, raw
 	exchanges.Put(x)
 }

@@ -76,17 +76,81 @@ func (ps *Params) Append(x *Exchange, dst []byte, pair func(dst, name, value []b
 	if !ps.fields {
 		return dst
 	}
+	x.collectFields()
+	for i := range x.fields {
+		f := &x.fields[i]
+		if f.joined || len(ps.replaced) > 0 && ps.replaces(x, f.name) {
+			continue
+		}
+		x.value = appendParamName(x.value[:0], f.name)
+		name, value := len(x.value), f.value
+		if f.next > 0 {
+			x.value = x.appendJoined(x.value, i)
+			value = x.value[name:]
+		}
+		dst = pair(dst, x.value[:name], value)
+	}
+	return dst
+}
+
+// A sentField is one of the client's on its way into a parameter.
+type sentField struct {
+	name, value []byte
+	hash        uint32
+	next        int  // of the same name; 0: there is none
+	joined      bool // there is an earlier one of that name, which takes this one in
+}
+
+// collectFields reads the client's fields, and finds those that come several times: a
+// server knows one parameter of a name.
+func (x *Exchange) collectFields() {
 	underscores := !x.R.Location().DropsUnderscores()
+	x.fields = x.fields[:0]
 	x.R.EachField(func(name, value []byte) {
-		if !ValidName(name, underscores) {
-			return
+		if ValidName(name, underscores) {
+			x.fields = append(x.fields, sentField{name: name, value: value, hash: hashName(name)})
+			x.join(len(x.fields) - 1)
 		}
-		x.value = appendParamName(x.value[:0], name)
-		if len(ps.replaced) > 0 && ps.replaces(x, name) {
-			return
-		}
-		dst = pair(dst, x.value, value)
 	})
+}
+
+// join adds field i to an earlier one of its name.
+func (x *Exchange) join(i int) {
+	f := &x.fields[i]
+	for j := range x.fields[:i] {
+		if x.fields[j].hash != f.hash || !bytes.EqualFold(x.fields[j].name, f.name) {
+			continue
+		}
+		for x.fields[j].next > 0 {
+			j = x.fields[j].next
+		}
+		x.fields[j].next, f.joined = i, true
+		return
+	}
+}
+
+// hashName is FNV-1a of a field's name, in any case.
+func hashName(name []byte) uint32 {
+	h := uint32(2166136261)
+	for _, c := range name {
+		if c >= 'A' && c <= 'Z' {
+			c |= 0x20
+		}
+		h = (h ^ uint32(c)) * 16777619
+	}
+	return h
+}
+
+// appendJoined appends the values of field i and of those that it takes in.
+func (x *Exchange) appendJoined(dst []byte, i int) []byte {
+	between := ", "
+	if IsName(x.fields[i].name, "cookie") {
+		between = "; "
+	}
+	dst = append(dst, x.fields[i].value...)
+	for i = x.fields[i].next; i > 0; i = x.fields[i].next {
+		dst = append(append(dst, between...), x.fields[i].value...)
+	}
 	return dst
 }
 

@@ -80,7 +80,9 @@ func (m *module) Location(s *conf.Scope) (httpd.Part, error) {
 	if l.params, err = gateway.NewParams(m.kind, l.Location, m.b, in); err != nil {
 		return httpd.Part{}, err
 	}
-	return httpd.Part{Content: l, ContentIsProxy: true}, nil
+	// Where the server is a variable nginx does not add the slash, other than with
+	// proxy_pass and fastcgi_pass.
+	return httpd.Part{Content: l, ContentIsProxy: !l.target.HasVariables()}, nil
 }
 
 // Scheme implements [gateway.Protocol].

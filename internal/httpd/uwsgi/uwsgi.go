@@ -105,7 +105,9 @@ func (m *module) Location(s *conf.Scope) (httpd.Part, error) {
 		}
 		l.modifiers[i] = byte(n)
 	}
-	return httpd.Part{Content: l, ContentIsProxy: true}, nil
+	// Where the server is a variable nginx does not add the slash, other than with
+	// proxy_pass and fastcgi_pass.
+	return httpd.Part{Content: l, ContentIsProxy: !l.target.HasVariables()}, nil
 }
 
 // Scheme implements [gateway.Protocol].

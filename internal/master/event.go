@@ -125,6 +125,7 @@ const (
 	timerStop     = "stop"      // workers that were told to exit should be gone
 	timerUpgrade  = "upgrade"   // the new master should be ready by now
 	timerEndNew   = "end-new"   // the new master that was told to exit should be gone
+	timerBreath   = "breath"    // what was said in one breath with USR2 has come by now
 	timerPidFile  = "pid-file"  // look whether the pid file names the new master
 	timerLinks    = "links"     // links that wait for workers have waited long enough
 	timerWatchdog = "watch-dog" // tell systemd that we are well

@@ -42,10 +42,11 @@ type Master struct {
 	tellerAt string           // path of the pid file that it was opened beside
 	tickets  *ticketkeys.Ring // what all workers make the keys of session tickets of
 
-	events  chan event     // from goroutines
-	ended   chan int       // pids of children that ended
-	signals chan os.Signal // sent to us
-	sent    chan *os.File  // links from another master
+	events  chan event       // from goroutines
+	ended   chan int         // pids of children that ended
+	signals chan os.Signal   // sent to us
+	held    []syscall.Signal // of these, what waits for the fence
+	sent    chan *os.File    // links from another master
 	asked   chan chan report.Report
 	timers  map[timerID]*time.Timer
 	done    bool
@@ -83,7 +84,7 @@ func Run(o Options) int {
 	}
 	signal.Ignore(syscall.SIGPIPE)
 	signal.Notify(m.signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT,
-		syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGCHLD)
+		syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGCHLD, fence)
 	if o.Old != nil {
 		o.Old.WhenLost(m.isDeaf(fmt.Sprintf("old binary process %d", o.Parent)))
 	}
@@ -124,12 +125,13 @@ func (m *Master) loop() {
 func (m *Master) next(watchdog <-chan time.Time) event {
 	select {
 	case s := <-m.signals:
-		return m.signalled(s)
+		m.signalled(s)
+		return nil
 	default:
 	}
 	select {
 	case s := <-m.signals:
-		return m.signalled(s)
+		m.signalled(s)
 	case ev := <-m.events:
 		return ev
 	case pid := <-m.ended:
@@ -146,19 +148,6 @@ func (m *Master) next(watchdog <-chan time.Time) event {
 		if m.state.phase != starting { // systemd waits for READY first
 			m.report("notify", proc.Notify("WATCHDOG=1"))
 		}
-	}
-	return nil
-}
-
-func (m *Master) signalled(s os.Signal) event {
-	switch sig, ok := s.(syscall.Signal); {
-	case sig == syscall.SIGCHLD:
-		proc.ReapStrangers(m.knows)
-	case ok:
-		if m.state.parent && os.Getppid() != m.o.Parent {
-			m.apply(parentGone{}) // whoever waited for that may upgrade again at once
-		}
-		return signalled{sig}
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package master
 
 import (
+	"syscall"
 	"time"
 
 	"github.com/baton-deploy/baton/internal/report"
@@ -113,6 +114,12 @@ type state struct {
 	// orphan: it died before we served, and its pid file is still to be removed.
 	orphan bool
 	succ   successor
+	// breath: USR2 came a moment ago. refuse is what is not obeyed until it is over,
+	// since it was meant for after an upgrade that has failed.
+	breath bool
+	refuse []syscall.Signal
+	// goes: QUIT was obeyed before the USR2 that was sent ahead of it came.
+	goes bool
 	// pidFile: we wrote it, and it or its .oldbin is ours.
 	pidFile bool
 	code    int // exit status
@@ -137,6 +144,9 @@ const (
 	// endPatience is how long a new master has that failed and was told to go:
 	// it has workers of its own to stop.
 	endPatience = 3 * time.Second
+	// breathTime is how long after USR2 what a script says without a pause may come: its
+	// process may be kept from running between two signals.
+	breathTime = 250 * time.Millisecond
 	// linkPatience is how long a link waits for somebody who serves. Its giver serves
 	// on meanwhile.
 	linkPatience = 2 * time.Second

@@ -144,7 +144,7 @@ func (s *state) stopAccepting() {
 	switch {
 	case s.ending() || s.phase == starting:
 		return
-	case s.notReadyYet(syscall.SIGWINCH):
+	case s.refused(syscall.SIGWINCH), s.notReadyYet(syscall.SIGWINCH):
 		return
 	}
 	s.reloadAgain = false
@@ -157,7 +157,7 @@ func (s *state) quit() {
 	switch {
 	case s.ending():
 		return
-	case s.notReadyYet(syscall.SIGQUIT):
+	case s.refused(syscall.SIGQUIT), s.notReadyYet(syscall.SIGQUIT):
 		return
 	case s.phase == starting:
 		s.do(tellFailed{"start", "told to quit before it was ready"})
@@ -199,7 +199,9 @@ func (s *state) notReadyYet(sig syscall.Signal) bool {
 	if s.succ.pid == 0 || s.succ.ready || s.succ.then.sig == sig {
 		return false
 	}
-	s.succ.then = signalled{sig}
+	if s.succ.then.sig != syscall.SIGQUIT { // the workers go then, too
+		s.succ.then = signalled{sig}
+	}
 	s.log(errorlog.Notice, "waiting for new binary process %d to be ready", s.succ.pid)
 	return true
 }

@@ -2,6 +2,7 @@ package master
 
 import (
 	"fmt"
+	"slices"
 	"syscall"
 
 	"github.com/baton-deploy/baton/internal/control"
@@ -12,7 +13,7 @@ import (
 // mayUpgrade reports whether USR2 means anything now. There are two masters at
 // most, so that there is never a doubt which of them a roll-back goes to.
 func (s *state) mayUpgrade() bool {
-	return !s.parent && s.succ.pid == 0 && s.phase != starting && !s.ending()
+	return !s.parent && s.succ.pid == 0 && s.phase != starting && s.phase < stopping
 }
 
 // upgrade is USR2.
@@ -23,6 +24,13 @@ func (s *state) upgrade() {
 		return
 	}
 	s.log(errorlog.Notice, "changing binary")
+	s.breath, s.refuse = true, nil
+	s.do(setTimer{timerID{name: timerBreath}, breathTime})
+	if s.phase == draining {
+		// It was sent before QUIT: nobody asks for a new binary where nobody shall serve.
+		s.goes = true
+		s.serveAgain()
+	}
 	// Before the new master runs, since it writes a file of the same name. The
 	// undo is restorePidFile, wherever the new master fails or dies.
 	s.do(movePidFile{})
@@ -33,6 +41,7 @@ func (s *state) upgradeEvent(ev event) {
 	case pidMoved:
 		if ev.reason != "" {
 			s.log(errorlog.Alert, "%s", ev.reason)
+			s.upgradeFailed()
 			return
 		}
 		s.do(execute{})
@@ -55,14 +64,45 @@ func (s *state) executed(ev executed) {
 	if ev.reason != "" {
 		s.log(errorlog.Alert, "execve() failed while executing new binary process %q (%s)", ev.path, ev.reason)
 		s.do(restorePidFile{})
+		s.upgradeFailed()
 		return
 	}
 	s.log(errorlog.Notice, "start new binary process %d", ev.pid)
 	s.succ = successor{pid: ev.pid}
+	if s.goes {
+		s.goes = false
+		s.notReadyYet(syscall.SIGQUIT)
+	}
 	if s.config.upgradeTimeout > 0 {
 		s.do(setTimer{timerID{name: timerUpgrade}, s.config.upgradeTimeout})
 	}
 	s.do(setTimer{timerID{name: timerPidFile}, pidFileEvery})
+}
+
+// upgradeFailed has what was said in one breath with USR2, and comes when the upgrade has
+// failed already, count for nothing: it was to leave a new binary alone, and would leave
+// nobody. What was said before that is not waited for.
+func (s *state) upgradeFailed() {
+	s.goes = false
+	if !s.breath {
+		return
+	}
+	s.refuse = []syscall.Signal{syscall.SIGWINCH, syscall.SIGQUIT}
+	if s.succ.then.sig == syscall.SIGQUIT {
+		s.refuse = s.refuse[:1]
+	}
+}
+
+// refused reports whether sig was meant for after an upgrade that has failed. Asking
+// twice means it.
+func (s *state) refused(sig syscall.Signal) bool {
+	i := slices.Index(s.refuse, sig)
+	if i < 0 {
+		return false
+	}
+	s.refuse = slices.Delete(s.refuse, i, i+1)
+	s.log(errorlog.Crit, "the new binary process failed, the old worker processes go on")
+	return true
 }
 
 // pidFileNames is how we know that a new master is ready which is not ours:
@@ -113,6 +153,9 @@ func (s *state) successorReady() {
 func (s *state) successorExited(ev exited) {
 	then := s.succ.then.sig
 	s.logExit("new binary process", ev)
+	if !s.succ.ready {
+		s.upgradeFailed()
+	}
 	s.succ = successor{}
 	s.do(
 		dropTimer{timerID{name: timerUpgrade}},
@@ -193,6 +236,10 @@ func (s *state) parentGone() {
 }
 
 func (s *state) upgradeTimer(t timerID) {
+	if t.name == timerBreath {
+		s.breath, s.refuse = false, nil
+		return
+	}
 	if s.succ.pid == 0 {
 		return
 	}

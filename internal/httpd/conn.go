@@ -31,6 +31,8 @@ type conn struct {
 	// waited for since; zero: not known. See Request.now.
 	clock  time.Time
 	broken error // set once: the client cannot be reached any more
+	// answering: a response has begun whose end was not framed yet. See Response.SendHead.
+	answering bool
 	// patient: writes do not wait; what the socket does not take stays in out, and
 	// stalled is set until all of that is written. See Request.Relay.
 	patient, stalled bool

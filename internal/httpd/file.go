@@ -63,8 +63,13 @@ func (o *Response) ServeRest(status int, front []byte, fd int, from, size int64)
 // it. fd stays the caller's. The bytes go from the page cache to the socket
 // unless they are few, the body is chunked or sendfile is off.
 func (o *Response) SendFile(fd int, off, n int64) error {
-	if err := o.SendHead(); err != nil || o.bodiless {
-		return err
+	if !o.head {
+		if err := o.SendHead(); err != nil {
+			return err
+		}
+	}
+	if o.bodiless {
+		return nil
 	}
 	b := &o.body
 	b.fd, b.off, b.left, b.multi = fd, off, n, false

@@ -89,6 +89,7 @@ func (s *Server) getStream(carrier *conn, st *h2.Stream) *streamConn {
 	c.peer, c.here, c.number, c.since = carrier.peer, carrier.here, carrier.number, carrier.since
 	c.served = st.Number()
 	c.broken, c.patient, c.stalled, c.clock = nil, false, false, time.Time{}
+	c.answering = false
 	return sc
 }
 

@@ -131,7 +131,7 @@ func (r *Request) restore(t *ticket) {
 	for _, v := range t.sets {
 		r.restoreVariable(v)
 	}
-	o.Status, o.head = int(t.status), true
+	o.Status, o.head, r.c.answering = int(t.status), true, true
 	o.headLen, o.wireLen, o.bodyLen = int64(t.headBytes), int64(t.wire), int64(t.body)
 	owed := int64(len(t.owed))
 	o.paced = o.bodyLen - owed

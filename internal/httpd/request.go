@@ -274,8 +274,7 @@ func (r *Request) run() int {
 func (r *Request) runLocation() int {
 	for {
 		r.rewritten = false
-		status := r.phases()
-		if !r.rewritten {
+		if status := r.phases(); status != Declined || !r.rewritten {
 			return status
 		}
 		if r.redirects++; r.redirects > maxRedirects {

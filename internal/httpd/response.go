@@ -146,6 +146,10 @@ func (o *Response) Chunked() bool { return o.chunked }
 
 // Send answers with a body in memory and returns [Done].
 func (o *Response) Send(status int, contentType, body []byte) int {
+	if o.head {
+		_ = o.refuseSecond()
+		return Done
+	}
 	o.Status, o.ContentType, o.ContentLength = status, contentType, int64(len(body))
 	if o.SendHead() != nil {
 		return Done
@@ -160,12 +164,14 @@ func (o *Response) Send(status int, contentType, body []byte) int {
 }
 
 // SendHead composes the head; it is written with the first of the body. It
-// returns an error when the client is gone.
+// returns an error when the client is gone. It is for once: where a response has begun
+// that is not complete the client would take a second head for content, or for the
+// answer to its next request, so none is sent and the connection ends.
 func (o *Response) SendHead() error {
-	if o.head {
-		return nil
-	}
 	r := o.r
+	if o.head {
+		return o.refuseSecond()
+	}
 	if o.override != 0 {
 		o.Status, o.Reason = o.override, ""
 	}
@@ -198,7 +204,10 @@ func (o *Response) SendHead() error {
 			return o.replace(400)
 		}
 	}
-	o.head = true
+	if r.c.answering {
+		return o.refuseSecond()
+	}
+	o.head, r.c.answering = true, true
 	o.frame()
 	if r.headless {
 		return nil // HTTP/0.9 has no heads
@@ -221,6 +230,14 @@ func (o *Response) SendHead() error {
 	c.out = o.appendHead(out)
 	o.headLen = int64(len(c.out) - n)
 	return nil
+}
+
+// refuseSecond gives the connection up where a response would begin before another one
+// is complete.
+func (o *Response) refuseSecond() error {
+	o.r.Log(levelAlert, "response before the end of another one, which is not sent", nil)
+	o.Abort()
+	return errAborted
 }
 
 // frame decides how the body's end is told, and whether the connection stays.
@@ -343,8 +360,10 @@ func appendField(b []byte, name string, value []byte) []byte {
 // Write sends some of the body. What is small waits for more until Flush or the
 // end. It returns an error when the client is gone.
 func (o *Response) Write(p []byte) (int, error) {
-	if err := o.SendHead(); err != nil {
-		return 0, err
+	if !o.head {
+		if err := o.SendHead(); err != nil {
+			return 0, err
+		}
 	}
 	if o.bodiless || len(p) == 0 {
 		return len(p), nil
@@ -361,8 +380,14 @@ func (o *Response) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// writeContent sends some of the content as the client gets it.
+// writeContent sends some of the content as the client gets it. What goes beyond the
+// length that the head told would be read as a further response.
 func (o *Response) writeContent(p []byte) error {
+	if o.ContentLength >= 0 && o.bodyLen+int64(len(p)) > o.ContentLength && !o.chunked {
+		o.r.Log(levelAlert, "content beyond the length of its response, which is not sent", nil)
+		o.Abort()
+		return errAborted
+	}
 	if err := o.writeFramed(p); err != nil {
 		return err
 	}
@@ -436,6 +461,7 @@ func (o *Response) end() {
 		o.r.keepalive = false
 		return
 	}
+	o.r.c.answering = !o.bodiless && !o.chunked && o.ContentLength < 0
 	if s := o.r.c.stream; s != nil {
 		s.end.End()
 	}

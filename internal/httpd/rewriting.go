@@ -26,8 +26,11 @@ func (r *Request) Rewrite(uri, args []byte, again bool) {
 }
 
 // CancelRewrite undoes the again of an earlier Rewrite: the URI stays, the present
-// location goes on.
-func (r *Request) CancelRewrite() { r.rewritten = false }
+// location goes on with it.
+func (r *Request) CancelRewrite() {
+	r.strayed = r.strayed || r.rewritten
+	r.rewritten = false
+}
 
 // UseLocation makes loc, an "if" block of the present location, serve the request.
 func (r *Request) UseLocation(loc *Location) { r.loc = loc }

@@ -35,7 +35,7 @@ func (ch *checker) run() error {
 	if err := root.include(c.File, nil); err != nil {
 		return err
 	}
-	c.Root = &Scope{Context: Main, Block: root.out}
+	c.Root = &Scope{Context: Main, Block: root.out, index: newIndex(root.out)}
 	return nil
 }
 
@@ -149,6 +149,9 @@ func (b *blockCheck) directive(d *Directive) error {
 			return err
 		}
 		d.Block = inner.out
+		if !spec.Free {
+			d.index = newIndex(inner.out)
+		}
 	}
 	b.out = append(b.out, d)
 	return nil

@@ -14,6 +14,27 @@ type Directive struct {
 	Line int
 	// EndLine is where the "}" of the block stands; Line when there is no block.
 	EndLine int
+
+	index index // of Block
+}
+
+// An index holds the directives of a block by name, each list in order, so that a
+// look-up costs the same however large the block is. It is nil for a small block, which
+// is searched faster than hashed, and for one that did not come from [Load].
+type index map[string][]*Directive
+
+// smallBlock is how many directives a block may have without an index.
+const smallBlock = 16
+
+func newIndex(block []*Directive) index {
+	if len(block) <= smallBlock {
+		return nil
+	}
+	x := make(index)
+	for _, d := range block {
+		x[d.Name] = append(x[d.Name], d)
+	}
+	return x
 }
 
 // Arg returns argument i, counted from 0, or "" when there are fewer.
@@ -36,6 +57,8 @@ type Scope struct {
 	Block []*Directive
 	// Up is the block around this one; nil for the main block.
 	Up *Scope
+
+	index index // of Block
 }
 
 // In returns the scope of block d, which must be a direct part of s. A block that
@@ -44,11 +67,15 @@ func (s *Scope) In(c Context, d *Directive) *Scope {
 	if d == nil {
 		return &Scope{Context: c, Up: s}
 	}
-	return &Scope{Context: c, Self: d, Block: d.Block, Up: s}
+	return &Scope{Context: c, Self: d, Block: d.Block, Up: s, index: d.index}
 }
 
-// Own returns the directives called name in this block itself, in order.
+// Own returns the directives called name in this block itself, in order. The caller
+// must not change the list.
 func (s *Scope) Own(name string) []*Directive {
+	if s.index != nil {
+		return s.index[name]
+	}
 	var ds []*Directive
 	for _, d := range s.Block {
 		if d.Name == name {
@@ -71,9 +98,24 @@ func (s *Scope) All(name string) []*Directive {
 
 // One returns the last of [Scope.All], or nil.
 func (s *Scope) One(name string) *Directive {
-	ds := s.All(name)
-	if len(ds) == 0 {
-		return nil
+	for ; s != nil; s = s.Up {
+		if d := s.last(name); d != nil {
+			return d
+		}
 	}
-	return ds[len(ds)-1]
+	return nil
+}
+
+// last returns the last of [Scope.Own], or nil.
+func (s *Scope) last(name string) *Directive {
+	block := s.Block
+	if s.index != nil {
+		block = s.index[name]
+	}
+	for i := len(block) - 1; i >= 0; i-- {
+		if block[i].Name == name {
+			return block[i]
+		}
+	}
+	return nil
 }

@@ -41,11 +41,13 @@ type Builder struct {
 	fileCaches map[*conf.Directive]*fileCache
 	instances  []Instance
 	building   place
-	settable   map[string]bool     // variables that the configuration may set
-	groups     map[string]bool     // variables that are named groups
-	named      map[string]Instance // by name of their module
-	states     int
-	addresses  []string // the keys of site.hosts in the order of the text
+	settable   map[string]bool // variables that the configuration may set
+	// errorLogs are the numbers of error logs, by the first directive that names them.
+	errorLogs map[*conf.Directive]int
+	groups    map[string]bool     // variables that are named groups
+	named     map[string]Instance // by name of their module
+	states    int
+	addresses []string // the keys of site.hosts in the order of the text
 }
 
 // Compile checks c against modules and builds the site. product is the name and
@@ -63,6 +65,7 @@ func Compile(c *conf.Config, modules []Module, product string) (*Site, error) {
 		types:      map[*conf.Directive]map[string][]byte{},
 		fileCaches: map[*conf.Directive]*fileCache{},
 		groups:     map[string]bool{},
+		errorLogs:  map[*conf.Directive]int{},
 		named:      map[string]Instance{},
 	}
 	if b.HTTP == nil {
@@ -404,6 +407,9 @@ func (b *Builder) errorLog(s *conf.Scope) (int, error) {
 	if ds == nil {
 		return 0, nil
 	}
+	if i, ok := b.errorLogs[ds[0]]; ok {
+		return i, nil
+	}
 	var logs []conf.ErrorLog
 	for _, d := range ds {
 		l, err := b.Config.ParseErrorLog(d)
@@ -412,11 +418,7 @@ func (b *Builder) errorLog(s *conf.Scope) (int, error) {
 		}
 		logs = append(logs, l)
 	}
-	for i, have := range b.site.errorLogs {
-		if slices.Equal(have, logs) {
-			return i, nil
-		}
-	}
+	b.errorLogs[ds[0]] = len(b.site.errorLogs)
 	b.site.errorLogs = append(b.site.errorLogs, logs)
 	return len(b.site.errorLogs) - 1, nil
 }

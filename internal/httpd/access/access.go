@@ -20,11 +20,15 @@ func Module() httpd.Module {
 	return httpd.Module{
 		Name:       "ngx_http_access_module",
 		Directives: []conf.Spec{rule("allow"), rule("deny")},
-		New:        func(b *httpd.Builder) (httpd.Instance, error) { return instance{b}, nil },
+		New:        func(b *httpd.Builder) (httpd.Instance, error) { return instance{b, map[*conf.Directive]*rules{}}, nil },
 	}
 }
 
-type instance struct{ b *httpd.Builder }
+// An instance compiles the rules of each block once, however many locations inherit them.
+type instance struct {
+	b    *httpd.Builder
+	read map[*conf.Directive]*rules // by the directive that opened the block
+}
 
 // A rule is one allow or deny.
 type rule struct {
@@ -40,29 +44,45 @@ type rules struct {
 	ipv4 bool // one of them is about addresses of IPv4, if only because it is about all
 }
 
-// Location reads the rules of the nearest block that has any.
+// Location takes the rules of the nearest block that has any.
 func (in instance) Location(s *conf.Scope) (httpd.Part, error) {
-	var rs rules
-	for ; s != nil && rs.list == nil; s = s.Up {
-		for _, d := range s.Block {
-			if d.Name != "allow" && d.Name != "deny" {
-				continue
-			}
-			r, low, err := parse(d)
-			if err != nil {
-				return httpd.Part{}, err
-			}
-			if low {
-				in.b.Warn(d, "low address bits of "+d.Arg(0)+" are meaningless")
-			}
-			rs.list = append(rs.list, r)
-			rs.ipv4 = rs.ipv4 || r.all || r.network.Addr().Is4()
+	for ; s != nil; s = s.Up {
+		rs, err := in.rules(s)
+		if err != nil {
+			return httpd.Part{}, err
+		}
+		if rs != nil {
+			return httpd.Part{Access: rs.judge}, nil
 		}
 	}
-	if rs.list == nil {
-		return httpd.Part{}, nil
+	return httpd.Part{}, nil
+}
+
+// rules reads those that stand in the block of s itself; nil when there are none.
+func (in instance) rules(s *conf.Scope) (*rules, error) {
+	if s.Own("allow") == nil && s.Own("deny") == nil {
+		return nil, nil
 	}
-	return httpd.Part{Access: rs.judge}, nil
+	if rs := in.read[s.Self]; rs != nil {
+		return rs, nil
+	}
+	rs := new(rules)
+	for _, d := range s.Block {
+		if d.Name != "allow" && d.Name != "deny" {
+			continue
+		}
+		r, low, err := parse(d)
+		if err != nil {
+			return nil, err
+		}
+		if low {
+			in.b.Warn(d, "low address bits of "+d.Arg(0)+" are meaningless")
+		}
+		rs.list = append(rs.list, r)
+		rs.ipv4 = rs.ipv4 || r.all || r.network.Addr().Is4()
+	}
+	in.read[s.Self] = rs
+	return rs, nil
 }
 
 func check(d *conf.Directive) error {

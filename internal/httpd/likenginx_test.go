@@ -281,9 +281,15 @@ var proxied = likeness{
 		location /back { return 404 "from the back"; }
 		location /echo { return 200 "$request_uri"; }
 		location @other { return 200 "other $request_method $uri"; }
+		location /two { return 200 "two"; }
+		location /two/ { proxy_pass http://ADDR/echo/; }
+		location = /three { return 200 "three"; }
+		location /three/ { proxy_pass http://ADDR/echo/; }
+		location /four/ { proxy_pass http://ADDR/echo/; }
 	}`,
 	files: sidebyside.Files{"50x.html": "broken page\n"},
-	raws: append(gets("/dead", "/named", "/page", "/plain", "/passed", "/caught", "/caughtnamed"),
+	raws: append(gets("/dead", "/named", "/page", "/plain", "/passed", "/caught", "/caughtnamed",
+		"/two", "/two?x", "/two/", "/two/y", "/three", "/three/", "/four", "/four?x", "/four/", "/fourth"),
 		"POST /dead HTTP/1.1\r\nHost: b\r\nContent-Length: 3\r\n\r\nabc"+after,
 		"POST /named HTTP/1.1\r\nHost: b\r\nContent-Length: 3\r\n\r\nabc"+after,
 		"POST /caught HTTP/1.1\r\nHost: b\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"+after,

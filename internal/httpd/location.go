@@ -3,8 +3,6 @@ package httpd
 import (
 	"bytes"
 	"log/slog"
-	"sort"
-	"strings"
 
 	"github.com/baton-deploy/baton/internal/conf"
 )
@@ -46,7 +44,7 @@ type Location struct {
 // locations are the locations of one level.
 type locations struct {
 	exact    map[string]*Location
-	prefixes []*Location // longest name first
+	prefixes prefixTree
 	patterns []*Location // in the order of the configuration
 }
 
@@ -64,15 +62,7 @@ func (ls *locations) add(loc *Location) bool {
 		}
 		ls.exact[loc.Name] = loc
 	default:
-		for _, other := range ls.prefixes {
-			if other.Name == loc.Name {
-				return false
-			}
-		}
-		ls.prefixes = append(ls.prefixes, loc)
-		sort.SliceStable(ls.prefixes, func(i, j int) bool {
-			return len(ls.prefixes[i].Name) > len(ls.prefixes[j].Name)
-		})
+		return ls.prefixes.put(loc.Name, loc)
 	}
 	return true
 }
@@ -93,20 +83,17 @@ func (r *Request) locateIn(ls *locations) (status int, final bool) {
 		return Declined, true
 	}
 	noPatterns := false
-	for _, loc := range ls.prefixes {
-		if loc.autoRedirect && len(r.URI)+1 == len(loc.Name) && strings.HasPrefix(loc.Name, string(r.URI)) {
-			r.loc = loc
-			return r.addSlash(loc.Name), true
-		}
-		if len(loc.Name) > len(r.URI) || string(r.URI[:len(loc.Name)]) != loc.Name {
-			continue
-		}
-		r.loc = loc
-		noPatterns = loc.kind == matchPrefixOnly
-		if status, final = r.locateIn(&loc.inner); final {
+	longest, slashed := ls.prefixes.find(r.URI)
+	if slashed != nil && slashed.autoRedirect && (longest == nil || len(longest.Name) < len(r.URI)) {
+		r.loc = slashed
+		return r.addSlash(slashed.Name), true
+	}
+	if longest != nil {
+		r.loc = longest
+		noPatterns = longest.kind == matchPrefixOnly
+		if status, final = r.locateIn(&longest.inner); final {
 			return status, true
 		}
-		break
 	}
 	if noPatterns {
 		return Declined, false

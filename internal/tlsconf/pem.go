@@ -263,7 +263,7 @@ func RevocationLists(f File) ([]*x509.RevocationList, error) {
 		if block.Type != "X509 CRL" {
 			continue
 		}
-		list, err := x509.ParseRevocationList(block.Bytes)
+		list, err := parseRevocationList(block.Bytes)
 		if err != nil {
 			return nil, fail("SSL: " + strings.ReplaceAll(wrongTag, "Type=X509 ", "Type=X509_CRL "))
 		}
@@ -273,6 +273,34 @@ func RevocationLists(f File) ([]*x509.RevocationList, error) {
 		return nil, fail("SSL: error:05800088:x509 certificate routines::no certificate or crl found")
 	}
 	return lists, nil
+}
+
+// parseRevocationList reads a list, also one of version 1, which crypto/x509 does not take.
+// Such a one has nothing that version 2 has not, and does not say its version. So it is read
+// as one that does; what was signed is what came.
+func parseRevocationList(der []byte) (*x509.RevocationList, error) {
+	list, err := x509.ParseRevocationList(der)
+	if err == nil {
+		return list, nil
+	}
+	var first struct{ Signed, Algorithm, Signature asn1.RawValue }
+	rest, wrong := asn1.Unmarshal(der, &first)
+	if wrong != nil || len(rest) > 0 || first.Signed.Tag != asn1.TagSequence || !first.Signed.IsCompound {
+		return nil, err
+	}
+	signed := first.Signed.FullBytes
+	first.Signed.Bytes = append([]byte{asn1.TagInteger, 1, 1}, first.Signed.Bytes...)
+	first.Signed.FullBytes = nil
+	second, wrong := asn1.Marshal(first)
+	if wrong != nil {
+		return nil, err
+	}
+	list, wrong = x509.ParseRevocationList(second)
+	if wrong != nil {
+		return nil, err
+	}
+	list.Raw, list.RawTBSRevocationList = der, signed
+	return list, nil
 }
 
 // OCSPResponse reads a response that is sent along with a certificate.

@@ -56,26 +56,35 @@ func serve(o serveOptions) int {
 	if _, titled := proc.OriginalArgv(os.Args); titled {
 		return serveAsMaster(o)
 	}
+	_ = os.Unsetenv(master.EnvConfig) // it is for us to say; fails for names that are none, only
 	if _, upgrade := os.LookupEnv(master.EnvSockets); upgrade {
 		// As nginx: a new binary never goes into the background, it is there.
-		return becomeMaster(o)
+		return becomeMaster(o, -1)
 	}
 	cfg, err := o.Load()
 	if err != nil {
-		log, closeLog := o.OpenLog()
-		defer closeLog()
-		logFailure(log, err)
-		return 1
+		return o.fail(err)
+	}
+	config, err := sealConfig(cfg)
+	if err != nil {
+		return o.fail(err)
 	}
 	if cfg.Process.Daemon {
-		return startDaemon(o)
+		return startDaemon(o, config)
 	}
-	return becomeMaster(o)
+	return becomeMaster(o, config)
 }
 
-// becomeMaster executes this process's image again under the master's title.
-func becomeMaster(o serveOptions) int {
+// becomeMaster executes this process's image again under the master's title. config is
+// its first configuration, as [sealConfig] returns it; -1 for none.
+func becomeMaster(o serveOptions, config int) int {
 	keep := activated()
+	if config >= 0 {
+		keep = append(keep, config)
+		if err := os.Setenv(master.EnvConfig, strconv.Itoa(config)); err != nil {
+			return o.fail(err)
+		}
+	}
 	if text, ok := os.LookupEnv(master.EnvSockets); ok {
 		inherited, _ := sock.ParseList(text) // the error is told by whom we become
 		keep = append(keep, inherited...)
@@ -106,7 +115,7 @@ func activated() []int {
 
 // startDaemon starts the master in a session of its own, and waits until it
 // serves or says why not.
-func startDaemon(o serveOptions) int {
+func startDaemon(o serveOptions, config int) int {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return o.fail(err)
@@ -117,7 +126,7 @@ func startDaemon(o serveOptions) int {
 		return o.fail(err)
 	}
 	defer conn.Close()
-	pid, err := spawnDaemon(o, null, theirs)
+	pid, err := spawnDaemon(o, null, theirs, config)
 	theirs.Close()
 	if err != nil {
 		return o.fail(err)
@@ -147,7 +156,7 @@ func startDaemon(o serveOptions) int {
 	return o.fail(err)
 }
 
-func spawnDaemon(o serveOptions, null, theirs *os.File) (pid int, err error) {
+func spawnDaemon(o serveOptions, null, theirs *os.File, config int) (pid int, err error) {
 	fds := make([]int, 0, 8)
 	for _, f := range []*os.File{null, null, os.Stderr, theirs} {
 		fd, err := proc.FD(f)
@@ -156,7 +165,8 @@ func spawnDaemon(o serveOptions, null, theirs *os.File) (pid int, err error) {
 		}
 		fds = append(fds, fd)
 	}
-	env := append(os.Environ(), master.EnvStarter+"=3")
+	fds = append(fds, config)
+	env := append(os.Environ(), master.EnvStarter+"=3", master.EnvConfig+"=4")
 	if fds2 := activated(); len(fds2) > 0 {
 		env = append(env, master.EnvActivated+"="+sock.FormatList(len(fds), len(fds2)))
 		fds = append(fds, fds2...)
@@ -167,9 +177,10 @@ func spawnDaemon(o serveOptions, null, theirs *os.File) (pid int, err error) {
 // serveAsMaster is the master.
 func serveAsMaster(o serveOptions) int {
 	startLog, closeLog := o.OpenLog()
+	load := loadOnce(o.Load)
 	m := master.Options{
 		Argv: o.Argv, Version: o.Version, Self: os.Getpid(), Parent: os.Getppid(),
-		Load:   func() (*master.Config, error) { return masterConfig(o.Load) },
+		Load:   func() (*master.Config, error) { return masterConfig(load) },
 		NewLog: newErrorLog, Count: count, ClearSeat: httpd.ClearSeat,
 		StartLog: startLog, CloseStartLog: closeLog,
 		Terminal:  errorlog.New(errorlog.NewConsole(o.Stderr, o.Word, errorlog.Warn)),
@@ -243,7 +254,7 @@ func readTickets(fd int) *ticketkeys.Ring {
 func inheritableEnv(env []string) []string {
 	own := []string{
 		master.EnvSockets, master.EnvOld, master.EnvStats, master.EnvStarter, master.EnvActivated, master.EnvWorker,
-		master.EnvTickets,
+		master.EnvTickets, master.EnvConfig,
 		"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID", "WATCHDOG_PID",
 	}
 	return slices.DeleteFunc(env, func(kv string) bool {

@@ -23,6 +23,11 @@ func loadConfig(o conf.Options) (*conf.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	return checkConfig(cfg)
+}
+
+// checkConfig is what loadConfig checks of a configuration that is well-formed.
+func checkConfig(cfg *conf.Config) (*conf.Config, error) {
 	if err := checkUser(cfg); err != nil {
 		return nil, err
 	}

@@ -70,14 +70,19 @@ func (b *blockCheck) include(name string, by *Directive) error {
 	}
 	text, err := b.config.files.read(name, true)
 	if err != nil {
-		if fault, ok := errors.AsType[*fileFault](err); ok {
-			return fault.at(by)
-		}
-		return Errorf(by, "%s", err.Error())
+		return faultAt(by, err)
 	}
 	b.depth++
 	defer func() { b.depth-- }()
 	return b.text(name, text)
+}
+
+// faultAt is why a file that d names was not read.
+func faultAt(d *Directive, err error) error {
+	if fault, ok := errors.AsType[*fileFault](err); ok {
+		return fault.at(d)
+	}
+	return Errorf(d, "%s", err.Error())
 }
 
 func (b *blockCheck) directives(ds []*Directive) error {
@@ -113,7 +118,11 @@ func (b *blockCheck) included(d *Directive) error {
 	if !isPattern(name) {
 		return b.include(name, d)
 	}
-	for _, name := range b.config.files.glob(name) {
+	names, err := b.config.files.glob(name)
+	if err != nil {
+		return faultAt(d, err)
+	}
+	for _, name := range names {
 		if err := b.include(name, d); err != nil {
 			return err
 		}
@@ -139,6 +148,11 @@ func (b *blockCheck) directive(d *Directive) error {
 	b.seen[d.Name] = true
 	if err := checkValue(spec, d); err != nil {
 		return err
+	}
+	if spec.Reads {
+		if _, err := b.config.ReadFile(d.Args[0]); err != nil {
+			return faultAt(d, err)
+		}
 	}
 	if spec.Block {
 		inner := &blockCheck{

@@ -26,6 +26,11 @@ type Options struct {
 	// Resolve looks up the hosts that directives name. With nil a configuration that
 	// names one is refused.
 	Resolve Resolve
+
+	// Patience bounds how long the load waits for files that somebody else writes while
+	// it reads (a FIFO), all of them together, and for any file of a file system that
+	// hangs. A master that loads hears no signals. 0 means 20s.
+	Patience time.Duration
 }
 
 // Resolve returns the addresses of a host, one at least. Its error is put before
@@ -42,6 +47,9 @@ func (o Options) withDefaults() Options {
 	def(&o.Pid, "logs/nginx.pid")
 	def(&o.ErrorLog, "logs/error.log")
 	def(&o.AccessLog, "logs/access.log")
+	if o.Patience == 0 {
+		o.Patience = 20 * time.Second
+	}
 	return o
 }
 

@@ -1,61 +1,11 @@
 package conf
 
 import (
-	"errors"
-	"fmt"
-	"io"
 	"os"
 	"path"
 	"slices"
 	"strings"
-	"syscall"
 )
-
-// readDisk returns the content of a file, or an error in nginx's words.
-func readDisk(name string) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, fileError("open", name, err)
-	}
-	defer f.Close()
-	// Not os.ReadFile: a device or a pipe named by mistake must not be read for ever.
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, fileError("pread", name, err)
-	}
-	return data, nil
-}
-
-// A fileFault is a file that cannot be read. nginx reports one that opens and does
-// not read, a folder, at another level and without the place that named it.
-type fileFault struct {
-	call, name string
-	errno      syscall.Errno
-}
-
-func (e *fileFault) Error() string {
-	// nginx prints strerror's text, which begins with a capital letter; Go's does not.
-	text := e.errno.Error()
-	return fmt.Sprintf("%s() \"%s\" failed (%d: %s)", e.call, e.name, int(e.errno), strings.ToUpper(text[:1])+text[1:])
-}
-
-func (e *fileFault) Unwrap() error { return e.errno }
-
-// at returns the fault as an error that stands where d is; d may be nil.
-func (e *fileFault) at(d *Directive) *Error {
-	if e.call == "pread" {
-		return &Error{Level: "crit", Msg: e.Error()}
-	}
-	return Errorf(d, "%s", e.Error())
-}
-
-func fileError(call, name string, err error) error {
-	var errno syscall.Errno
-	if !errors.As(err, &errno) {
-		return fmt.Errorf("%s %s: %w", call, name, err)
-	}
-	return &fileFault{call: call, name: name, errno: errno}
-}
 
 // isPattern reports whether nginx takes the name in an include for a pattern.
 func isPattern(name string) bool { return strings.ContainsAny(name, "*?[") }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // maxFile bounds one file, maxSnapshot all of them together. No configuration that
@@ -141,6 +142,7 @@ type reader struct {
 	into    *Snapshot
 	from    *Snapshot
 	resolve Resolve
+	waited  time.Duration // for files that others write
 }
 
 // read returns the content of a file by its full name. What was read once is not
@@ -160,7 +162,9 @@ func (r *reader) read(name string, included bool) ([]byte, error) {
 
 func (r *reader) fetch(name string) ([]byte, error) {
 	if r.from == nil {
-		return readDisk(name)
+		data, slow, err := readWithin(name, maxFile, r.patience()-r.waited, r.patience())
+		r.waited += slow
+		return data, err
 	}
 	f, ok := r.from.lookup(name)
 	if !ok {
@@ -169,19 +173,24 @@ func (r *reader) fetch(name string) ([]byte, error) {
 	return f.data, nil
 }
 
+func (r *reader) patience() time.Duration { return r.into.options.withDefaults().Patience }
+
 // glob returns the names that pattern matches, sorted.
-func (r *reader) glob(pattern string) []string {
+func (r *reader) glob(pattern string) ([]string, error) {
 	if names, ok := r.into.lookupGlob(pattern); ok {
-		return names
+		return names, nil
 	}
 	var names []string
 	if r.from == nil {
-		names = matchDisk(pattern)
+		var ok bool
+		if names, ok = within(r.patience(), func() []string { return matchDisk(pattern) }); !ok {
+			return nil, fileError("glob", pattern, syscall.ETIMEDOUT)
+		}
 	} else {
 		names, _ = r.from.lookupGlob(pattern)
 	}
 	r.into.globs = append(r.into.globs, glob{pattern, names})
-	return names
+	return names, nil
 }
 
 var (

@@ -74,7 +74,10 @@ type Spec struct {
 	// Check, if not nil, checks the values as soon as the directive is read, so that
 	// the first fault in the text is the one reported, as nginx does. Whoever uses
 	// the directive reads the values again and may rely on the check.
-	Check  func(d *Directive) error
+	Check func(d *Directive) error
+	// Reads: the first argument names a file, which is read where the directive stands,
+	// be it used or not: whoever writes to a FIFO is not left waiting.
+	Reads  bool
 	Effect Effect
 	// Note is one sentence for docs/directives.md: a difference from nginx, or why
 	// it has no effect. "" for none.

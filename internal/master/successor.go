@@ -28,6 +28,9 @@ const (
 	EnvStats = "BATON_STATS"
 	// EnvStarter is the control socket to the command that started a master.
 	EnvStarter = "BATON_STARTER"
+	// EnvConfig is the snapshot of the configuration that the command has loaded which
+	// starts a master: what can be read once only, a FIFO, is not read again.
+	EnvConfig = "BATON_CONFIG"
 	// EnvActivated is systemd's sockets, for a master that is not the process
 	// which systemd started.
 	EnvActivated = "BATON_LISTEN"

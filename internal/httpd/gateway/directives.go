@@ -57,6 +57,11 @@ func none(s conf.Spec, note string) conf.Spec {
 	return s
 }
 
+func reads(s conf.Spec) conf.Spec {
+	s.Reads = true
+	return s
+}
+
 func noted(s conf.Spec, note string) conf.Spec {
 	s.Note = note
 	return s

@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -50,7 +49,7 @@ func (k *Kind) SecurityDirectives() []conf.Spec {
 	return []conf.Spec{
 		one("certificate"),
 		one("certificate_key"),
-		noted(one("password_file"), "Nobody is asked for a password that it does not have."),
+		noted(reads(one("password_file")), "Nobody is asked for a password that it does not have."),
 		noted(checked(repeat(many(one("protocols"), 1, conf.AnyArgs)), checkProtocols),
 			"TLSv1.2 and TLSv1.3 by default. What lies between the lowest and the highest is on."),
 		noted(one("ciphers"), "OpenSSL's words choose among crypto/tls's suites, none of them DHE; their order is crypto/tls's."),
@@ -251,7 +250,7 @@ func (sec *Security) load(name string) tlsconf.File {
 		return tlsconf.File{Name: "data:", Data: []byte(data)} // a key may be in it
 	}
 	f := tlsconf.File{Name: sec.conf.AbsConf(name)}
-	f.Data, f.Err = os.ReadFile(f.Name)
+	f.Data, f.Err = sec.conf.ReadLate(name)
 	return f
 }
 

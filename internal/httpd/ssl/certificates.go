@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"crypto/tls"
 	"errors"
-	"os"
 	"slices"
 	"strings"
 
@@ -183,6 +182,6 @@ func (c *certificates) load(name string) tlsconf.File {
 		return tlsconf.File{Name: "data:", Data: []byte(data)} // a key may be in it
 	}
 	f := tlsconf.File{Name: c.conf.AbsConf(name)}
-	f.Data, f.Err = os.ReadFile(f.Name)
+	f.Data, f.Err = c.conf.ReadLate(name)
 	return f
 }

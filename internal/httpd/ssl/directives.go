@@ -27,6 +27,11 @@ func checked(s conf.Spec, check func(*conf.Directive) error) conf.Spec {
 	return s
 }
 
+func reads(s conf.Spec) conf.Spec {
+	s.Reads = true
+	return s
+}
+
 func many(s conf.Spec, most int) conf.Spec {
 	s.Max = most
 	return s
@@ -46,7 +51,7 @@ func directives() []conf.Spec {
 	return []conf.Spec{
 		repeat(one("ssl_certificate")),
 		noted(repeat(one("ssl_certificate_key")), "Files and data:, not engine:."),
-		noted(one("ssl_password_file"), "Nobody is asked for a password that it does not have."),
+		noted(reads(one("ssl_password_file")), "Nobody is asked for a password that it does not have."),
 		noted(checked(repeat(many(one("ssl_protocols"), conf.AnyArgs)), checkProtocols),
 			"TLSv1.2 and TLSv1.3 by default. What lies between the lowest and the highest is on."),
 		noted(one("ssl_ciphers"), "OpenSSL's words choose among crypto/tls's suites, none of them DHE; their order is crypto/tls's."),

@@ -140,7 +140,7 @@ func hello(body string) func(*Stream) {
 	}
 }
 
-const waitLimit = 10 * time.Second
+const waitLimit = time.Minute
 
 func config() Config {
 	return Config{
@@ -185,6 +185,7 @@ func dial(t *testing.T, conf Config, h *host) *client {
 	cl.enc = hpack.NewEncoder(&cl.block)
 	cl.conn = New(sock, h, conf)
 	cl.conn.slack = 64 << 10
+	cl.conn.pace.answer, cl.conn.pace.quiet = 50*time.Millisecond, time.Millisecond
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)

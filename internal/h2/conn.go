@@ -78,38 +78,41 @@ type Conn struct {
 	block   block
 	payload []byte // of DATA frames, a piece at a time
 	inFrame bool   // some of the next frame was read
-	settled bool   // the client's first SETTINGS came
-	acked   bool   // and its word that it has ours
+	acked   bool   // the client said that it has our SETTINGS
 	total   int64  // bytes read
 	useful  int64  // those of heads and bodies among them
 	slack   int64  // how many useless ones pass anyhow, divided by 8
 	window  int64  // what the client may send on the whole connection
 	refused int    // streams
+	// priorities is how many PRIORITY frames may come still. SETTINGS are counted since a
+	// moment.
+	priorities   int
+	settingsSeen int
+	settingsFrom time.Time
 
 	running sync.WaitGroup // streams, and who writes for them
 
 	// mu guards what follows. It is held while frames are composed, and while nothing is
 	// waited for.
-	mu          sync.Mutex
-	streams     map[uint32]*Stream
-	lastID      uint32 // of the streams that the client opened
-	opened      int    // how many it opened
-	live        int    // how many are still being served, also such as the client gave up
-	ending      int    // how many of these are complete on both sides
-	idleSince   time.Time
-	resetIDs    [32]uint32 // the last ones that were reset from here
-	resets      int        // how many there were
-	started     bool       // our SETTINGS were composed
-	retiring    bool       // the client was told that this is the last of it
-	sinceRetire int        // streams opened since
-	lastWord    bool       // and which stream was the last one
-	closing     bool       // nothing more is to be written: Serve is to return
-	fault       error      // why the connection is lost
-	sendWindow  int64      // what may be sent on the whole connection
-	initial     int64      // and on a new stream
-	frameSize   int        // the largest frame that the client takes
-	resizeTable bool       // the next head must empty the client's table
-	sentUseful  int64      // bytes of heads and bodies that were sent
+	mu        sync.Mutex
+	streams   map[uint32]*Stream
+	lastID    uint32 // of the streams that the client opened
+	opened    int    // how many it opened
+	live      int    // how many are still being served, also such as the client gave up
+	ending    int    // how many of these are complete on both sides
+	idleSince time.Time
+	resetIDs  [32]uint32 // the last ones that were reset from here
+	resets    int        // how many there were
+	started   bool       // our SETTINGS were composed
+	midFrame  bool       // some of a frame has come, for the rest of which the reader waits
+	retirement
+	closing     bool  // nothing more is to be written: Serve is to return
+	fault       error // why the connection is lost
+	sendWindow  int64 // what may be sent on the whole connection
+	initial     int64 // and on a new stream
+	frameSize   int   // the largest frame that the client takes
+	resizeTable bool  // the next head must empty the client's table
+	sentUseful  int64 // bytes of heads and bodies that were sent
 	out, spare  []byte
 	writing     bool      // somebody writes out
 	unwritable  bool      // a write failed
@@ -132,6 +135,8 @@ const (
 	maxWindow     = 1<<31 - 1 // and 6.9.1
 	frameHeader   = 9
 	readFrameSize = 16 << 10
+	// streamCost is what it counts for in bytes that a frame makes us look at a stream.
+	streamCost = 100
 	// maxPieces bounds in how many frames a head may come.
 	maxPieces = 128
 )
@@ -143,6 +148,8 @@ func New(sock Socket, host Host, conf Config) *Conn {
 		streams: map[uint32]*Stream{}, window: maxWindow, slack: 1 << 20,
 		sendWindow: initialWindow, initial: initialWindow, frameSize: readFrameSize, resizeTable: true,
 	}
+	c.priorities = max(conf.MaxStreams, 100)
+	c.pace = pace{answer: answerTime, quiet: quietTime, whole: retireTime}
 	c.head.limit = conf.HeadSize
 	c.framer = http2.NewFramer(nil, reader{c})
 	c.framer.SetMaxReadFrameSize(readFrameSize)
@@ -214,10 +221,6 @@ func (c *Conn) rest(fh http2.FrameHeader) error {
 // what their flags say: of these the Framer says no more than that they end too early,
 // as if the client had gone.
 func (c *Conn) admit(fh http2.FrameHeader) error {
-	if !c.settled && (fh.Type != http2.FrameSettings || fh.Flags.Has(http2.FlagSettingsAck)) {
-		return c.fatal(http2.ErrCodeProtocol, "client sent no SETTINGS frame first")
-	}
-	c.settled = true
 	c.total += int64(frameHeader + fh.Length)
 	switch fh.Type {
 	case http2.FramePushPromise:
@@ -293,6 +296,9 @@ func (c *Conn) frame(f http2.Frame) error {
 	case *http2.PingFrame:
 		return c.ping(f)
 	case *http2.PriorityFrame:
+		if c.priorities--; c.priorities < 0 {
+			return c.fatal(http2.ErrCodeEnhanceYourCalm, "client sent too many PRIORITY frames")
+		}
 		if f.StreamDep == f.StreamID {
 			return c.fatal(http2.ErrCodeProtocol, fmt.Sprintf("client sent PRIORITY frame for stream %d with incorrect dependency", f.StreamID))
 		}
@@ -322,6 +328,7 @@ func (r reader) Read(p []byte) (int, error) {
 			c.inFrame = true
 			return n, nil
 		case errors.Is(err, ErrTimeout) && c.busy():
+		case errors.Is(err, ErrTimeout) && !c.inFrame && c.retireIdle():
 		case errors.Is(err, ErrTimeout) && !c.inFrame:
 			return 0, errIdle
 		default:
@@ -336,11 +343,14 @@ func (c *Conn) beforeWait() (time.Duration, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.flush(false)
+	c.midFrame = c.inFrame
 	switch {
 	case c.fault != nil:
 		return 0, c.fault
 	case c.closing:
 		return 0, errDone
+	case c.retiring:
+		return c.pace.whole, nil // its clock says when it is over
 	case c.opened == 0:
 		return c.conf.HeaderTimeout, nil
 	case c.live > 0:
@@ -391,9 +401,11 @@ func (c *Conn) end(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.fault == nil && (fatal != nil || errors.Is(err, errIdle)) {
-		c.appendGoAway(c.lastID, told)
-		c.lastWord = true
+		c.word(told)
 		c.flush(false)
+	}
+	if c.clock != nil {
+		c.clock.Stop()
 	}
 	switch {
 	case fatal != nil || errors.Is(err, errIdle) || errors.Is(err, errDone) || errors.Is(err, ErrInterrupted):

@@ -82,7 +82,11 @@ func (c *Conn) beginData(fh http2.FrameHeader) error {
 	}
 	st := c.streams[id]
 	switch {
-	case st == nil: // one that was closed or reset
+	case st == nil && !c.wasReset(id): // one that the client had ended
+		c.host.Log(fmt.Sprintf("client sent DATA frame for closed stream %d", id))
+		c.appendReset(id, http2.ErrCodeStreamClosed)
+		c.noteReset(id)
+	case st == nil:
 	case st.inClosed:
 		c.host.Log(fmt.Sprintf("client sent DATA frame for half-closed stream %d", id))
 		c.kill(st, http2.ErrCodeStreamClosed)
@@ -103,8 +107,5 @@ func (c *Conn) take(id uint32, p []byte, end bool) {
 	if st == nil {
 		return
 	}
-	st.take(p)
-	st.inClosed = end
-	st.input.tell()
-	st.closed()
+	st.take(p, end)
 }

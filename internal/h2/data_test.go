@@ -98,7 +98,7 @@ func TestPauseWithinAFrame(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			conf := config()
-			conf.HeaderTimeout = 20 * time.Millisecond
+			conf.HeaderTimeout = 500 * time.Millisecond // in which the client must have begun
 			release := make(chan struct{})
 			c := start(t, conf, &host{serve: func(st *Stream) {
 				<-release
@@ -106,7 +106,7 @@ func TestPauseWithinAFrame(t *testing.T) {
 			}})
 			c.ask(1, false, get("/")...)
 			begin(c)
-			timer := time.AfterFunc(5*conf.HeaderTimeout, func() { close(release) })
+			timer := time.AfterFunc(2*conf.HeaderTimeout, func() { close(release) })
 			defer timer.Stop()
 			if _, body := c.answer(1); len(body) != 1000 {
 				t.Errorf("%d bytes", len(body))

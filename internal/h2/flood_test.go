@@ -196,6 +196,7 @@ func TestTimeouts(t *testing.T) {
 			conf := config()
 			conf.HeaderTimeout, conf.IdleTimeout = 50*time.Millisecond, 60*time.Millisecond
 			cl := dial(t, conf, &host{serve: hello("x")})
+			cl.setPace(pace{answer: time.Millisecond, whole: time.Second})
 			c.say(cl)
 			if c.goAway {
 				cl.wantGoAway(http2.ErrCodeNo)
@@ -270,3 +271,91 @@ func (p *pipe) Write(b []byte, _ time.Duration) error {
 	return err
 }
 func (p *pipe) Interrupt() { _ = p.SetReadDeadline(time.Unix(1, 0)) }
+
+// Of a setting that a frame has several times the last value counts, and only that: what
+// is between costs nothing and is no fault.
+func TestSettingsGivenTwice(t *testing.T) {
+	t.Parallel()
+	stay := make(chan struct{})
+	c := start(t, config(), &host{serve: func(*Stream) { <-stay }})
+	t.Cleanup(func() { close(stay) })
+	c.ask(1, true, get("/")...)
+	c.ok(c.WriteWindowUpdate(1, 100)) // with which the largest initial window would be too large
+	settings := make([]http2.Setting, 2000)
+	for i := range settings {
+		settings[i] = http2.Setting{ID: http2.SettingInitialWindowSize, Val: maxWindow - uint32(i)}
+	}
+	settings = append(settings, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 70000})
+	before := c.charged()
+	c.ok(c.WriteSettings(settings...))
+	c.ok(c.WritePing(false, [8]byte{1}))
+	c.until("ping", func(f http2.Frame) bool { _, ok := f.(*http2.PingFrame); return ok })
+	c.conn.mu.Lock()
+	window := c.conn.streams[1].sendWindow
+	c.conn.mu.Unlock()
+	if window != 70000+100 {
+		t.Errorf("the window is %d", window)
+	}
+	if most := before + int64(6*len(settings)) + 20*frameHeader + streamCost; c.charged() > most {
+		t.Errorf("the frame was charged as %d bytes, want at most %d", c.charged(), most)
+	}
+}
+
+// charged is what the connection's frames have cost so far, of one that reads nothing.
+func (c *client) charged() int64 {
+	c.ok(c.WritePing(false, [8]byte{2}))
+	c.until("ping", func(f http2.Frame) bool { p, ok := f.(*http2.PingFrame); return ok && p.Data[0] == 2 })
+	c.conn.mu.Lock()
+	defer c.conn.mu.Unlock()
+	return c.conn.total
+}
+
+// More SETTINGS than some in each second are a flood.
+func TestSettingsOften(t *testing.T) {
+	t.Parallel()
+	c := New(nil, nil, config())
+	now := time.Unix(1000, 0)
+	for second := range 3 {
+		for n := 1; n <= 150; n++ {
+			if got := c.often(now); got != (n > 100) {
+				t.Fatalf("frame %d of second %d: %v", n, second, got)
+			}
+		}
+		now = now.Add(1001 * time.Millisecond)
+	}
+}
+
+// Windows that are opened a byte at a time for many streams that wait for more are a
+// flood long before their frames have come to much.
+func TestWindowsInSmallPieces(t *testing.T) {
+	t.Parallel()
+	c := start(t, config(), &host{serve: func(st *Stream) {
+		st.SetHead(200, nil, -1)
+		_ = send(st, make([]byte, 1<<20), waitLimit)
+	}})
+	c.ok(c.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 20}))
+	for id := uint32(1); id < 16; id += 2 {
+		c.ask(id, true, get("/")...)
+	}
+	content := 0
+	for frames := 0; ; frames++ {
+		if frames == 30000 {
+			t.Fatal("it may go on for ever")
+		}
+		f, err := c.ReadFrame()
+		for err == nil {
+			if g, ok := f.(*http2.GoAwayFrame); ok && g.ErrCode == http2.ErrCodeEnhanceYourCalm {
+				return
+			}
+			if d, ok := f.(*http2.DataFrame); ok {
+				content += len(d.Data())
+				break
+			}
+			f, err = c.ReadFrame()
+		}
+		c.ok(err)
+		if content >= initialWindow { // what the client gave at first is used up
+			c.ok(c.WriteWindowUpdate(0, 1))
+		}
+	}
+}

@@ -199,32 +199,53 @@ func TestBadFrames(t *testing.T) {
 		"lonely continuation":  {func(c *client) { c.ok(c.WriteContinuation(1, true, nil)) }, protocol},
 		"dependency on itself": {func(c *client) { c.ok(c.WriteRawFrame(http2.FramePriority, 0, 1, []byte{0, 0, 0, 1, 9})) }, protocol},
 		"no header block":      {func(c *client) { c.ok(c.WriteRawFrame(http2.FrameHeaders, 5, 1, []byte{0x80})) }, compression},
-		"half a header block":  {func(c *client) { c.ok(c.WriteRawFrame(http2.FrameHeaders, 5, 1, []byte{0x40, 5, 'a'})) }, compression},
-		"too large field":      {func(c *client) { c.ask(1, true, get("/", "x: "+strings.Repeat("y", 9000))...) }, calm},
-		"older stream":         {func(c *client) { c.ask(3, true, get("/")...); c.ask(1, true, get("/")...) }, protocol},
+		"half a header block":  {func(c *client) { c.ok(c.WriteRawFrame(http2.FrameHeaders, 5, 1, []byte{0x40, 5, 'a'})) }, size},
+		"no name":              {func(c *client) { c.ok(c.WriteRawFrame(http2.FrameHeaders, 5, 1, []byte{0x40, 0, 1, 'a'})) }, protocol},
+		"too much priority": {func(c *client) {
+			for range 100 + 1 {
+				c.ok(c.WritePriority(1, http2.PriorityParam{StreamDep: 3}))
+			}
+		}, calm},
+		"too many settings": {func(c *client) {
+			for c.lost() == nil {
+				_ = c.WriteSettings()
+			}
+		}, calm},
+		"too large field": {func(c *client) { c.ask(1, true, get("/", "x: "+strings.Repeat("y", 9000))...) }, calm},
+		"older stream":    {func(c *client) { c.ask(3, true, get("/")...); c.ask(1, true, get("/")...) }, protocol},
 		"something between": {func(c *client) {
 			c.ok(c.WriteRawFrame(http2.FrameHeaders, 1, 1, []byte{0x82}))
 			c.ok(c.WritePing(false, [8]byte{}))
 		}, protocol},
-		"no settings at the top": {nil, protocol},
-		"no preface":             {nil, protocol},
+		"dependency of a head on itself": {func(c *client) {
+			c.ok(c.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: c.encode(get("/")...), EndStream: true,
+				EndHeaders: true, Priority: http2.PriorityParam{StreamDep: 1}}))
+		}, protocol},
+		"no preface": {nil, protocol},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cl := dial(t, config(), &host{serve: hello("")})
-			switch {
-			case c.send != nil:
+			if c.send != nil {
 				cl.must(io.WriteString(cl.Conn, http2.ClientPreface))
 				cl.ok(cl.WriteSettings())
 				c.send(cl)
-			case name == "no preface":
+			} else {
 				cl.must(io.WriteString(cl.Conn, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"))
-			default:
-				cl.must(io.WriteString(cl.Conn, http2.ClientPreface))
-				cl.ok(cl.WritePing(false, [8]byte{}))
 			}
 			cl.wantGoAway(c.code)
 		})
+	}
+}
+
+// A client that sends no SETTINGS of its own is served, as nginx does.
+func TestClientWithoutSettings(t *testing.T) {
+	t.Parallel()
+	c := dial(t, config(), &host{serve: hello("hello")})
+	c.must(io.WriteString(c.Conn, http2.ClientPreface))
+	c.ask(1, true, get("/")...)
+	if _, body := c.answer(1); body != "hello" {
+		t.Errorf("got %q", body)
 	}
 }
 
@@ -249,14 +270,15 @@ func TestBadStreams(t *testing.T) {
 				c.ok(c.WriteData(1, false, make([]byte, 16384)))
 			}
 		}, http2.ErrCodeFlowControl},
+		"data behind the client's reset": {func(c *client) {
+			c.ask(1, true, get("/")...)
+			c.ok(c.WriteRSTStream(1, http2.ErrCodeCancel))
+			c.ok(c.WriteData(1, false, make([]byte, 1)))
+		}, http2.ErrCodeStreamClosed},
 		"data behind the end": {func(c *client) {
 			c.ask(1, true, get("/")...)
 			c.ok(c.WriteData(1, false, make([]byte, 1)))
 		}, http2.ErrCodeStreamClosed},
-		"dependency on itself": {func(c *client) {
-			c.ok(c.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: c.encode(get("/")...), EndStream: true,
-				EndHeaders: true, Priority: http2.PriorityParam{StreamDep: 1}}))
-		}, http2.ErrCodeProtocol},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -278,37 +300,117 @@ func TestBadStreams(t *testing.T) {
 	}
 }
 
+// What is wrong with a head is said in nginx's words, and answered; the reset behind the
+// answer is for who has to mend the client.
 func TestFaultsOfHeads(t *testing.T) {
 	t.Parallel()
 	for text, fields := range map[string][]string{
-		"client sent no :method header":                              get("/")[1:],
-		"client sent no :path header":                                {":method: GET", ":scheme: http"},
-		"client sent empty :path header":                             {":method: GET", ":scheme: http", ":path: "},
-		"client sent no :scheme header":                              {":method: GET", ":path: /"},
-		"client sent duplicate :path header":                         get("/", ":path: /"),
-		"client sent unknown pseudo-header \":foo\"":                 get("/", ":foo: /"),
-		"client sent invalid method: \"GE T\"":                       {":method: GE T", ":scheme: http", ":path: /"},
-		"client sent invalid :path header: \"/ HTTP/1.1\"":           {":method: GET", ":scheme: http", ":path: / HTTP/1.1"},
-		"client sent invalid :path header: \"*\"":                    {":method: GET", ":scheme: http", ":path: *"},
-		"client sent invalid :scheme header: \"a b\"":                {":method: GET", ":scheme: a b", ":path: /"},
-		"client sent invalid header name: \"Foo\"":                   get("/", "Foo: bar"),
-		"client sent invalid header name: \"foo\r\nbar\"":            get("/", "foo\r\nbar: bar"),
-		"client sent header \"foo\" with invalid value: \"a\r\nb\"":  get("/", "foo: a\r\nb"),
-		"client sent header \"cookie\" with invalid value: \"a\nb\"": get("/", "cookie: a\nb"),
-		"client sent header \":authority\" with invalid value: \"a\r\nb\"": {":method: GET", ":scheme: http", ":path: /",
-			":authority: a\r\nb"},
+		"client sent no :method header":                                               get("/")[1:],
+		"client sent no :path header":                                                 {":method: GET", ":scheme: http", "a: b"},
+		"client sent empty :path header":                                              {":method: GET", ":scheme: http", ":path: "},
+		"client sent no :scheme header":                                               {":method: GET", ":path: /"},
+		"client sent duplicate :path header":                                          get("/", ":path: /"),
+		"client sent duplicate \":authority\" header":                                 get("/", ":authority: a"),
+		"client sent unknown pseudo-header \":foo\"":                                  get("/", ":foo: /"),
+		"client sent out of order pseudo-headers":                                     append(get("/", "a: b"), ":path: /"),
+		"client sent invalid method: \"GE T\"":                                        {":method: GE T", ":scheme: http", ":path: /"},
+		"client sent invalid :path header: \"/ HTTP/1.1\"":                            {":method: GET", ":scheme: http", ":path: / HTTP/1.1"},
+		"client sent invalid :path header: \"*\"":                                     {":method: GET", ":scheme: http", ":path: *"},
+		"client sent invalid :scheme header: \"a b\"":                                 {":method: GET", ":scheme: a b", ":path: /"},
+		"client sent invalid header name: \"Foo\"":                                    get("/", "Foo: bar"),
+		"client sent invalid header name: \"fo:o\"":                                   get("/", "fo:o: bar"),
+		"client sent invalid header name: \"fo o\"":                                   get("/", "fo o: bar"),
+		"client sent invalid header name: \"foo\r\nbar\"":                             get("/", "foo\r\nbar: bar"),
+		"client sent header \"foo\" with invalid value: \"a\r\nb\"":                   get("/", "foo: a\r\nb"),
+		"client sent header \"cookie\" with invalid value: \"a\nb\"":                  get("/", "cookie: a\nb"),
+		"client sent header \":authority\" with invalid value: \"a\r\nb\"":            {":method: GET", ":scheme: http", ":authority: a\r\nb"},
+		"client sent \"Connection\" header":                                           get("/", "connection: close"),
+		"client sent \"Keep-Alive\" header":                                           get("/", "keep-alive: timeout=1"),
+		"client sent \"Transfer-Encoding\" header":                                    get("/", "transfer-encoding: chunked"),
+		"client sent \"Upgrade\" header":                                              get("/", "upgrade: websocket"),
+		"client sent invalid \"TE\" header":                                           get("/", "te: gzip"),
+		"client sent neither \":authority\" nor \"Host\" header":                      get("/")[:3],
+		"client sent \":authority\" and \"Host\" headers with different values":       get("/", "host: a"),
+		"client sent duplicate host header: \"host: b\", previous value: \"host: a\"": append(get("/")[:3], "host: a", "host: b"),
 	} {
 		t.Run(text, func(t *testing.T) {
 			t.Parallel()
 			got := make(chan string, 1)
 			c := start(t, config(), &host{serve: func(st *Stream) {
 				fault, _ := st.Fault()
+				st.Malformed()
 				got <- fault
 				hello("")(st)
 			}})
 			c.ask(1, true, fields...)
 			if fault := <-got; fault != text {
 				t.Errorf("fault %q", fault)
+			}
+			c.answer(1)
+			c.wantReset(1, http2.ErrCodeProtocol)
+		})
+	}
+}
+
+// What a head may have and HTTP/1 would not: a host that is there twice and the same,
+// "te: trailers", cookies in crumbs.
+func TestHeadsThatAreFine(t *testing.T) {
+	t.Parallel()
+	for _, more := range []string{"host: example.com", "te: trailers", "cookie: a"} {
+		got := make(chan string, 1)
+		c := start(t, config(), &host{serve: func(st *Stream) {
+			fault, _ := st.Fault()
+			got <- fault + string(st.Head())
+			hello("")(st)
+		}})
+		c.ask(1, true, get("/", more)...)
+		want := "GET / HTTP/1.1\r\nhost: example.com\r\n"
+		if !strings.HasPrefix(more, "host") {
+			want += more + "\r\n"
+		}
+		if head := <-got; head != want+"\r\n" {
+			t.Errorf("with %q the head is %q", more, head)
+		}
+	}
+}
+
+// A body that is not as long as its head says makes the request malformed, however it is
+// answered; so does a trailer with what is no trailer's.
+func TestBodiesOfAnotherLength(t *testing.T) {
+	t.Parallel()
+	for name, send := range map[string]func(c *client){
+		"longer":   func(c *client) { c.ok(c.WriteData(1, true, []byte("hello!"))) },
+		"shorter":  func(c *client) { c.ok(c.WriteData(1, true, []byte("hell"))) },
+		"open":     func(c *client) { c.ok(c.WriteData(1, false, []byte("hello!"))) },
+		"trailer":  func(c *client) { c.ok(c.WriteData(1, false, []byte("hell"))); c.ask(1, true, "a: b") },
+		"pseudo":   func(c *client) { c.ok(c.WriteData(1, false, []byte("hello"))); c.ask(1, true, ":path: /") },
+		"odd name": func(c *client) { c.ok(c.WriteData(1, false, []byte("hello"))); c.ask(1, true, "a b: c") },
+		"host's":   func(c *client) { c.ok(c.WriteData(1, false, []byte("hello"))); c.ask(1, true, "connection: close") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			release := make(chan struct{})
+			c := start(t, config(), &host{serve: func(st *Stream) {
+				<-release
+				hello("x")(st)
+			}})
+			c.ask(1, false, get("/", "content-length: 5")...)
+			send(c)
+			c.ok(c.WritePing(false, [8]byte{1}))
+			released := false
+			c.until("reset", func(f http2.Frame) bool {
+				if _, ok := f.(*http2.PingFrame); ok && !released {
+					released = true
+					close(release)
+				}
+				r, ok := f.(*http2.RSTStreamFrame)
+				if ok && r.ErrCode != http2.ErrCodeProtocol {
+					t.Errorf("reset with %v", r.ErrCode)
+				}
+				return ok
+			})
+			if !released {
+				close(release)
 			}
 		})
 	}

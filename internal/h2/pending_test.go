@@ -62,11 +62,6 @@ func TestPendingOutputIsBounded(t *testing.T) {
 			head.StreamID = id
 			return w.WriteHeaders(head)
 		}},
-		"streams that depend on themselves": {32_000, headOnly, func(w *http2.Framer, id uint32) error {
-			head := head
-			head.StreamID, head.Priority.StreamDep = id, id
-			return w.WriteHeaders(head)
-		}},
 		"windows opened by nothing": {32_000, headOnly, func(w *http2.Framer, id uint32) error {
 			head := head
 			head.StreamID, head.EndStream = id, false

@@ -9,21 +9,26 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// settings obeys the client's SETTINGS.
+// settings obeys the client's SETTINGS. Of a setting that is given several times the last
+// value counts: what follows from it is done once for a frame.
 func (c *Conn) settings(f *http2.SettingsFrame) error {
 	if f.IsAck() {
 		c.acked = true
 		return nil
 	}
+	if c.often(time.Now()) {
+		return c.fatal(http2.ErrCodeEnhanceYourCalm, "client sent too many SETTINGS frames")
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	window := c.initial
 	err := f.ForeachSetting(func(s http2.Setting) error {
 		if err := s.Valid(); err != nil {
 			return err
 		}
 		switch s.ID {
 		case http2.SettingInitialWindowSize:
-			return c.setInitialWindow(int64(s.Val))
+			window = int64(s.Val)
 		case http2.SettingMaxFrameSize:
 			c.frameSize = int(s.Val)
 		case http2.SettingHeaderTableSize:
@@ -31,6 +36,9 @@ func (c *Conn) settings(f *http2.SettingsFrame) error {
 		}
 		return nil
 	})
+	if err == nil {
+		err = c.setInitialWindow(window)
+	}
 	if err != nil {
 		return err
 	}
@@ -38,18 +46,40 @@ func (c *Conn) settings(f *http2.SettingsFrame) error {
 	return c.queued()
 }
 
+// often counts SETTINGS and reports whether more come in a second than any client needs:
+// each makes us write, and may change the windows of all streams.
+func (c *Conn) often(now time.Time) bool {
+	const most = 100
+	if now.Sub(c.settingsFrom) > time.Second {
+		c.settingsFrom, c.settingsSeen = now, 0
+	}
+	c.settingsSeen++
+	return c.settingsSeen > most
+}
+
 // setInitialWindow changes the windows of all streams. c.mu is held.
 func (c *Conn) setInitialWindow(n int64) error {
 	more := n - c.initial
 	c.initial = n
+	if more == 0 {
+		return nil
+	}
+	c.charge(len(c.streams))
 	for _, st := range c.streams {
+		shut := st.sendWindow <= 0
 		if st.sendWindow += more; st.sendWindow > maxWindow {
 			return http2.ConnectionError(http2.ErrCodeFlowControl)
 		}
-		st.output.tell()
+		if shut && st.sendWindow > 0 {
+			st.output.tell()
+		}
 	}
 	return nil
 }
+
+// charge counts what a frame makes us do for n streams as if it were so much longer, so
+// that many small frames that each wake all streams are a flood like any other.
+func (c *Conn) charge(n int) { c.total += int64(n) * streamCost }
 
 // queued looks whether a client makes us write much that it does not read. c.mu is
 // held.
@@ -71,28 +101,16 @@ func (c *Conn) headers(f *http2.HeadersFrame) error {
 		if !c.continues(id) {
 			return c.fatal(http2.ErrCodeProtocol, fmt.Sprintf("client sent HEADERS frame with incorrect identifier %d, the last was %d", id, c.lastID))
 		}
+		c.head.line = c.block.trailer // which has none
 	default:
 		c.mu.Lock()
 		c.lastID = max(c.lastID, id)
 		c.mu.Unlock()
 		if f.HasPriority() && f.Priority.StreamDep == id {
-			if err := c.dependsOnItself(id); err != nil {
-				return err
-			}
+			return c.fatal(http2.ErrCodeProtocol, fmt.Sprintf("client sent HEADERS frame for stream %d with incorrect dependency", id))
 		}
 	}
 	return c.fragment(f.HeaderBlockFragment(), f.HeadersEnded())
-}
-
-// dependsOnItself resets a stream before it begins.
-func (c *Conn) dependsOnItself(id uint32) error {
-	c.host.Log(fmt.Sprintf("client sent HEADERS frame for stream %d with incorrect dependency", id))
-	c.block.drop = true
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.appendReset(id, http2.ErrCodeProtocol)
-	c.noteReset(id)
-	return c.queued()
 }
 
 // continues reports whether a head on a stream that was there before is the trailer of
@@ -100,11 +118,9 @@ func (c *Conn) dependsOnItself(id uint32) error {
 func (c *Conn) continues(id uint32) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, gone := range c.resetIDs {
-		if gone == id && id != 0 {
-			c.block.drop = true // sent before the client knew
-			return true
-		}
+	if c.wasReset(id) {
+		c.block.drop = true
+		return true
 	}
 	st := c.streams[id]
 	c.block.trailer = st != nil && !st.inClosed && c.block.end
@@ -121,6 +137,9 @@ func (c *Conn) fragment(p []byte, last bool) error {
 	if _, err := c.decoder.Write(p); err != nil {
 		return c.badBlock(err)
 	}
+	if c.head.nameless {
+		return c.fatal(http2.ErrCodeProtocol, c.head.fault)
+	}
 	if c.head.size > c.conf.HeadSize || b.size > c.conf.HeadSize {
 		return c.fatal(http2.ErrCodeEnhanceYourCalm, "client sent too large header")
 	}
@@ -128,29 +147,34 @@ func (c *Conn) fragment(p []byte, last bool) error {
 		return nil
 	}
 	if err := c.decoder.Close(); err != nil {
-		return c.badBlock(err)
+		return c.fatal(http2.ErrCodeFrameSize, "client sent header block with incorrect length")
 	}
 	b.open = false
 	switch {
 	case b.drop:
 		return nil
 	case b.trailer:
-		c.closeBody(b.id)
-		return nil
+		return c.closeBody(b.id)
 	}
 	c.head.finish()
 	return c.open()
 }
 
 // closeBody ends a body with its trailer, of which nothing is kept, as in nginx.
-func (c *Conn) closeBody(id uint32) {
+func (c *Conn) closeBody(id uint32) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if st := c.streams[id]; st != nil {
-		st.inClosed = true
-		st.input.tell()
-		st.closed()
+	st := c.streams[id]
+	switch {
+	case st == nil:
+		return nil
+	case !c.head.trailer():
+		c.host.Log(fmt.Sprintf("client sent invalid trailer for stream %d", id))
+		c.kill(st, http2.ErrCodeProtocol)
+	default:
+		st.take(nil, true)
 	}
+	return c.queued()
 }
 
 // open begins the stream whose head was read.
@@ -158,8 +182,8 @@ func (c *Conn) open() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.lastWord:
-		return nil // the client knows that nobody listens any more
+	case c.lastWord && c.block.id > c.wordID:
+		return c.refuse("client sent stream after the last one that is served")
 	case len(c.streams) >= c.conf.MaxStreams:
 		return c.refuse(fmt.Sprintf("concurrent streams exceeded %d", len(c.streams)))
 	case c.live-c.ending-len(c.streams) >= c.conf.MaxStreams:
@@ -173,13 +197,8 @@ func (c *Conn) open() error {
 	if c.live++; c.live == 1 {
 		c.host.Busy(true)
 	}
-	if c.retiring {
-		if c.sinceRetire++; c.sinceRetire >= max(c.conf.MaxStreams, 100) {
-			c.sayLast() // it does not answer our PING
-		}
-	} else if c.opened >= c.conf.Requests {
-		c.notify()
-	}
+	c.priorities += c.conf.MaxStreams
+	c.wearOut()
 	st.number = c.opened
 	c.running.Add(1)
 	c.conf.Crew.serve(st)
@@ -220,6 +239,17 @@ func (c *Conn) noteReset(id uint32) {
 	c.resets++
 }
 
+// wasReset reports whether the stream is one of the last that were reset from here: what
+// comes on it was sent before the client knew. c.mu is held.
+func (c *Conn) wasReset(id uint32) bool {
+	for _, gone := range c.resetIDs {
+		if gone == id && id != 0 {
+			return true
+		}
+	}
+	return false
+}
+
 func (c *Conn) windowUpdate(f *http2.WindowUpdateFrame) error {
 	id, more := f.StreamID, int64(f.Increment)
 	c.mu.Lock()
@@ -228,6 +258,7 @@ func (c *Conn) windowUpdate(f *http2.WindowUpdateFrame) error {
 		if c.sendWindow += more; c.sendWindow > maxWindow {
 			return c.fatal(http2.ErrCodeFlowControl, "client violated connection flow control: received WINDOW_UPDATE frame with length increment "+fmt.Sprint(more))
 		}
+		c.charge(len(c.waiting))
 		c.wakeWaiting()
 		return nil
 	}
@@ -265,8 +296,8 @@ func (c *Conn) ping(f *http2.PingFrame) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if f.IsAck() {
-		if f.Data == retirePing && c.retiring {
-			c.sayLast()
+		if f.Data == retirePing {
+			c.heed()
 		}
 		return nil
 	}
@@ -313,7 +344,7 @@ func (c *Conn) finish(st *Stream) {
 			c.appendReset(st.id, st.code)
 			c.noteReset(st.id)
 		case !st.inClosed:
-			c.appendReset(st.id, http2.ErrCodeNo)
+			c.appendReset(st.id, st.verdict())
 			c.noteReset(st.id)
 		}
 		delete(c.streams, st.id)
@@ -322,9 +353,7 @@ func (c *Conn) finish(st *Stream) {
 	if c.live--; c.live == 0 {
 		c.idleSince = time.Now()
 		c.host.Busy(false)
-		if c.conf.IdleTimeout <= 0 {
-			c.sayLast()
-		}
+		c.await()
 	}
 	c.flush(true)
 	c.closeIfDone()

@@ -19,7 +19,9 @@ type Stream struct {
 	head   []byte
 	size   int
 	fault  string
-	broken bool
+	line   bool // the head has a request line
+
+	authority bool // and the host of ":authority"
 
 	input, output gate
 
@@ -28,6 +30,9 @@ type Stream struct {
 	body       []byte        // what came and was not read begins at at
 	at         int
 	recvWindow int64 // what the client may still send
+	declared   int64 // length of the body, -1: only its end tells
+	received   int64 // how much of it came
+	malformed  bool  // the request is not as HTTP/2 has it
 	wanted     bool  // somebody reads the body
 	inClosed   bool  // the body has come to its end
 	answer     []byte
@@ -66,7 +71,8 @@ func newStream(c *Conn, b *block, h *headReader) *Stream {
 	st := streams.Get().(*Stream)
 	st.c, st.id, st.size = c, b.id, b.size
 	st.head = h.appendTo(st.head[:0])
-	st.fault, st.broken = h.fault, h.malformed
+	st.fault, st.line, st.authority = h.fault, h.line, h.seen&hasAuthority != 0
+	st.declared, st.malformed = h.length, b.end && h.length > 0
 	st.input.reset()
 	st.output.reset()
 	st.code = http2.ErrCodeInternal
@@ -97,8 +103,11 @@ func (st *Stream) tell() {
 }
 
 // Head is the request's head as HTTP/1.1 has it, valid until the stream is over. After
-// a Fault it lacks the request line.
+// a Fault it ends there.
 func (st *Stream) Head() []byte { return st.head }
+
+// Authority reports whether the head has a host because of its ":authority".
+func (st *Stream) Authority() bool { return st.authority }
 
 // ID is the stream's number in its frames.
 func (st *Stream) ID() uint32 { return st.id }
@@ -109,9 +118,26 @@ func (st *Stream) Number() int { return st.number }
 // HeadBytes is the size of the head as it came.
 func (st *Stream) HeadBytes() int { return st.size }
 
-// Fault is what is wrong with the head, "" for nothing; hopeless says that it is not
-// to be answered.
-func (st *Stream) Fault() (why string, hopeless bool) { return st.fault, st.broken }
+// Fault is what is wrong with the head, "" for nothing; line says that it has a request
+// line all the same.
+func (st *Stream) Fault() (why string, line bool) { return st.fault, st.line }
+
+// Malformed says that the request is not as HTTP/2 has it. The answer is followed by a
+// reset that says so, too: the one is for who looks at the answer, the other for who has
+// to mend the client.
+func (st *Stream) Malformed() {
+	st.c.mu.Lock()
+	defer st.c.mu.Unlock()
+	st.malformed = true
+}
+
+// verdict is the code of the reset behind a complete answer. c.mu is held.
+func (st *Stream) verdict() http2.ErrCode {
+	if st.malformed {
+		return http2.ErrCodeProtocol
+	}
+	return http2.ErrCodeNo
+}
 
 // Ended reports whether the body has come to its end, read or not.
 func (st *Stream) Ended() bool {
@@ -170,13 +196,20 @@ func (st *Stream) lost() error {
 	return nil
 }
 
-// take appends p to what came of the body. c.mu is held.
-func (st *Stream) take(p []byte) {
+// take appends p to what came of the body, and ends it with end. c.mu is held.
+func (st *Stream) take(p []byte, end bool) {
 	if st.at > 0 && len(st.body)+len(p) > cap(st.body) {
 		n := copy(st.body, st.body[st.at:])
 		st.body, st.at = st.body[:n], 0
 	}
 	st.body = append(st.body, p...)
+	st.received += int64(len(p))
+	if st.declared >= 0 && (st.received > st.declared || end && st.received < st.declared) {
+		st.malformed = true
+	}
+	st.inClosed = end
+	st.input.tell()
+	st.closed()
 }
 
 // Peek is the error that Recv would return; nil when there is something.
@@ -356,6 +389,9 @@ func (st *Stream) closed() {
 		st.over = true
 		st.c.ending++
 		delete(st.c.streams, st.id)
+		if st.malformed {
+			st.c.appendReset(st.id, st.verdict())
+		}
 	}
 }
 

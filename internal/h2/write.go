@@ -26,9 +26,6 @@ var outputs = sync.Pool{New: func() any {
 	return &b
 }}
 
-// retirePing is what the PING carries that follows the first GOAWAY.
-var retirePing = [8]byte{'r', 'e', 't', 'i', 'r', 'e', 'd', '?'}
-
 func appendFrame(b []byte, size int, kind http2.FrameType, flags http2.Flags, id uint32) []byte {
 	b = append(b, byte(size>>16), byte(size>>8), byte(size), byte(kind), byte(flags))
 	return binary.BigEndian.AppendUint32(b, id)
@@ -221,53 +218,4 @@ func (c *Conn) unwait(st *Stream) {
 		}
 	}
 	c.waiting, st.waits = kept, false
-}
-
-// Retire asks the client to open another connection for what it wants next, and ends
-// this one when what is under way is done. The client is told twice: first that it
-// should begin nothing new, and, when its answer to a PING says that it knows, which
-// request was the last that is served. So none is lost that crossed the first word.
-func (c *Conn) Retire() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.notify()
-	c.flush(false)
-}
-
-// notify is Retire with c.mu held.
-func (c *Conn) notify() {
-	if c.retiring || c.fault != nil || c.lastWord {
-		return
-	}
-	c.retiring = true
-	if c.started {
-		c.appendNotice()
-	}
-}
-
-// appendNotice appends the first word.
-func (c *Conn) appendNotice() {
-	c.appendGoAway(maxWindow, http2.ErrCodeNo)
-	c.out = appendFrame(c.out, len(retirePing), http2.FramePing, 0, 0)
-	c.out = append(c.out, retirePing[:]...)
-}
-
-// sayLast is the second word.
-func (c *Conn) sayLast() {
-	if c.lastWord || c.fault != nil {
-		return
-	}
-	c.lastWord = true
-	c.appendGoAway(c.lastID, http2.ErrCodeNo)
-	c.flush(false)
-	c.closeIfDone()
-}
-
-// closeIfDone makes Serve return once the client knows the last stream and has got the
-// answers to all.
-func (c *Conn) closeIfDone() {
-	if c.lastWord && c.live == 0 && len(c.out) == 0 && !c.writing && !c.closing && c.fault == nil {
-		c.closing = true
-		c.sock.Interrupt()
-	}
 }

@@ -146,7 +146,11 @@ func (b *Body) expect() error {
 const continueLine = "HTTP/1.1 100 Continue\r\n\r\n"
 
 func (b *Body) readPlain(p []byte) (int, error) {
-	if b.left == 0 {
+	stream := b.r.c.stream
+	switch {
+	case b.left == 0 && stream != nil:
+		return 0, b.checkStreamEnd()
+	case b.left == 0:
 		return 0, io.EOF
 	}
 	if int64(len(p)) > b.left {
@@ -154,13 +158,12 @@ func (b *Body) readPlain(p []byte) (int, error) {
 	}
 	n, err := b.raw(p)
 	b.left -= int64(n)
-	if err == nil && b.left == 0 {
-		if b.r.c.stream != nil {
-			err = b.checkStreamEnd()
-		}
-		if err == nil {
-			err = io.EOF
-		}
+	switch {
+	case err != nil || b.left > 0:
+	case stream == nil:
+		err = io.EOF
+	case stream.end.Buffered() > 0 || stream.end.Ended():
+		err = b.checkStreamEnd()
 	}
 	return n, err
 }

@@ -199,7 +199,11 @@ func (r *Request) hostField(f *framing, value []byte) int {
 	n := len(r.targetHost)
 	host, ok := validHost(r.targetHost, value)
 	if !ok {
-		return r.invalid("client sent invalid host header", 400)
+		what := "host"
+		if r.c.stream != nil && r.c.stream.end.Authority() {
+			what = "\":authority\""
+		}
+		return r.invalid("client sent invalid "+what+" header", 400)
 	}
 	r.targetHost = host[:n]
 	if n == 0 {
@@ -321,10 +325,7 @@ func targetTail(target, host []byte) int {
 
 // checkHead applies what is left to check of a whole head.
 func (r *Request) checkHead(f *framing) int {
-	if len(r.Host) == 0 {
-		r.Server = r.c.hosts.find(r)
-		r.loc = r.Server.root
-	}
+	r.chooseServer()
 	if f.hosts == 0 && f.line.version >= 11 {
 		return r.invalid("client sent HTTP/1.1 request without \"Host\" header", 400)
 	}
@@ -338,6 +339,14 @@ func (r *Request) checkHead(f *framing) int {
 	}
 	r.keepalive = f.keep()
 	return 0
+}
+
+// chooseServer chooses the virtual server of a request that named none.
+func (r *Request) chooseServer() {
+	if len(r.Host) == 0 {
+		r.Server = r.c.hosts.find(r)
+		r.loc = r.Server.root
+	}
 }
 
 // containsFold reports whether s, which is lower-case, is anywhere in b, in any

@@ -131,17 +131,16 @@ func (r *Request) serveStream(st *h2.Stream) {
 	c := r.c
 	c.srv.stats.requests()
 	r.begin()
-	status, ok := r.takeStream(st)
-	if ok && status == 0 && c.hosts.secured {
+	status := r.takeStream(st)
+	if status == 0 && c.hosts.secured {
 		status = r.admit()
 	}
-	switch {
-	case !ok:
-		st.FailWith(http2.ErrCodeProtocol)
-		r.Lost(0)
-	case status != 0:
+	if status == 400 {
+		st.Malformed()
+	}
+	if status != 0 {
 		r.finish(status)
-	default:
+	} else {
 		r.serve()
 	}
 	r.Out.end()
@@ -157,21 +156,29 @@ func (r *Request) serveStream(st *h2.Stream) {
 }
 
 // takeStream reads and checks the head. A status other than 0 is what the client is to
-// be told; without ok it is not told anything.
-func (r *Request) takeStream(st *h2.Stream) (status int, ok bool) {
-	fault, hopeless := st.Fault()
-	if fault != "" {
+// be told.
+func (r *Request) takeStream(st *h2.Stream) int {
+	fault, line := st.Fault()
+	status := 0
+	switch {
+	case fault == "":
+		status = r.takeHead(st.Head())
+	case line:
+		// What came before the fault says whose answer this is.
+		if _, status = r.scanHead(st.Head()); status == 0 {
+			r.chooseServer()
+			status = r.invalid(fault, 400)
+		}
+	default:
 		r.clean = append(r.clean[:0], st.Head()...)
-		r.headSize = int64(st.HeadBytes())
-		return r.invalid(fault, 400), !hopeless
+		status = r.invalid(fault, 400)
 	}
-	status = r.takeHead(st.Head())
 	r.headSize = int64(st.HeadBytes())
 	r.keepalive = false // it is not for a request to say
 	if status != 0 {
-		return status, true
+		return status
 	}
-	return r.streamBody(st), true
+	return r.streamBody(st)
 }
 
 // streamBody finds out about the body: its end is the stream's, and a length that was
@@ -223,10 +230,16 @@ func (b *Body) endedEarly() error {
 	return ErrBodyBroken
 }
 
-// checkStreamEnd looks, at the end of what a body's length said, whether there is more.
+// checkStreamEnd waits, at the end of what a body's length said, for the end of the stream:
+// when there is more the request is broken.
 func (b *Body) checkStreamEnd() error {
-	if b.r.c.stream.end.Buffered() == 0 {
-		return nil
+	var more [1]byte
+	n, err := b.r.c.readInto(more[:], b.timeout)
+	switch {
+	case n == 0 && err == io.EOF:
+		return io.EOF
+	case n == 0:
+		return b.failed(err)
 	}
 	b.r.Log(levelInfo, "client intended to send body data larger than declared", nil)
 	return ErrBodyBroken

@@ -71,6 +71,12 @@ type clients struct {
 // withAndWithoutTLS runs test for both.
 func withAndWithoutTLS(t *testing.T, test func(t *testing.T, c clients)) {
 	t.Helper()
+	withBoth(t, "", test)
+}
+
+// withBoth is withAndWithoutTLS of servers that have some more text.
+func withBoth(t *testing.T, more string, test func(t *testing.T, c clients)) {
+	t.Helper()
 	ca := testbed.NewAuthority(t, "Test CA")
 	site := ca.Issue(testbed.Certificate{Name: "www.example.com"})
 	for _, secure := range []bool{false, true} {
@@ -84,7 +90,7 @@ func withAndWithoutTLS(t *testing.T, test func(t *testing.T, c clients)) {
 				client_max_body_size 0;
 				access_log logs/access.log;
 				server {
-					`+listen+`
+					`+listen+more+`
 					root ROOT;
 					location /kind { return 200 "$http2 $server_protocol $scheme $ssl_alpn_protocol $connection_requests"; }
 					location /echo { proxy_pass http://127.0.0.1:BACK; proxy_http_version 1.1; proxy_buffering off; proxy_request_buffering off; }
@@ -259,7 +265,7 @@ func TestH2load(t *testing.T) {
 			if path == "large.bin" {
 				n = "100"
 			}
-			out, err := exec.Command("h2load", "-n", n, "-c", "4", "-m", "100", "-T", "10", url).CombinedOutput()
+			out, err := exec.Command("h2load", "-n", n, "-c", "4", "-m", "100", "-T", "60", url).CombinedOutput()
 			if err != nil || !strings.Contains(string(out), ", "+n+" succeeded, 0 failed, 0 errored") {
 				t.Errorf("%s: %v: %s", path, err, out)
 			}

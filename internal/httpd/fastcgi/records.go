@@ -67,7 +67,7 @@ type records struct {
 	padding int             // behind that
 	body    bool            // the answer's head is complete
 	rest    int64           // of the content as declared; -1: it was not
-	closed  bool            // STDOUT has come to its end
+	closed  bool            // STDOUT has come to its end: no content follows
 	ended   bool            // the body has come to its end
 }
 
@@ -101,9 +101,10 @@ func (s *records) Frame(b []byte, n int) []byte { return appendHead(b, typeStdin
 func (s *records) Behind(b []byte, n int) []byte { return appendPadding(b, n) }
 
 // EndsHere implements [gateway.Records]. As for nginx a connection that is not kept may
-// end without an END_REQUEST, but not within a record or before the declared length.
+// end without an END_REQUEST, but not within a record or before the declared length; when
+// STDOUT has been closed nothing is missing.
 func (s *records) EndsHere() bool {
-	return !s.l.keepConn && s.have == 0 && s.rest <= 0
+	return !s.l.keepConn && (s.closed || s.have == 0 && s.rest <= 0)
 }
 
 // Next implements [gateway.Records].
@@ -111,7 +112,7 @@ func (s *records) Next(b []byte) (p []byte, used int, end bool, err error) {
 	for {
 		var n int
 		switch {
-		case s.ended, s.closed && !s.l.keepConn && used == len(b):
+		case s.ended:
 			return nil, used, true, nil
 		case s.have < headBytes:
 			n = copy(s.head[s.have:], b[used:])
@@ -183,8 +184,7 @@ func (s *records) begin() error {
 	case kind == typeEnd && s.rest > 0:
 		return fault("upstream prematurely closed FastCGI request")
 	case kind == typeEnd:
-		// Nobody waits for what it says when the connection is not kept.
-		s.ended = !s.l.keepConn
+		s.closed = true
 	case kind == typeStdout && s.left == 0 && (!s.body || s.rest > 0):
 		return fault("upstream prematurely closed FastCGI stdout")
 	case kind == typeStdout && s.left == 0:
@@ -207,12 +207,14 @@ func (s *records) content(p []byte) ([]byte, error) {
 	return p, nil
 }
 
-// finishRecord follows a record that has come whole.
+// finishRecord follows a record that has come whole. The answer ends with END_REQUEST,
+// also where the connection is not kept: a server that still writes it finds somebody who
+// reads.
 func (s *records) finishRecord() {
 	s.have = 0
 	if s.head[1] == typeEnd {
 		s.ended = true
-		s.x.KeepConn(true)
+		s.x.KeepConn(s.l.keepConn)
 	}
 }
 

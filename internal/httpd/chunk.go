@@ -5,7 +5,8 @@ import "math"
 // A chunkState is where in a chunked body the next byte belongs. The states and
 // what moves between them are nginx's, so that a proxy in front and a server
 // behind see the same end of the body as they would see with nginx between them.
-// Their numbers are part of a ticket: they never change.
+// Their numbers are part of a ticket: they never change. Lines end with CR LF: who takes
+// less, with another program in front or behind, sees the end of the body elsewhere.
 type chunkState uint8
 
 const (
@@ -14,7 +15,7 @@ const (
 	chunkExtension                   // after the size, up to the line's end
 	chunkSizeEnd                     // LF after the CR of a size line
 	chunkData                        // content
-	chunkDataEnd                     // line end after content
+	chunkDataEnd                     // CR after content
 	chunkDataLF                      // its LF
 	chunkTrailer                     // start of a trailer line
 	chunkField                       // rest of a trailer line
@@ -22,6 +23,9 @@ const (
 	chunkLastLF                      // LF of the empty line that ends the body
 	chunkDone
 )
+
+// maxChunk is the largest size of a chunk: what follows it must count, too.
+const maxChunk = math.MaxInt64 - 9
 
 // maxChunkOverhead bounds what a client may send in one size line, and in all
 // trailer lines, that is not content.
@@ -62,29 +66,29 @@ func (c *chunks) step(ch byte) bool {
 	case chunkStart, chunkSize:
 		return c.stepSize(ch)
 	case chunkExtension:
-		switch ch {
-		case '\r':
+		if ch == '\r' {
 			c.state = chunkSizeEnd
-		case '\n':
-			c.endSize()
 		}
-		return true
+		return ch != '\n'
 	case chunkSizeEnd:
 		c.endSize()
 		return ch == '\n'
 	case chunkDataEnd:
-		return c.lineEnd(ch, chunkDataLF, chunkStart)
+		c.state = chunkDataLF
+		return ch == '\r'
 	case chunkDataLF:
 		c.state = chunkStart
 		return ch == '\n'
 	case chunkTrailer:
-		if !c.lineEnd(ch, chunkLastLF, chunkDone) {
-			c.state = chunkField
+		if c.state = chunkField; ch == '\r' {
+			c.state = chunkLastLF
 		}
-		return true
+		return ch != '\n'
 	case chunkField:
-		c.lineEnd(ch, chunkFieldLF, chunkTrailer)
-		return true
+		if ch == '\r' {
+			c.state = chunkFieldLF
+		}
+		return ch != '\n'
 	case chunkFieldLF:
 		c.state = chunkTrailer
 		return ch == '\n'
@@ -93,19 +97,6 @@ func (c *chunks) step(ch byte) bool {
 		return ch == '\n'
 	}
 	return false
-}
-
-// lineEnd moves on if ch is a CR or a LF, and reports whether it is.
-func (c *chunks) lineEnd(ch byte, cr, lf chunkState) bool {
-	switch ch {
-	case '\r':
-		c.state = cr
-	case '\n':
-		c.state = lf
-	default:
-		return false
-	}
-	return true
 }
 
 func (c *chunks) stepSize(ch byte) bool {
@@ -117,7 +108,7 @@ func (c *chunks) stepSize(ch byte) bool {
 			return false
 		}
 		c.size = c.size<<4 | int64(d)
-		return true
+		return c.size <= maxChunk
 	}
 	if c.state == chunkStart {
 		return false
@@ -125,8 +116,6 @@ func (c *chunks) stepSize(ch byte) bool {
 	switch ch {
 	case '\r':
 		c.state = chunkSizeEnd
-	case '\n':
-		c.endSize()
 	case ';', ' ', '\t':
 		c.state = chunkExtension
 	default:

@@ -69,7 +69,7 @@ func (r *Request) servePage(page *errorPage, status int) int {
 		r.becomeGet()
 		return r.pageStatus(r.InternalRedirect(uri, args))
 	}
-	r.Out.Location = target
+	r.Out.Location = page.target.AppendURL(nil, r)
 	switch page.status {
 	case 301, 302, 303, 307, 308:
 		r.sendStatusPage(page.status)

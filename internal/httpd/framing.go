@@ -77,7 +77,7 @@ func (r *Request) scanHead(head []byte) (f framing, status int) {
 	if len(line) < len(head) {
 		r.headSize = int64(len(line) + 1)
 	}
-	if status := r.setTarget(f.line.target); status != 0 {
+	if status := r.setTarget(&f.line); status != 0 {
 		return f, r.invalidLine("request", status)
 	}
 	r.startClean(&f.line)
@@ -285,7 +285,14 @@ func (f *framing) keep() bool {
 }
 
 // setTarget takes the request target apart. It returns 0 or 400.
-func (r *Request) setTarget(target []byte) int {
+func (r *Request) setTarget(l *requestLine) int {
+	target := l.target
+	if string(l.method) == methodConnect {
+		r.URI, r.Args = append(r.URI[:0], '/'), r.Args[:0]
+		r.target = append(r.target[:0], '/')
+		r.rawPath = r.target
+		return r.setTargetHost(target)
+	}
 	host, path, args, err := splitTarget(target)
 	if err != nil {
 		return 400
@@ -304,6 +311,11 @@ func (r *Request) setTarget(target []byte) int {
 	if host == nil {
 		return 0
 	}
+	return r.setTargetHost(host)
+}
+
+// setTargetHost chooses the virtual server by a host in the target. It returns 0 or 400.
+func (r *Request) setTargetHost(host []byte) int {
 	var ok bool
 	if r.targetHost, ok = validHost(r.targetHost[:0], host); !ok {
 		return 400
@@ -334,7 +346,7 @@ func (r *Request) checkHead(f *framing) int {
 		return status
 	}
 	r.body.length = length
-	if m := string(f.line.method); m == "CONNECT" || m == "TRACE" {
+	if m := string(f.line.method); m == methodConnect || m == "TRACE" {
 		return r.invalid("client sent "+m+" method", 405)
 	}
 	r.keepalive = f.keep()

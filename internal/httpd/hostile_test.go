@@ -72,7 +72,6 @@ var smuggled = []string{
 	"POST /x HTTP/1.1\r\nHost: b\r\nTransfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n" + after,
 	"POST /x HTTP/1.1\r\nHost: b\r\nTransfer_Encoding: chunked\r\n\r\n" + after,
 	"POST /x HTTP/1.1\r\nHost: b\r\nX: 1\rTransfer-Encoding: chunked\r\n\r\n" + after,
-	"POST /x HTTP/1.1\r\nHost: b\r\nX: 1\nTransfer-Encoding: chunked\n\n0\n\n" + after,
 	// Lines and their ends.
 	"GET /x HTTP/1.1\nHost: b\n\n" + after,
 	"GET /x HTTP/1.1\r\nHost: b\r\n\n" + after,
@@ -102,13 +101,11 @@ var smuggled = []string{
 	"GET /x\tHTTP/1.1\r\nHost: b\r\n\r\n" + after,
 	// Chunks.
 	chunked("5\r\nhello\r\n0\r\n\r\n"),
-	chunked("5\nhello\n0\n\n"),
 	chunked("5\r\nhello\r\n00000\r\n\r\n"),
 	chunked("000000000000000000000000000000005\r\nhello\r\n0\r\n\r\n"),
 	chunked("5;ext=1\r\nhello\r\n0;x\r\n\r\n"),
 	chunked("5 \r\nhello\r\n0 \r\n\r\n"),
 	chunked("5\t;a\r\nhello\r\n0\r\n\r\n"),
-	chunked("5;a\nhello\r\n0\r\n\r\n"),
 	chunked("5;a\rhello\r\n0\r\n\r\n"),
 	chunked("5\rhello\r\n0\r\n\r\n"),
 	chunked(" 5\r\nhello\r\n0\r\n\r\n"),
@@ -125,10 +122,27 @@ var smuggled = []string{
 	chunked("7fffffffffffffff0\r\nhello\r\n0\r\n\r\n"),
 	chunked("A\r\n0123456789\r\na\r\n0123456789\r\n0\r\n\r\n"),
 	chunked("0\r\nTrailer: x\r\nContent-Length: 9\r\n\r\n"),
-	chunked("0\r\nTrailer: x\nSecond: y\n\n"),
 	chunked("0\r\n folded\r\n\r\n"),
 	chunked("0\r\nX: y\rz\r\n\r\n"),
 	chunked("0\r\n\rX"),
+}
+
+// refused are requests that nginx 1.31.5 refuses, and 1.22.1 takes or refuses with
+// another status.
+var refused = []struct{ raw, code string }{
+	{"POST /x HTTP/1.1\r\nHost: b\r\nX: 1\nTransfer-Encoding: chunked\n\n0\n\n" + after, "404"},
+	{chunked("5\nhello\n0\n\n"), "404"},
+	{chunked("5;a\nhello\r\n0\r\n\r\n"), "404"},
+	{chunked("0\r\nTrailer: x\nSecond: y\n\n"), "404"},
+	{"GET /x HTTP/1.1\r\nHost: b:80:90\r\n\r\n" + after, "400"},
+	{"GET /x HTTP/1.1\r\nHost: b:x\r\n\r\n" + after, "400"},
+	{"GET /x HTTP/1.1\r\nHost: b@c\r\n\r\n" + after, "400"},
+	{"GET /x HTTP/1.1\r\nHost: b\"c<d>\r\n\r\n" + after, "400"},
+	{"GET /x HTTP/1.1\r\nHost: [::1]x:80\r\n\r\n" + after, "400"},
+	{"GET /x HTTP/1.1\r\nHost: [::1\r\n\r\n" + after, "400"},
+	{"GET /x HTTP/1.1\r\nHost: \xc3\xa4\r\n\r\n" + after, "400"},
+	{"CONNECT b:80 HTTP/1.1\r\nHost: b\r\n\r\n" + after, "404"},
+	{"CONNECT / HTTP/1.1\r\nHost: b\r\n\r\n" + after, "400"},
 }
 
 func chunked(body string) string {
@@ -154,19 +168,12 @@ var lines = []string{
 	"GET /x HTTP/1.1\r\nHost: .\r\n\r\n" + after,
 	"GET /x HTTP/1.1\r\nHost: b.\r\n\r\n" + after,
 	"GET /x HTTP/1.1\r\nHost: b:80\r\n\r\n" + after,
-	"GET /x HTTP/1.1\r\nHost: b:80:90\r\n\r\n" + after,
 	"GET /x HTTP/1.1\r\nHost: :80\r\n\r\n" + after,
-	"GET /x HTTP/1.1\r\nHost: b:x\r\n\r\n" + after,
 	"GET /x HTTP/1.1\r\nHost: b c\r\n\r\n" + after,
 	"GET /x HTTP/1.1\r\nHost: b\tc\r\n\r\n" + after,
 	"GET /x HTTP/1.1\r\nHost: b/c\r\n\r\n" + after,
-	"GET /x HTTP/1.1\r\nHost: b@c\r\n\r\n" + after,
-	"GET /x HTTP/1.1\r\nHost: b\"c<d>\r\n\r\n" + after,
 	"GET /x HTTP/1.1\r\nHost: [::1]\r\n\r\n" + after,
 	"GET /x HTTP/1.1\r\nHost: [::1]:80\r\n\r\n" + after,
-	"GET /x HTTP/1.1\r\nHost: [::1]x:80\r\n\r\n" + after,
-	"GET /x HTTP/1.1\r\nHost: [::1\r\n\r\n" + after,
-	"GET /x HTTP/1.1\r\nHost: \xc3\xa4\r\n\r\n" + after,
 	"GET http://c HTTP/1.1\r\nHost: b\r\n\r\n" + after,
 	"GET http://c/ HTTP/1.1\r\n\r\n" + after,
 	"GET http://c/x?y HTTP/1.1\r\nHost: b\r\n\r\n" + after,
@@ -191,8 +198,6 @@ var lines = []string{
 	"OPTIONS * HTTP/1.1\r\nHost: b\r\n\r\n" + after,
 	"OPTIONS /x HTTP/1.1\r\nHost: b\r\n\r\n" + after,
 	"TRACE /x HTTP/1.1\r\nHost: b\r\n\r\n" + after,
-	"CONNECT b:80 HTTP/1.1\r\nHost: b\r\n\r\n" + after,
-	"CONNECT / HTTP/1.1\r\nHost: b\r\n\r\n" + after,
 	"DELETE /x HTTP/1.1\r\nHost: b\r\n\r\n" + after,
 	"BREW-IT_NOW /x HTTP/1.1\r\nHost: b\r\n\r\n" + after,
 	"Get /x HTTP/1.1\r\nHost: b\r\n\r\n" + after,
@@ -238,5 +243,10 @@ func TestHostileHeadsAreAnsweredAsByNginx(t *testing.T) {
 	}
 	for _, raw := range lines {
 		same(t, p, raw)
+	}
+	for _, c := range refused {
+		if _, answers := p.DoAll(c.raw); len(answers) != 1 || answers[0].Code() != c.code || answers[0].Field("Connection") != "close" {
+			t.Errorf("%.300q: %v, want one answer with %s", c.raw, answers, c.code)
+		}
 	}
 }

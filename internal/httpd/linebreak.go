@@ -11,25 +11,34 @@ func HasLineBreak(value []byte) bool {
 	return bytes.IndexByte(value, '\n') >= 0 || bytes.IndexByte(value, '\r') >= 0
 }
 
-// EscapeLineBreaks percent-encodes the line breaks in a URL. One without any is
-// returned as it is.
-func EscapeLineBreaks(url []byte) []byte {
-	if !HasLineBreak(url) {
-		return url
-	}
-	escaped := make([]byte, 0, len(url)+8)
-	for _, c := range url {
-		switch c {
-		case '\r':
-			escaped = append(escaped, "%0D"...)
-		case '\n':
-			escaped = append(escaped, "%0A"...)
-		default:
-			escaped = append(escaped, c)
+// EscapeURL percent-encodes what no URL has in it: spaces, controls and what is not
+// ASCII. Variables can hold what a client sent encoded, and as it is it would end the
+// URL, or the line that it stands in. A URL without any of it is returned as it is.
+func EscapeURL(url []byte) []byte { return escapeURL(url, false) }
+
+// EscapeTarget is EscapeURL for what a server is asked for, which has no fragment: a
+// number sign is encoded, too.
+func EscapeTarget(target []byte) []byte { return escapeURL(target, true) }
+
+func escapeURL(url []byte, hash bool) []byte {
+	for i, c := range url {
+		if foreignInURL(c, hash) {
+			const hex = "0123456789ABCDEF"
+			escaped := append(make([]byte, 0, len(url)+16), url[:i]...)
+			for _, c := range url[i:] {
+				if foreignInURL(c, hash) {
+					escaped = append(escaped, '%', hex[c>>4], hex[c&15])
+				} else {
+					escaped = append(escaped, c)
+				}
+			}
+			return escaped
 		}
 	}
-	return escaped
+	return url
 }
+
+func foreignInURL(c byte, hash bool) bool { return c <= ' ' || c >= 0x7f || hash && c == '#' }
 
 // Unfold makes one line of a field's value that a configuration spreads over several,
 // as RFC 9112 tells who receives such a field to do. What is left of line breaks in a
@@ -49,9 +58,9 @@ func Unfold(text string) string {
 }
 
 // refuseLineBreaks keeps a value from becoming further fields, or a response of its
-// own: in a redirect line breaks are percent-encoded, of other fields nothing is sent.
+// own: in a redirect what no URL has is percent-encoded, of other fields nothing is sent.
 func (o *Response) refuseLineBreaks() {
-	o.Location = EscapeLineBreaks(o.Location)
+	o.Location = EscapeURL(o.Location)
 	for _, f := range [...]struct {
 		name  string
 		value *[]byte
@@ -67,10 +76,9 @@ func (o *Response) refuseLineBreaks() {
 	for i := range o.Fields {
 		f := &o.Fields[i]
 		switch {
-		case !HasLineBreak(f.Value):
-		case strings.EqualFold(f.Name, "Location"):
-			f.Value = EscapeLineBreaks(f.Value)
-		default:
+		case len(f.Name) == len("Location") && strings.EqualFold(f.Name, "Location"):
+			f.Value = EscapeURL(f.Value)
+		case HasLineBreak(f.Value):
 			o.logLineBreak(f.Name)
 			f.Value = nil
 		}

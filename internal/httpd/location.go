@@ -116,7 +116,7 @@ func (r *Request) locateIn(ls *locations) (status int, final bool) {
 
 // addSlash answers with a redirect to the location's own name.
 func (r *Request) addSlash(name string) int {
-	to := []byte(name)
+	to := EscapePath(nil, []byte(name))
 	if len(r.Args) > 0 {
 		to = append(append(to, '?'), r.Args...)
 	}

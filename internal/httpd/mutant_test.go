@@ -39,8 +39,8 @@ func mutant(rnd *rand.Rand, from []string) string {
 	return raw
 }
 
-// Whatever is done to a request, it ends where nginx sees its end, and is accepted
-// or refused as by nginx.
+// Whatever is done to a request, it ends where nginx sees its end, and nothing is
+// accepted that nginx refuses.
 func TestMutantsAreFramedAsByNginx(t *testing.T) {
 	t.Parallel()
 	p := sidebyside.Start(t, `
@@ -59,7 +59,7 @@ func TestMutantsAreFramedAsByNginx(t *testing.T) {
 	for range 64 { // most wait for a time-out, which is longer than a busy machine is late
 		wg.Go(func() {
 			for raw := range raws {
-				same(t, p, raw)
+				sameOrStricter(t, p, raw)
 			}
 		})
 	}
@@ -72,6 +72,20 @@ func TestMutantsAreFramedAsByNginx(t *testing.T) {
 	}
 	close(raws)
 	wg.Wait()
+}
+
+// sameOrStricter is same, but that Baton may refuse what nginx 1.22.1 takes: 1.31.5 takes
+// less, too.
+func sameOrStricter(t *testing.T, p *sidebyside.Pair, raw string) {
+	t.Helper()
+	nginx, baton := p.DoAll(raw)
+	if last := baton[len(baton)-1]; last.Code() == "400" || last.Code() == "405" {
+		baton = baton[:len(baton)-1]
+		nginx = nginx[:min(len(nginx), len(baton))]
+	}
+	if a, b := all(p, nginx), all(p, baton); a != b {
+		t.Errorf("%.300q\n--- nginx\n%s\n--- baton\n%s", raw, a, b)
+	}
 }
 
 const (

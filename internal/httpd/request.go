@@ -53,6 +53,7 @@ type Request struct {
 	// aliasWithURI: an alias is followed by the URI although the location is a pattern.
 	aliasWithURI bool
 	rooting      bool // its root is being made
+	plainGroups  bool // see Template.AppendSet
 	redirects    int
 	errorPage    bool // error_page was applied where it is not applied to its own result
 	captures     [][]byte

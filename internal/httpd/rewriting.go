@@ -23,7 +23,11 @@ func (r *Request) Rewrite(uri, args []byte, again bool) {
 	r.uriChanged, r.internal = true, true
 	r.rewritten = again
 	r.strayed = r.strayed || !again
+	r.plainGroups = true
 }
+
+// BeginScript is called before the first directive of a script of the rewrite module.
+func (r *Request) BeginScript() { r.plainGroups = false }
 
 // CancelRewrite undoes the again of an earlier Rewrite: the URI stays, the present
 // location goes on with it.
@@ -131,23 +135,6 @@ func (r *Request) Unmappable() bool {
 	}
 	r.Log(levelAlert, "\"alias\" cannot be used in location \""+r.loc.Name+"\" where URI was rewritten", nil)
 	return true
-}
-
-// EscapeCaptures runs f with the groups of the last match escaped for use as
-// arguments, if the client's own URI had escapes in it.
-func (r *Request) EscapeCaptures(f func()) {
-	if len(r.captures) == 0 || !bytes.ContainsAny(r.RawPath(), "%+") {
-		f()
-		return
-	}
-	plain := r.captures
-	escaped := make([][]byte, len(plain))
-	for i, group := range plain {
-		escaped[i] = escapeArgument(nil, group)
-	}
-	r.captures = escaped
-	f()
-	r.captures = plain
 }
 
 // escapeArgument appends p with those bytes escaped that mean something in

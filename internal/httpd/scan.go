@@ -31,7 +31,11 @@ func scanRequestLine(line []byte) (l requestLine, status int) {
 		}
 	}
 	l.protocol = bytes.TrimRight(rest, " ")
-	if status := checkTarget(l.target); status != 0 {
+	if string(l.method) == methodConnect {
+		if !connectTarget(l.target) {
+			return l, 400
+		}
+	} else if status := checkTarget(l.target); status != 0 {
 		return l, status
 	}
 	if len(rest) == 0 {
@@ -91,6 +95,13 @@ func checkTarget(t []byte) (status int) {
 		return 400
 	}
 	return 0
+}
+
+// methodConnect asks for a tunnel to what its target names: a host and a port.
+const methodConnect = "CONNECT"
+
+func connectTarget(t []byte) bool {
+	return authority(t) && len(t) > 0 && isDigit(t[len(t)-1]) && bytes.IndexByte(t[bytes.IndexByte(t, ']')+1:], ':') >= 0
 }
 
 func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }

@@ -107,7 +107,7 @@ func serverFor(t *testing.T, dir, addr, text string) *httpd.Server {
 // siteFor compiles what serverFor serves.
 func siteFor(t *testing.T, dir, addr, text string) *httpd.Site {
 	t.Helper()
-	text = "events {}\nhttp { access_log off;\n" + strings.ReplaceAll(text, "LISTEN", "listen "+addr+";") + "\n}\n"
+	text = "events {}\nhttp { access_log off;\n" + strings.NewReplacer("LISTEN", "listen "+addr+";", "ADDR", addr).Replace(text) + "\n}\n"
 	if err := os.MkdirAll(filepath.Join(dir, "conf"), 0o755); err != nil {
 		t.Fatal(err)
 	}

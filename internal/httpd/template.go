@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 )
@@ -44,6 +45,70 @@ func (t *Template) Append(dst []byte, r *Request) []byte {
 		}
 	}
 	return dst
+}
+
+// A quoting is what [Template.appendQuoted] makes of values.
+type quoting uint8
+
+const (
+	quoteGroups quoting = 1 << iota // groups are arguments
+	quoteHash                       // no value has a number sign of the client's
+)
+
+// AppendArgument is [Template.Append] for what becomes arguments: groups of the last
+// match are escaped if the client's own URI had escapes in it.
+func (t *Template) AppendArgument(dst []byte, r *Request) []byte {
+	return t.appendQuoted(dst, r, quoteGroups)
+}
+
+// AppendSet is [Template.Append] for a value in a script: as for nginx it is
+// [Template.AppendArgument] until a rewrite in the script has matched.
+func (t *Template) AppendSet(dst []byte, r *Request) []byte {
+	if r.plainGroups {
+		return t.Append(dst, r)
+	}
+	return t.appendQuoted(dst, r, quoteGroups)
+}
+
+// AppendURL is [Template.Append] for a URL that a client is sent to. What follows a
+// number sign there is a fragment: one that the client has brought in begins none.
+func (t *Template) AppendURL(dst []byte, r *Request) []byte {
+	return t.appendQuoted(dst, r, quoteHash)
+}
+
+// AppendRedirect is both, for a rewrite that redirects.
+func (t *Template) AppendRedirect(dst []byte, r *Request) []byte {
+	return t.appendQuoted(dst, r, quoteGroups|quoteHash)
+}
+
+func (t *Template) appendQuoted(dst []byte, r *Request, q quoting) []byte {
+	if t.parts == nil {
+		return append(dst, t.text...)
+	}
+	for i := range t.parts {
+		p := &t.parts[i]
+		at := len(dst)
+		switch {
+		case p.value != nil:
+			dst, _ = p.value(r, p.name, dst)
+		case p.group == 0:
+			dst = append(dst, p.lit...)
+			continue
+		case q&quoteGroups != 0 && bytes.ContainsAny(r.rawPath, "%+"):
+			dst = escapeArgument(dst, r.capture(p.group))
+		default:
+			dst = append(dst, r.capture(p.group)...)
+		}
+		if q&quoteHash != 0 && bytes.IndexByte(dst[at:], '#') >= 0 && r.sentHash() {
+			dst = append(dst[:at], bytes.ReplaceAll(dst[at:], []byte("#"), []byte("%23"))...)
+		}
+	}
+	return dst
+}
+
+// sentHash reports whether the client's target has a number sign in it, escaped or not.
+func (r *Request) sentHash() bool {
+	return bytes.IndexByte(r.target, '#') >= 0 || bytes.Contains(r.target, []byte("%23"))
 }
 
 // AppendEscaped is [Template.Append] for a place where values must not be taken for

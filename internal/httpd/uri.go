@@ -3,6 +3,7 @@ package httpd
 import (
 	"bytes"
 	"errors"
+	"strings"
 )
 
 var errURI = errors.New("client sent invalid request")
@@ -174,24 +175,16 @@ func escapedInPath(c byte) bool {
 // validHost checks a Host value and appends it lower-cased, without port and
 // without a trailing dot, to dst.
 func validHost(dst, host []byte) ([]byte, bool) {
-	base := len(dst)
-	end, bracket := len(host), false
-	for i, c := range host {
-		switch {
-		case c == '[' && i == 0:
-			bracket = true
-		case c == ']' && bracket:
-			bracket = false
-			end = i + 1
-		case c == ':' && !bracket && end == len(host):
-			end = i
-		case c <= ' ' || c == 0x7f || c == '/' || c == 0:
-			return dst, false
-		case c == '.' && i > 0 && host[i-1] == '.':
+	base, end := len(dst), hostEnd(host)
+	if end < 0 || !validPort(host[end:]) {
+		return dst, false
+	}
+	prev := byte(0)
+	for _, c := range host[:end] {
+		if c == '.' && prev == '.' {
 			return dst, false
 		}
-	}
-	for _, c := range host[:end] {
+		prev = c
 		if c >= 'A' && c <= 'Z' {
 			c |= 0x20
 		}
@@ -201,4 +194,49 @@ func validHost(dst, host []byte) ([]byte, bool) {
 		dst = dst[:n-1]
 	}
 	return dst, len(dst) > base
+}
+
+// hostEnd is where the name or the address in host ends, or -1 when it is none.
+func hostEnd(host []byte) int {
+	if len(host) > 0 && host[0] == '[' {
+		for i, c := range host[1:] {
+			switch {
+			case c == ']':
+				return i + 2
+			case c == '%' || c != ':' && !hostByte(c):
+				return -1
+			}
+		}
+		return -1
+	}
+	for i, c := range host {
+		if c == ':' {
+			return i
+		}
+		if !hostByte(c) {
+			return -1
+		}
+	}
+	return len(host)
+}
+
+// hostByte reports whether a name may have c in it: what RFC 3986 calls unreserved, a
+// delimiter within a part, or an escape.
+func hostByte(c byte) bool {
+	return isLetter(c) || isDigit(c) || strings.IndexByte("-._~!$&'()*+,;=%", c) >= 0
+}
+
+// validPort checks what follows a host: nothing, or a colon and a number, which may be
+// missing.
+func validPort(p []byte) bool {
+	if len(p) == 0 {
+		return true
+	}
+	port := 0
+	for _, c := range p[1:] {
+		if port = port*10 + int(c-'0'); !isDigit(c) || port > 65535 {
+			return false
+		}
+	}
+	return p[0] == ':'
 }

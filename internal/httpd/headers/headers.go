@@ -58,6 +58,7 @@ const (
 	addedField    fieldKind = iota
 	etagField               // replaces ETag
 	modifiedField           // replaces Last-Modified
+	urlField                // Location
 )
 
 func (in instance) addition(d *conf.Directive) (addition, error) {
@@ -73,6 +74,8 @@ func (in instance) addition(d *conf.Directive) (addition, error) {
 		a.kind = etagField
 	case strings.EqualFold(a.name, "Last-Modified"):
 		a.kind = modifiedField
+	case strings.EqualFold(a.name, "Location"):
+		a.kind = urlField
 	}
 	var err error
 	if a.value, err = in.b.Template(d, httpd.Unfold(d.Arg(1))); err != nil {
@@ -114,7 +117,11 @@ func plainStatus(status int) bool {
 
 func (a *addition) apply(r *httpd.Request) {
 	value := a.static
-	if value == nil {
+	switch {
+	case value != nil:
+	case a.kind == urlField:
+		value = a.value.AppendURL(nil, r)
+	default:
 		value = a.value.Append(nil, r)
 	}
 	switch a.kind {

@@ -31,10 +31,10 @@ server {
 }`, nil)
 	const injected, bare = "%0d%0aX-Injected:%20yes", "%0aX-Injected:%20yes"
 	for target, field := range map[string]string{
-		"/return":   "Location: http://h/return%0D%0AX-Injected: yes",
-		"/rewrite":  "Location: http://h/rewrite%0D%0AX-Injected: yes",
-		"/page":     "Location: http://h/page%0D%0AX-Injected: yes",
-		"/location": "Location: /location%0D%0AX-Injected: yes",
+		"/return":   "Location: http://h/return%0D%0AX-Injected:%20yes",
+		"/rewrite":  "Location: http://h/rewrite%0D%0AX-Injected:%20yes",
+		"/page":     "Location: http://h/page%0D%0AX-Injected:%20yes",
+		"/location": "Location: /location%0D%0AX-Injected:%20yes",
 		"/field":    "X-After: after",
 		"/group/":   "Connection: close",
 		"/etag":     "Connection: close",

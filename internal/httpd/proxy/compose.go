@@ -14,9 +14,7 @@ func (l *location) Compose(x *gateway.Exchange, b []byte) ([]byte, int) {
 	r := x.R
 	if l.method != nil {
 		b = l.method.Append(b, r)
-		if httpd.HasLineBreak(b) {
-			b = append(b[:0], httpd.EscapeLineBreaks(b)...)
-		}
+		b = append(b[:0], httpd.EscapeTarget(b)...)
 	} else {
 		b = append(b, r.Head.Method()...)
 	}
@@ -24,9 +22,7 @@ func (l *location) Compose(x *gateway.Exchange, b []byte) ([]byte, int) {
 	b = append(b, ' ')
 	from := len(b)
 	b = l.appendURI(x, b)
-	if httpd.HasLineBreak(b[from:]) { // it would begin a request of the client's making
-		b = append(b[:from], httpd.EscapeLineBreaks(b[from:])...)
-	}
+	b = append(b[:from], httpd.EscapeTarget(b[from:])...) // else it could be a request of the client's making
 	to := len(b)
 	if l.http11 {
 		b = append(b, " HTTP/1.1\r\n"...)

@@ -28,9 +28,9 @@ server {
 }`, nil)
 	const smuggled = "%0d%0aX-Injected:%20yes"
 	for target, want := range map[string]string{
-		"/target": "GET /target%0D%0AX-Injected: yes HTTP/1.1\r\n",
-		"/args":   "?a=/args%0D%0AX-Injected: yes HTTP/1.1\r\n",
-		"/method": "/method%0D%0AX-Injected: yes /%0D%0A",
+		"/target": "GET /target%0D%0AX-Injected:%20yes HTTP/1.1\r\n",
+		"/args":   "?a=/args%0D%0AX-Injected:%20yes HTTP/1.1\r\n",
+		"/method": "/method%0D%0AX-Injected:%20yes /%0D%0A",
 		"/field":  "X-After: after\r\n",
 		"/host":   "X-Injected:%20yes HTTP/1.1\r\nConnection: close\r\n",
 	} {
@@ -46,7 +46,7 @@ server {
 	if nginx.Field("X-Injected") == "" {
 		t.Errorf("nginx is said to write line breaks, and sends\n%s", nginx)
 	}
-	if baton.Field("Location") != "http://h/moved%0D%0AX-Injected: yes/x" || baton.Field("X-Injected") != "" || baton.Field("Set-Cookie") != "" {
+	if baton.Field("Location") != "http://h/moved%0D%0AX-Injected:%20yes/x" || baton.Field("X-Injected") != "" || baton.Field("Set-Cookie") != "" {
 		t.Errorf("a rewritten answer is\n%s", baton)
 	}
 	for _, target := range []string{"/target/a", "/args/a", "/field/a", "/moved/a"} {

@@ -94,7 +94,7 @@ func (rd *redirect) apply(r *httpd.Request, value []byte) ([]byte, bool) {
 		return value, false
 	}
 	n := len(prefix)
-	return append(rd.to.Append(nil, r), value[n:]...), true
+	return append(rd.to.AppendURL(nil, r), value[n:]...), true
 }
 
 // redirected rewrites a Location.

@@ -150,6 +150,7 @@ func (rd *reader) setFields(l *location) {
 		{"Keep-Alive", setField{}, false},
 		{"Expect", setField{}, false},
 		{"Upgrade", setField{}, false},
+		{"Proxy-Connection", setField{}, false},
 	} {
 		if !l.replaced[strings.ToLower(def.name)] {
 			add(def.f, def.name, def.keep)

@@ -195,8 +195,11 @@ func (l *location) appendURI(x *gateway.Exchange, dst []byte) []byte {
 	return dst
 }
 
-// originForm is a request target without scheme and host.
+// originForm is a request target without scheme, host and fragment.
 func originForm(target []byte) []byte {
+	if i := bytes.IndexByte(target, '#'); i >= 0 {
+		target = target[:i] // as where the location was chosen
+	}
 	if len(target) == 0 || target[0] == '/' || target[0] == '*' {
 		return target
 	}

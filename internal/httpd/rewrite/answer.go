@@ -47,15 +47,17 @@ func (a *answer) do(r *httpd.Request) int {
 	if a.plain && (a.status >= 400 || a.status == 0) {
 		return a.status
 	}
-	text := a.static
-	if text == nil {
-		r.Out.Status = a.status // $status in the text
-		text = a.text.Append(nil, r)
-	}
+	r.Out.Status = a.status // $status in the text
 	switch a.status {
 	case 301, 302, 303, 307, 308:
-		r.Out.Location = text
+		if r.Out.Location = a.static; a.static == nil {
+			r.Out.Location = a.text.AppendURL(nil, r)
+		}
 		return a.status
+	}
+	text := a.static
+	if text == nil {
+		text = a.text.Append(nil, r)
 	}
 	r.Out.Conditional = true
 	return r.Out.Send(a.status, r.MimeType(), text)

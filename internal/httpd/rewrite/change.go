@@ -74,7 +74,7 @@ func (c *change) do(r *httpd.Request) int {
 	uri := c.path.Append(nil, r)
 	var args []byte
 	if c.hasArgs {
-		r.EscapeCaptures(func() { args = c.args.Append(nil, r) })
+		args = c.args.AppendArgument(nil, r)
 		if c.addArgs && len(r.Args) > 0 {
 			args = append(append(args, '&'), r.Args...)
 		}
@@ -94,8 +94,7 @@ func (c *change) do(r *httpd.Request) int {
 
 // target is where a redirect leads.
 func (c *change) target(r *httpd.Request) []byte {
-	var raw []byte
-	r.EscapeCaptures(func() { raw = c.path.Append(nil, r) })
+	raw := c.path.AppendRedirect(nil, r)
 	to := unescapeRedirect(raw[:0:0], raw)
 	if c.addArgs && len(r.Args) > 0 {
 		mark := byte('?')

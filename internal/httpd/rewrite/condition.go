@@ -73,7 +73,7 @@ func (in instance) comparison(d *conf.Directive, args []string) (predicate, erro
 		return func(r *httpd.Request) (bool, error) {
 			v := left.Append(r.Scratch(), r)
 			n := len(v)
-			v = right.Append(v, r)
+			v = right.AppendSet(v, r)
 			r.KeepScratch(v)
 			return string(v[:n]) == string(v[n:]) != negative, nil
 		}, err
@@ -103,7 +103,7 @@ func (in instance) fileTest(d *conf.Directive, op, path string) (predicate, erro
 	}
 	kind, negative := strings.CutPrefix(op, "!")
 	return func(r *httpd.Request) (bool, error) {
-		name := append(t.Append(r.Scratch(), r), 0)
+		name := append(t.AppendSet(r.Scratch(), r), 0)
 		r.KeepScratch(name)
 		f, fault := r.TestFile(name)
 		if fault.Errno != 0 {

@@ -92,6 +92,7 @@ const (
 )
 
 func (code script) run(r *httpd.Request) int {
+	r.BeginScript()
 	if status := code.do(r); status >= 0 {
 		return status
 	}
@@ -147,7 +148,7 @@ func (in instance) newAssignment(d *conf.Directive) (step, error) {
 }
 
 func (a *assignment) do(r *httpd.Request) int {
-	r.SetVariable(a.name, a.value.Append(nil, r))
+	r.SetVariable(a.name, a.value.AppendSet(nil, r))
 	return next
 }
 

@@ -222,6 +222,7 @@ func describeStart(m *master.Options, o serveOptions) error {
 			logFailure(m.StartLog, err)
 		}
 	}
+	m.Keep = isKnown(m)
 	m.Stats = os.Getenv(master.EnvStats)
 	if text, ok := os.LookupEnv(master.EnvActivated); ok {
 		if m.Activated, err = sock.ParseList(text); err != nil {
@@ -230,6 +231,13 @@ func describeStart(m *master.Options, o serveOptions) error {
 	}
 	m.Env = inheritableEnv(os.Environ())
 	return nil
+}
+
+// isKnown reports whether somebody outside knows the server by this process: it is the
+// first one of a container, or runs in the foreground, where a supervisor would start it
+// again when it ends. systemd is told by a message which process is the main one.
+func isKnown(m *master.Options) bool {
+	return os.Getpid() == 1 || m.Starter == nil && !m.Upgrade && os.Getenv("NOTIFY_SOCKET") == ""
 }
 
 // readTickets reads what an old master passed; nil when that is not what it should be,

@@ -56,7 +56,7 @@ func (m *Master) do(a action) event {
 	case exit:
 		m.done, m.code = true, a.code
 	default:
-		return m.doUpgrade(a)
+		return m.doKeep(a)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/baton-deploy/baton/internal/errorlog"
@@ -83,6 +84,16 @@ type (
 	}
 	// closeSockets closes all listening sockets.
 	closeSockets struct{ unlink bool }
+	// keep lets go of all that a master has, and calls this process a keeper.
+	keep struct{ pid int }
+	// findHeir looks for the master that goes on after the one that we kept and that has
+	// ended. Outcome: heirFound.
+	findHeir struct{}
+	// forward passes a signal on to another master.
+	forward struct {
+		pid int
+		sig syscall.Signal
+	}
 	// exit ends Run.
 	exit struct{ code int }
 )
@@ -128,7 +139,13 @@ func (a trimSockets) String() string {
 	return fmt.Sprintf("close sockets that configuration %d does not name unlink=%v", a.config, a.unlink)
 }
 func (a closeSockets) String() string { return fmt.Sprintf("close sockets unlink=%v", a.unlink) }
-func (a exit) String() string         { return fmt.Sprintf("exit %d", a.code) }
+func (a keep) String() string         { return fmt.Sprintf("keep master process %d", a.pid) }
+func (findHeir) String() string       { return "find the next master" }
+func (a forward) String() string {
+	name, _ := signalText(a.sig)
+	return fmt.Sprintf("pass %s on to %d", name, a.pid)
+}
+func (a exit) String() string { return fmt.Sprintf("exit %d", a.code) }
 
 func (t timerID) String() string {
 	switch t.name {

@@ -18,6 +18,8 @@ type (
 		config configFacts
 		// parent: an old master lives, whose sockets we took.
 		parent bool
+		// keep: our end is the end of the server for whoever started us.
+		keep bool
 	}
 	// signalled: somebody sent us a signal.
 	signalled struct{ sig syscall.Signal }
@@ -79,6 +81,8 @@ type (
 	// linkCame: the other master has connections to give; its link waits under this
 	// number for [passLink].
 	linkCame struct{ link int }
+	// heirFound is the outcome of [findHeir]; 0 when nobody goes on.
+	heirFound struct{ pid int }
 	// parentGone: the old master is no more.
 	parentGone struct{}
 )
@@ -103,6 +107,7 @@ func (pidFileNames) isEvent()  {}
 func (successorSaid) isEvent() {}
 func (parentSaid) isEvent()    {}
 func (linkCame) isEvent()      {}
+func (heirFound) isEvent()     {}
 func (parentGone) isEvent()    {}
 
 // configFacts is what the decisions need to know of a configuration.

@@ -97,7 +97,7 @@ func Run(o Options) int {
 		return 1
 	}
 	m.watchParent()
-	m.apply(began{config: facts, parent: o.Upgrade && m.parentLives()})
+	m.apply(began{config: facts, parent: o.Upgrade && m.parentLives(), keep: o.Keep})
 	m.loop()
 	return m.code
 }

@@ -19,6 +19,10 @@ type Options struct {
 	Self    int // our pid
 	Parent  int // our parent's
 
+	// Keep: whoever started us takes our end for the end of the server, so this process
+	// stays for it when another master has taken over.
+	Keep bool
+
 	// Load reads the configuration and checks all of it.
 	Load func() (*Config, error)
 	// NewLog returns the error log of a configuration, on open log files.

@@ -20,7 +20,7 @@ func TestRandomStories(t *testing.T) {
 					t.Fatalf("seed %d: %v, after:\n%s", seed, fault, strings.Join(s.out, "\n"))
 				}
 			}()
-			s.tell([]string{"begin", "begin parent", "begin nginx", "begin parent 0"}[r.IntN(4)])
+			s.tell([]string{"begin", "begin parent", "begin nginx", "begin parent 0", "begin keep"}[r.IntN(5)])
 			for range 60 {
 				if s.state.phase == gone {
 					break

@@ -55,7 +55,7 @@ func (m *Master) obeyHeld() {
 }
 
 func (m *Master) obey(sig syscall.Signal) {
-	if m.state.parent && os.Getppid() != m.o.Parent {
+	if m.state.parent && (os.Getppid() != m.o.Parent || proc.IsKeeper(m.o.Parent)) {
 		m.apply(parentGone{}) // whoever waited for that may upgrade again at once
 	}
 	m.apply(signalled{sig})

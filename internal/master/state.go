@@ -23,6 +23,10 @@ const (
 	draining
 	// stopping: TERM. Workers were told to exit at once.
 	stopping
+	// keeping: an upgrade was committed, and whoever started us would take our end for
+	// the end of the server. We serve nothing and own nothing, pass signals on to the
+	// current master and end as the last one ends.
+	keeping
 	// gone: Run returns. Terminal.
 	gone
 )
@@ -120,6 +124,11 @@ type state struct {
 	refuse []syscall.Signal
 	// goes: QUIT was obeyed before the USR2 that was sent ahead of it came.
 	goes bool
+	// keep: a container or a supervisor knows the server by this process, so it stays
+	// when another master has taken over. While keeping, succ is that master.
+	keep bool
+	// over: it was told to exit at once, and so is whoever comes after it.
+	over bool
 	// pidFile: we wrote it, and it or its .oldbin is ours.
 	pidFile bool
 	code    int // exit status

@@ -141,6 +141,13 @@ func (s *statsMemory) sweep(ours map[int]*child) (strangers bool) {
 	return strangers
 }
 
+// close gives the memory up; others have it.
+func (s *statsMemory) close() {
+	_ = unix.Munmap(s.mem)
+	_ = unix.Close(s.fd)
+	s.mem, s.fd = nil, -1
+}
+
 // sweepEvery is how often we look whether workers still live that are not ours: those
 // of another master, or whom it left behind.
 const sweepEvery = time.Second
@@ -148,7 +155,7 @@ const sweepEvery = time.Second
 // sweepStats is sweep, now and then again as long as it matters.
 func (m *Master) sweepStats() {
 	m.strangers = nil
-	if m.stats.sweep(m.children) {
+	if m.stats != nil && m.stats.sweep(m.children) {
 		m.strangers = time.After(sweepEvery)
 	}
 }

@@ -14,7 +14,7 @@ func (s *state) step(ev event) []action {
 	s.out = nil
 	switch ev := ev.(type) {
 	case began:
-		s.parent = ev.parent
+		s.parent, s.keep = ev.parent, ev.keep
 		s.config = ev.config
 		s.startGeneration(ev.config)
 	case signalled:
@@ -47,6 +47,8 @@ func (s *state) step(ev event) []action {
 		s.fired(ev.timer)
 	case pidWritten:
 		s.pidWritten(ev.reason)
+	case heirFound:
+		s.heirFound(ev.pid)
 	case pidMoved, executed, pidFileNames, successorSaid, parentSaid, linkCame, parentGone:
 		s.upgradeEvent(ev)
 	default:
@@ -62,6 +64,10 @@ func (s *state) log(level slog.Level, format string, args ...any) {
 // signalled is nginx's table of signals.
 func (s *state) signalled(sig syscall.Signal) {
 	name, meaning := signalText(sig)
+	if s.passesOn(sig) {
+		s.passOn(sig)
+		return
+	}
 	if sig == syscall.SIGUSR2 && !s.mayUpgrade() {
 		meaning = "ignoring"
 	}
@@ -181,6 +187,9 @@ func (s *state) terminate() {
 	}
 	s.phase = stopping
 	s.stopAll()
+	if s.keep && s.succ.pid != 0 {
+		s.do(stop{s.succ.pid}, setTimer{timerID{name: timerEndNew}, endPatience})
+	}
 	s.finishWhenEmpty()
 }
 
@@ -208,13 +217,20 @@ func (s *state) notReadyYet(sig syscall.Signal) bool {
 
 // finishWhenEmpty ends the master when its last worker is gone.
 func (s *state) finishWhenEmpty() {
-	if !s.ending() || s.phase == gone || len(s.gens) > 0 {
+	if !s.ending() || s.phase >= keeping || len(s.gens) > 0 {
 		return
+	}
+	if s.keep && s.phase == stopping && s.succ.pid != 0 {
+		return // it was told to exit, too
 	}
 	if s.pidFile {
 		s.do(removePidFile{})
 	}
 	s.do(dropTimer{timerID{name: timerStop}}, closeSockets{unlink: s.lastOwner()})
+	if s.keep && s.succ.pid != 0 {
+		s.startKeeping()
+		return
+	}
 	if s.succ.pid != 0 && s.succ.ready {
 		// systemd follows the process that we name, so it must hear it before we
 		// are gone.

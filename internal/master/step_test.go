@@ -72,6 +72,7 @@ type stage struct {
 	master  int // pid of the newest new master
 	loads   int
 	workers int               // of the next configuration
+	heir    int               // the master that goes on; once
 	fails   map[string]string // by action; once
 }
 
@@ -91,12 +92,16 @@ func (s *stage) event(words []string) {
 	}
 	rest := func(i int) string { return strings.Join(words[min(i, len(words)):], " ") }
 	switch words[0] {
-	case "begin": // begin [parent [PROTOCOL] | nginx]
-		s.play(began{config: s.load(), parent: arg(1) != ""})
+	case "begin": // begin [parent [PROTOCOL] | nginx | keep]
+		s.play(began{config: s.load(), parent: arg(1) != "" && arg(1) != "keep", keep: arg(1) == "keep"})
 		if arg(1) == "parent" {
 			s.play(parentSaid{s.protocol(arg(2))})
 		}
-	case "next": // next ACTION fails REASON, next workers N
+	case "next": // next ACTION fails REASON, next workers N, next heir PID
+		if arg(1) == "heir" {
+			s.heir = s.number(arg(2))
+			return
+		}
 		if arg(1) == "workers" {
 			s.workers = s.number(arg(2))
 			return
@@ -183,6 +188,10 @@ func (s *stage) outcome(a action) event {
 		}
 		s.master++
 		return executed{pid: s.master, path: "sbin/nginx"}
+	case findHeir:
+		pid := s.heir
+		s.heir = 0
+		return heirFound{pid}
 	}
 	return nil
 }
@@ -260,7 +269,8 @@ func (s *stage) signal(name string) syscall.Signal {
 // transcripts.
 func TestEveryActionIsShown(t *testing.T) {
 	for _, a := range []action{load{}, reopen{}, execute{}, movePidFile{}, restorePidFile{}, removePidFile{},
-		forgetParent{}, readPidFile{}, dropSuccessor{}, tellReady{}, spawn{}, retire{}, stop{}, kill{}} {
+		forgetParent{}, readPidFile{}, dropSuccessor{}, tellReady{}, spawn{}, retire{}, stop{}, kill{},
+		keep{}, findHeir{}, forward{}} {
 		if text := a.String(); text == "" || strings.Contains(text, "{") {
 			t.Errorf("%T is shown as %q", a, text)
 		}

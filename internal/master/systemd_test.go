@@ -180,7 +180,7 @@ func TestSocketActivation(t *testing.T) {
 			s.master = s.Pid()
 			s.upgrade()
 			s.Signal(s.master, syscall.SIGQUIT)
-			s.WaitShape(oneMaster)
+			s.WaitShape(map[string]string{"on": oneMaster, "off": kept}[daemon])
 			if a := s.Get("/"); a.Server != "baton/"+newVersion {
 				t.Errorf("%q answers", a.Server)
 			}

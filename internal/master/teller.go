@@ -63,7 +63,7 @@ func (m *Master) account() report.Report {
 	s := &m.state
 	r := report.Report{
 		Schema: report.Schema, Version: m.o.Version, Pid: m.o.Self, Phase: s.phase.told(),
-		Upgraded: s.parent, Generations: []report.Generation{}, Retired: s.retired,
+		Upgraded: s.parent, Keeps: s.keep, Generations: []report.Generation{}, Retired: s.retired,
 	}
 	if s.succ.pid != 0 {
 		r.Successor = &report.Successor{Pid: s.succ.pid, Ready: s.succ.ready, Moves: s.succ.talks}
@@ -71,7 +71,7 @@ func (m *Master) account() report.Report {
 	for _, g := range s.gens {
 		r.Generations = append(r.Generations, g.told())
 	}
-	if m.o.Count != nil {
+	if m.o.Count != nil && m.stats != nil {
 		r.Counters = m.o.Count(m.stats.ours())
 	}
 	return r

@@ -37,6 +37,9 @@ func (s *state) upgrade() {
 }
 
 func (s *state) upgradeEvent(ev event) {
+	if s.phase == keeping {
+		return // said before we let go of it
+	}
 	switch ev := ev.(type) {
 	case pidMoved:
 		if ev.reason != "" {
@@ -151,6 +154,10 @@ func (s *state) successorReady() {
 // successorExited is the end of the new master: all is as it was before the
 // upgrade.
 func (s *state) successorExited(ev exited) {
+	if s.phase == keeping {
+		s.keptExited(ev)
+		return
+	}
 	then := s.succ.then.sig
 	s.logExit("new binary process", ev)
 	if !s.succ.ready {
@@ -164,7 +171,8 @@ func (s *state) successorExited(ev exited) {
 		dropSuccessor{},
 		restorePidFile{},
 	)
-	if s.phase == stopping || s.phase == gone {
+	if s.phase >= stopping {
+		s.finishWhenEmpty()
 		return
 	}
 	if then != 0 && s.phase == serving {

@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 
 const (
 	masterPart   = ": master process "
+	keeperPart   = ": keeper process "
 	workerPart   = ": worker process"
 	shuttingDown = " is shutting down"
 )
@@ -41,6 +43,36 @@ func OriginalArgv(argv []string) (original []string, titled bool) {
 		return argv, false
 	}
 	return append([]string{argv0}, argv[1:]...), true
+}
+
+// KeeperTitle calls this process, which bears the title of a master, a keeper. Both words
+// have the same length, so it is done where ps looks, as in [WorkerTitle].
+func KeeperTitle() error {
+	if len(os.Args) == 0 {
+		return errors.New("take title: there is none")
+	}
+	at := strings.Index(os.Args[0], masterPart)
+	if at < 0 {
+		return fmt.Errorf("take title: %q is no master's", os.Args[0])
+	}
+	copy(unsafe.Slice(unsafe.StringData(os.Args[0]), len(os.Args[0]))[at:], keeperPart)
+	return nil
+}
+
+// IsKeeper reports whether process pid calls itself a keeper.
+func IsKeeper(pid int) bool { return strings.Contains(commandLine(pid), keeperPart) }
+
+// IsKeeperTitle reports the same of a command line as ps shows it.
+func IsKeeperTitle(title string) bool { return strings.Contains(title, keeperPart) }
+
+// commandLine returns the arguments of a process with blanks between them; "" when it has
+// none.
+func commandLine(pid int) string {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimRight(strings.ReplaceAll(string(text), "\x00", " "), " ")
 }
 
 // WorkerArgv returns the argv of a worker: its title, padded to what

@@ -13,6 +13,9 @@ type Report struct {
 	Phase   Phase  `json:"phase"`
 	// Upgraded: the master that executed this one still lives.
 	Upgraded bool `json:"upgraded"`
+	// Keeps: its process stays when it was upgraded, for whoever started it, and passes
+	// signals on.
+	Keeps bool `json:"keeps"`
 	// Successor is the new master of an upgrade that is under way.
 	Successor   *Successor   `json:"successor,omitempty"`
 	Generations []Generation `json:"generations"` // oldest first

@@ -14,6 +14,7 @@ import (
 
 const (
 	masterTitle   = ": master process"
+	keeperTitle   = ": keeper process"
 	workerTitle   = ": worker process"
 	retiringTitle = ": worker process is shutting down"
 )
@@ -49,7 +50,7 @@ func WorkersOf(found []tree.Process, master int) (workers []tree.Process) {
 }
 
 // Shape draws the processes below root by what they call themselves, one in a
-// line, indented below their parents, a master without its arguments.
+// line, indented below their parents, masters and keepers without their arguments.
 // Among siblings retiring workers come first, masters last, else the oldest:
 //
 //	nginx: master process
@@ -96,6 +97,9 @@ func draw(b *strings.Builder, below map[int][]tree.Process, parent int, indent s
 		case IsMaster(p):
 			name, _, _ = strings.Cut(p.Title, masterTitle)
 			name += masterTitle
+		case strings.Contains(p.Title, keeperTitle+" "):
+			name, _, _ = strings.Cut(p.Title, keeperTitle)
+			name += keeperTitle
 		}
 		fmt.Fprintf(b, "%s%s\n", indent, name)
 		draw(b, below, p.PID, indent+"  ")

@@ -3,6 +3,7 @@ package upgrade
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/baton-deploy/baton/internal/report"
@@ -19,6 +20,28 @@ func (g *generation) ask(ctx context.Context) *report.Report {
 		return nil
 	}
 	return &r
+}
+
+// asking returns g with what it says of itself.
+func (g *generation) asking(ctx context.Context) *generation {
+	now := *g
+	now.report = g.ask(ctx)
+	return &now
+}
+
+// endDrain is the command that ends what a master still has that was told to go. One that
+// stays as a keeper takes TERM for the end of the server: its workers are ended.
+func (g *generation) endDrain() string {
+	words := []string{"kill", "-TERM"}
+	if g.report != nil && g.report.Keeps {
+		for _, w := range g.workers {
+			words = append(words, strconv.Itoa(w.pid))
+		}
+	}
+	if len(words) == 2 {
+		words = append(words, strconv.Itoa(g.pid))
+	}
+	return command(words...)
 }
 
 // nowCalled returns g as it is named now: the pid file of an old master has another name

@@ -22,7 +22,7 @@ func (op *operation) check(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if s.phase() == Committed {
-		return "", fmt.Errorf("%w: it is committed, and the old master %d finishes what it has (kill -TERM %d ends that)", ErrBusy, s.old.pid, s.old.pid)
+		return "", fmt.Errorf("%w: it is committed, and the old master %d finishes what it has (%s ends that)", ErrBusy, s.old.pid, s.old.endDrain())
 	}
 	if s.old != nil {
 		return "", fmt.Errorf("%w: masters %d and %d run (%s)", ErrBusy, s.old.pid, s.new.pid, s.phase())

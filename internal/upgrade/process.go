@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/baton-deploy/baton/internal/proc"
 )
 
 // errGone says that a process is not there, or not any more.
@@ -142,10 +144,11 @@ func (p process) age() time.Duration {
 	return time.Duration(now.Nano()) - time.Duration(p.start)*time.Second/ticks
 }
 
-// same reports whether the process that p was read from still lives.
+// same reports whether the process that p was read from still lives, as what it was: a
+// master that has become a keeper is gone.
 func (p process) same() bool {
 	now, err := readStat(p.pid)
-	return err == nil && now.start == p.start && !now.zombie()
+	return err == nil && now.start == p.start && !now.zombie() && !(p.isMaster() && proc.IsKeeper(p.pid))
 }
 
 // A fileID is a file, whatever it is called.

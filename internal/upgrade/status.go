@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/baton-deploy/baton/internal/proc"
 	"github.com/baton-deploy/baton/internal/report"
 )
 
@@ -41,7 +42,10 @@ type Generation struct {
 	Version string `json:"version"` // "" when it does not tell
 	Binary  string `json:"binary"`  // the file that USR2 executes, "" when the master has just been started
 	// File is what became of that file: "same" as what runs, "replaced", "missing".
-	File        string   `json:"file"`
+	File string `json:"file"`
+	// Keeper is the process by which a container or a supervisor knows the server, 0 when
+	// that is the master itself: it was the first one, and passes signals on.
+	Keeper      int      `json:"keeper,omitempty"`
 	AgeSeconds  float64  `json:"age_seconds"`
 	Workers     []Worker `json:"workers"`
 	Connections int      `json:"connections"`
@@ -114,6 +118,9 @@ func (g *generation) tell() (Generation, error) {
 		Master: g.pid, Version: g.version, Binary: g.binary, File: "same",
 		AgeSeconds: seconds(g.age()), Workers: []Worker{}, Report: g.report,
 	}
+	if proc.IsKeeper(g.ppid) {
+		told.Keeper = g.ppid
+	}
 	switch _, err := identify(g.binary); {
 	case g.binary == "":
 		told.File = ""
@@ -182,7 +189,7 @@ func (s *sight) next() []Command {
 	case Starting:
 		return []Command{kill("TERM", s.new, "give up: the new master goes")}
 	case Committed:
-		return []Command{kill("TERM", s.old, "end what the old master still has")}
+		return []Command{{s.old.endDrain(), "end what the old master still has"}}
 	case Both:
 		return append([]Command{kill("WINCH", s.old, "only the new workers serve")}, back()[1])
 	case Draining, Soaking:
@@ -211,6 +218,9 @@ func (st *Status) String() string {
 		fmt.Fprintf(&b, "%s %d, %s, %s old, %s\n", role, g.Master, orUnknown(g.Version), age(g.AgeSeconds), count(g.Connections, "connection"))
 		if g.Binary != "" {
 			fmt.Fprintf(&b, "        %s%s\n", g.Binary, fileNote(g.File))
+		}
+		if g.Keeper != 0 {
+			fmt.Fprintf(&b, "        process %d keeps it for whoever started the server\n", g.Keeper)
 		}
 		for _, w := range g.Workers {
 			state := ""

@@ -357,7 +357,7 @@ func (op *operation) commit(ctx context.Context) (string, error) {
 	}
 	op.o.Fault("QUIT")
 	if draining {
-		return fmt.Sprintf("the old master %d goes when its last connections end; kill -TERM %d ends them", op.old.pid, op.old.pid), nil
+		return fmt.Sprintf("the old master %d goes when its last connections end; %s ends them", op.old.pid, s.old.nowCalled(op.o.PidFile+oldBin).asking(ctx).endDrain()), nil
 	}
 	err = until(context.WithoutCancel(ctx), op.o.Pace.Obey, func() (bool, string, error) {
 		gone := !op.old.same() && !exists(op.o.PidFile+oldBin)

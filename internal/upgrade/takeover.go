@@ -120,8 +120,8 @@ func (op *operation) awaitLeft(ctx context.Context, old *generation) (*sight, er
 	op.note("the upgrade is committed: waiting for the old master %d, which finishes what it has", old.pid)
 	err := until(ctx, op.o.DrainTimeout, func() (bool, string, error) { return !old.same(), "its end", nil })
 	if err != nil {
-		return nil, fmt.Errorf("%w: it is committed, and the old master %d, which cannot come back, finishes what it has: %w; once it is gone (kill -TERM %d ends it) rollback upgrades to the old version",
-			ErrBusy, old.pid, err, old.pid)
+		return nil, fmt.Errorf("%w: it is committed, and the old master %d, which cannot come back, finishes what it has: %w; once it is gone (%s ends it) rollback upgrades to the old version",
+			ErrBusy, old.pid, err, old.endDrain())
 	}
 	return examine(ctx, op.o.PidFile)
 }

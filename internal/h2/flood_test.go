@@ -194,7 +194,7 @@ func TestTimeouts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			conf := config()
-			conf.HeaderTimeout, conf.IdleTimeout = 50*time.Millisecond, 60*time.Millisecond
+			conf.HeaderTimeout, conf.IdleTimeout = time.Second, time.Second // enough for a busy machine to say it
 			cl := dial(t, conf, &host{serve: hello("x")})
 			cl.setPace(pace{answer: time.Millisecond, whole: time.Second})
 			c.say(cl)
@@ -215,7 +215,7 @@ func (c *client) hello() {
 func TestBusyConnectionIsNotIdle(t *testing.T) {
 	t.Parallel()
 	conf := config()
-	conf.IdleTimeout = time.Millisecond
+	conf.IdleTimeout = time.Second // the client asks before that
 	release := make(chan struct{})
 	c := start(t, conf, &host{serve: func(st *Stream) {
 		<-release
@@ -224,7 +224,7 @@ func TestBusyConnectionIsNotIdle(t *testing.T) {
 	c.ask(1, true, get("/")...)
 	c.ok(c.WritePing(false, [8]byte{1}))
 	c.until("ping", func(f http2.Frame) bool { _, ok := f.(*http2.PingFrame); return ok })
-	timer := time.AfterFunc(50*time.Millisecond, func() { close(release) })
+	timer := time.AfterFunc(2*conf.IdleTimeout, func() { close(release) })
 	defer timer.Stop()
 	if _, body := c.answer(1); body != "late" {
 		t.Errorf("body %q", body)

@@ -45,7 +45,7 @@ func say(t *testing.T, c *conn, m message, fds ...int) {
 // hear returns the kind and the id of the taker's next word.
 func hear(t *testing.T, c *conn) (kind byte, id uint64) {
 	t.Helper()
-	_ = c.sock.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = c.sock.SetReadDeadline(time.Now().Add(time.Minute))
 	m, fds, err := c.receive(make([]byte, headBytes+MaxState))
 	closeAll(fds)
 	if err != nil {
@@ -72,7 +72,7 @@ func TestHangingTakerIsAskedOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if took := time.Since(began); took > 2*patience+patience/2 {
+	if took := time.Since(began); took > 2*window*patience { // half of what it takes one after the other
 		t.Errorf("all were told after %v, with a patience of %v", took, patience)
 	}
 	if err := taker.Run(receiver{want: all, take: func(Ticket) { t.Error("taken") }}); !errors.Is(err, ErrClosed) {
@@ -86,7 +86,7 @@ func TestHangingTakerIsAskedOnce(t *testing.T) {
 // How long Give takes is bounded also for one that waits behind others, while the
 // taker answers for some of them and so does not count as hung.
 func TestGiveIsBoundedBehindASlowTaker(t *testing.T) {
-	const patience = 200 * time.Millisecond
+	const patience = time.Second
 	before := fds(t)
 	gf, tf, err := Pair()
 	if err != nil {
@@ -130,7 +130,7 @@ func TestGiveIsBoundedBehindASlowTaker(t *testing.T) {
 		wg.Go(func() { _ = g.Give(Ticket{Kind: 1, State: []byte("x"), Files: []int{a}}) })
 	}
 	wg.Wait()
-	if took := time.Since(began); took > 4*patience {
+	if took := time.Since(began); took > 8*patience {
 		t.Errorf("the last Give took %v, with a patience of %v", took, patience)
 	}
 	_ = g.Close()

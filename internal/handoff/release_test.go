@@ -29,7 +29,7 @@ func otherRelease(t *testing.T, f *os.File, lo, hi uint32) *release {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { nc.Close() })
-	_ = nc.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = nc.SetDeadline(time.Now().Add(time.Minute))
 	r := &release{t, nc.(*net.UnixConn)}
 	r.say(fmt.Sprintf("42544e01%08x%08x000000000000", lo, hi))
 	return r

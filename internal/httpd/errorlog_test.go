@@ -35,7 +35,7 @@ func TestRefusalsAreLoggedInNginxsWords(t *testing.T) {
 		{"POST /10 HTTP/1.1\r\nHost: b\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", `client sent invalid chunked body, client: IP, server: b, request: "POST /10 HTTP/1.1", host: "b"`},
 	} {
 		p.Do(x.raw)
-		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 			nginx, baton := p.Logs("logs/error.log")
 			nginx, baton = p.Neutral(sidebyside.Answer{Body: nginx}).Body, p.Neutral(sidebyside.Answer{Body: baton}).Body
 			if strings.Contains(nginx, x.words) && strings.Contains(baton, x.words) {

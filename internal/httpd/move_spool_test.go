@@ -63,7 +63,7 @@ func newFlood(t *testing.T) *flood {
 			}
 			go func() { // ends with the connection, or the deadline
 				defer nc.Close()
-				_ = nc.SetDeadline(time.Now().Add(20 * time.Second))
+				_ = nc.SetDeadline(time.Now().Add(time.Minute))
 				if path, err := readAsked(bufio.NewReader(nc)); err == nil {
 					f.answer(nc, path)
 				}
@@ -123,7 +123,7 @@ func (f *flood) settled() {
 func slowClient(t *testing.T, addr, path, version, fields string) (*client, *counted) {
 	t.Helper()
 	nc := dialNarrow(t, addr)
-	_ = nc.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = nc.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := io.WriteString(nc, "GET "+path+" HTTP/"+version+"\r\nHost: a\r\n"+fields+"\r\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +197,7 @@ func retired(t *testing.T, s *httpd.Server, give httpd.Give) {
 		if got != (httpd.Retired{Moved: 1}) {
 			t.Fatalf("Retire = %+v", got)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the connection did not move")
 	}
 }

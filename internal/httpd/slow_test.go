@@ -127,7 +127,7 @@ func pause(c *net.TCPConn, d time.Duration) {
 	_ = c.SetReadDeadline(time.Now().Add(d))
 	_, _ = c.Read(nil)
 	<-time.After(d)
-	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(time.Minute))
 }
 
 func TestSlowAndRudeClientsAreServedAsByNginx(t *testing.T) {
@@ -176,7 +176,7 @@ func compare(t *testing.T, p *sidebyside.Pair, b behaviour) string {
 				return
 			}
 			defer c.Close()
-			_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+			_ = c.SetDeadline(time.Now().Add(time.Minute))
 			seen[i] = b.act(c.(*net.TCPConn))
 		})
 	}
@@ -198,7 +198,7 @@ func compare(t *testing.T, p *sidebyside.Pair, b behaviour) string {
 // logLines waits for n lines in both logs, for a while, and returns what is there.
 func logLines(t *testing.T, p *sidebyside.Pair, name string, n int) (nginx, baton []string) {
 	t.Helper()
-	for deadline := time.Now().Add(3 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		a, b := p.Logs(name)
 		nginx, baton = strings.SplitAfter(a, "\n"), strings.SplitAfter(b, "\n")
 		nginx, baton = nginx[:len(nginx)-1], baton[:len(baton)-1]
@@ -240,7 +240,7 @@ func TestDownloadsThatStopAreGivenUp(t *testing.T) {
 				}
 				defer c.Close()
 				say(c.(*net.TCPConn), "GET "+target+" HTTP/1.1\r\nHost: b\r\n\r\n")
-				_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+				_ = c.SetDeadline(time.Now().Add(time.Minute))
 				if _, err := io.ReadFull(c, make([]byte, 1000)); err != nil {
 					t.Fatal(err)
 				}

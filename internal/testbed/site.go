@@ -16,7 +16,7 @@ import (
 
 const (
 	// waitLimit bounds every wait for a fact.
-	waitLimit = 20 * time.Second
+	waitLimit = time.Minute
 	// waitStep is the time between two looks at a fact. A look at the process
 	// tree reads all of /proc, so it is not shorter.
 	waitStep = 15 * time.Millisecond

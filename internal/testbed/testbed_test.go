@@ -21,7 +21,7 @@ import (
 func run(t *testing.T, path string) (syscall.WaitStatus, *tree.Proc) {
 	t.Helper()
 	p := start(t, path)
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	status, err := p.Wait(ctx)
 	if err != nil {
@@ -80,7 +80,7 @@ func TestNeverReadyFixturesLiveUntilTheirSignal(t *testing.T) {
 				t.Errorf("%s: %v", role, err)
 			}
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		status, err := p.Wait(ctx)
 		cancel()
 		last := signals[len(signals)-1]
@@ -93,7 +93,7 @@ func TestNeverReadyFixturesLiveUntilTheirSignal(t *testing.T) {
 // waitUntilRunning waits until a fixture has said that its signals are set up.
 func waitUntilRunning(t *testing.T, p *tree.Proc) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); p.Stdout() != "running\n"; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); p.Stdout() != "running\n"; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("timed out: process %d is not running: %s", p.PID, p.Stderr())
 		}

@@ -45,7 +45,7 @@ func (nobody) Drop(handoff.Ticket) {}
 func TestRetiresToAnotherSuccessor(t *testing.T) {
 	w := startWorker(t, plan{Drain: true})
 	w.hear(control.KindReady)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	ended := make(chan error, 2)
 	for range 2 {
@@ -76,7 +76,7 @@ func TestDrainsBesideAnUnknownRelease(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	_ = nc.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = nc.SetDeadline(time.Now().Add(time.Minute))
 	// Versions 3 to 9, as docs/handoff.md has it.
 	if _, err := nc.Write([]byte("BTN\x01\x00\x00\x00\x03\x00\x00\x00\x09\x00\x00\x00\x00\x00\x00")); err != nil {
 		t.Fatal(err)

@@ -250,7 +250,7 @@ func (w *ward) logs() []control.File {
 // hear waits for the next message.
 func (w *ward) hear(kind string) control.Message {
 	w.t.Helper()
-	if err := w.conn.SetReadTimeout(10 * time.Second); err != nil {
+	if err := w.conn.SetReadTimeout(time.Minute); err != nil {
 		w.t.Fatal(err)
 	}
 	m, err := w.conn.Receive()
@@ -284,7 +284,7 @@ func (w *ward) exits(code int) {
 		if exit != (proc.Exit{Code: code}) {
 			w.t.Errorf("the worker %v, want code %d", exit, code)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		w.t.Fatal("the worker does not exit")
 	}
 }
@@ -469,7 +469,7 @@ func TestReopens(t *testing.T) {
 // waitFor calls ok until it reports true, and fails the test after 5s.
 func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("timed out: %s", what)
 		}

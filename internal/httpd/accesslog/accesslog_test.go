@@ -13,7 +13,7 @@ import (
 // waitLines waits until both servers have logged n lines and returns them.
 func waitLines(t *testing.T, p *sidebyside.Pair, name string, n int) (nginx, baton []string) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		a, b := p.Logs(name)
 		nginx, baton = strings.SplitAfter(a, "\n"), strings.SplitAfter(b, "\n")
 		if len(nginx) > n && len(baton) > n {

@@ -34,13 +34,13 @@ func TestServerIsFreeBeforeASlowClientHasAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := io.WriteString(c, sidebyside.Get("/")); err != nil {
 		t.Fatal(err)
 	}
 	select {
 	case <-done:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the server waits for a client that does not read")
 	}
 	if _, log := p.Logs("logs/error.log"); !strings.Contains(log, "is buffered to a temporary file") || !strings.Contains(log, "/fastcgi_temp/") {
@@ -140,7 +140,7 @@ func TestBodyIsStreamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n")
 	br := bufio.NewReader(c)
 	got := ""
@@ -186,7 +186,7 @@ func TestSmallAnswerWaitsForItsEndABit(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	buf := make([]byte, 4096)
 	ask := func(uri string) string {
 		_, _ = io.WriteString(c, "GET "+uri+" HTTP/1.1\r\nHost: x\r\n\r\n")

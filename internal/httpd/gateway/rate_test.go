@@ -42,7 +42,7 @@ func TestServersAreReadAtARate(t *testing.T) {
 			a := sidebyside.ReadAnswer(bufio.NewReader(c), "GET")
 			c.Close()
 			took := time.Since(start)
-			if a.Body != content || a.Err != "" || took < least || took > 8*time.Second {
+			if a.Body != content || a.Err != "" || took < least || took > time.Minute {
 				t.Errorf("%s of %s: %d bytes, %q, in %s, want at least %s", path, server, len(a.Body), a.Err, took, least)
 			}
 		}

@@ -32,7 +32,7 @@ func TestStreamsFlush(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(time.Minute))
 		fmt.Fprint(c, sidebyside.Get(x.target, "Accept-Encoding: "+x.accept))
 		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 		if err != nil {
@@ -87,7 +87,7 @@ func stream(t *testing.T, next <-chan bool) (addr string) {
 			w.(http.Flusher).Flush()
 			select {
 			case <-next:
-			case <-time.After(10 * time.Second):
+			case <-time.After(time.Minute):
 				return
 			}
 		}

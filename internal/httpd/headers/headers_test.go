@@ -72,7 +72,7 @@ func TestExpires(t *testing.T) {
 		"/zero/a.txt", "/minus/a.txt", "/hour/a.txt", "/modified/a.txt", "/modified-minus/a.txt", "/day/a.txt", "/expvar/a.txt?e=5m", "/expvar/a.txt?e=epoch", "/expvar/a.txt?e=nonsense", "/expvar/a.txt",
 	} {
 		var n, b string
-		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+		for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 			nginx, baton := p.Do(sidebyside.Get(target))
 			if n, b = p.Neutral(nginx).String(), p.Neutral(baton).String(); n == b {
 				break

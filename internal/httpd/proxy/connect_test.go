@@ -31,7 +31,7 @@ func tellPeer(c net.Conn, br *bufio.Reader) {
 // acknowledged it is another one.
 func probes(local, remote netip.AddrPort) string {
 	state := "unknown"
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		table, err := os.ReadFile("/proc/net/tcp")
 		if err != nil {
 			return err.Error()
@@ -199,12 +199,13 @@ func TestAccelLimitRate(t *testing.T) {
 		return sidebyside.Script(t, says(fmt.Sprintf("HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s", field, size, strings.Repeat("x", size))))
 	}
 	limited, unlimited := answer("X-Accel-Limit-Rate: 20480\r\n"), answer("X-Accel-Limit-Rate: 0\r\n")
-	junk, none := answer("X-Accel-Limit-Rate: 20k\r\n"), answer("")
+	// What is not to be limited would take most of a minute, and more.
+	snail, junk, none := answer("X-Accel-Limit-Rate: 1024\r\n"), answer("X-Accel-Limit-Rate: 1k\r\n"), answer("")
 	p := sidebyside.Start(t, `
 server {
 	listen ADDR;
 	location /limited { proxy_pass http://`+limited+`; }
-	location /ignored { proxy_pass http://`+limited+`; proxy_ignore_headers X-Accel-Limit-Rate; }
+	location /ignored { proxy_pass http://`+snail+`; proxy_ignore_headers X-Accel-Limit-Rate; }
 	location /raised { limit_rate 1; proxy_pass http://`+unlimited+`; }
 	location /junk { proxy_pass http://`+junk+`; }
 	location /own { limit_rate 20k; proxy_pass http://`+none+`; }
@@ -221,7 +222,7 @@ server {
 				}
 				// 60 KB at 20 KB/s: the first second's worth comes at once, and with nginx the
 				// second one's too when its clock has just moved on.
-				if slow && (took < 700*time.Millisecond || took > 6*time.Second) || !slow && took > 400*time.Millisecond {
+				if slow && took < 700*time.Millisecond || took > 30*time.Second {
 					t.Errorf("%s: it took %v", name, took)
 				}
 			}

@@ -237,7 +237,7 @@ func TestSecureConnectionsAreUsedAgain(t *testing.T) {
 	}
 }
 
-const patienceForSecure = 10 * time.Second
+const patienceForSecure = time.Minute
 
 // Bodies of any kind go through, also when the server answers before it has all.
 func TestSecureBodies(t *testing.T) {

@@ -58,7 +58,13 @@ func startSource(t *testing.T) *source {
 				return
 			}
 			path := strings.Fields(head)[1]
-			if s.answer(c, path, number) != nil || path == "/close" || path == "/cut" {
+			if s.answer(c, path, number) != nil || path == "/cut" {
+				return
+			}
+			if path == "/close" {
+				// All has been read when the other side closes, too.
+				_ = c.(*net.UnixConn).CloseWrite()
+				_, _ = br.ReadByte()
 				return
 			}
 		}
@@ -126,7 +132,7 @@ func slowly(t *testing.T, addr, path string, fields ...string) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: a\r\n"+strings.Join(fields, "")+"\r\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -200,15 +206,18 @@ server { listen ADDR; location / { proxy_pass http://u; proxy_http_version 1.1; 
 			for _, addr := range []string{p.Nginx, p.Baton} {
 				s.conns.Store(0)
 				s.whole.Store(0)
+				ended := s.ended.Load()
 				start := time.Now()
 				c := slowly(t, addr, test.path, test.fields)
 				waitFor(t, "the server has sent its answer", func() bool { return s.whole.Load() == 1 })
-				if test.path != "/close" {
+				if test.path == "/close" {
+					waitFor(t, "the connection to the server ends", func() bool { return s.ended.Load() > ended })
+				} else {
 					waitFor(t, "another request is served on the same connection", func() bool {
 						return get(t, addr, "/small") == "   1"
 					})
 				}
-				took := time.Since(start)
+				took := time.Since(start) // the server is done with by now
 				waitFor(t, "a while that the answer took not", func() bool { return time.Since(start) > 2*took+200*time.Millisecond })
 				if sum, n, err := sumOf(t, c); err != nil || sum != want {
 					t.Errorf("%d bytes came, or other ones, %v", n, err)
@@ -254,7 +263,7 @@ func logged(t *testing.T, log string) (upstream, request float64, counts string)
 // get is one request of its own connection.
 func get(t *testing.T, addr, path string) (body string) {
 	t.Helper()
-	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}).Get("http://" + addr + path)
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}).Get("http://" + addr + path)
 	if err != nil {
 		t.Fatal(err)
 	}

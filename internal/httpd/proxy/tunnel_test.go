@@ -28,7 +28,7 @@ func pair(t *testing.T) (ours, other *httpd.Socket) {
 	return ends[0], ends[1]
 }
 
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // expect reads exactly want from s.
 func expect(t *testing.T, s *httpd.Socket, want string) {
@@ -113,14 +113,14 @@ func TestTunnelTimesOutOnlyWhenNothingMoves(t *testing.T) {
 	t.Parallel()
 	client, browser := pair(t)
 	server, app := pair(t)
-	const idle = 200 * time.Millisecond
+	const idle = time.Second
 	tunnel := &httpd.Tunnel{Client: client, Server: server, ReadTimeout: idle}
 	done := make(chan error, 1)
 	start := time.Now()
 	go func() { done <- tunnel.Run() }()
 	tick := time.NewTicker(idle / 4)
 	defer tick.Stop()
-	for range 8 {
+	for range 5 {
 		<-tick.C
 		send(t, browser, "x")
 		expect(t, app, "x")
@@ -128,7 +128,7 @@ func TestTunnelTimesOutOnlyWhenNothingMoves(t *testing.T) {
 	if err := <-done; !errors.Is(err, httpd.ErrTimeout) {
 		t.Errorf("a silent tunnel returned %v", err)
 	}
-	if d := time.Since(start); d < 3*idle-idle/4 {
-		t.Errorf("it ended after %v although something moved for %v", d, 2*idle)
+	if d := time.Since(start); d < 2*idle {
+		t.Errorf("it ended after %v although something moved for %v", d, 5*idle/4)
 	}
 }

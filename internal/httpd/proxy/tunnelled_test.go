@@ -35,7 +35,7 @@ server { listen ADDR; location / { proxy_pass http://`+addr+`; proxy_http_versio
 			if err != nil {
 				t.Fatal(err)
 			}
-			_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+			_ = c.SetDeadline(time.Now().Add(time.Minute))
 			br := bufio.NewReader(c)
 			_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"+early)
 			if _, err := http.ReadResponse(br, nil); err != nil {

@@ -13,7 +13,7 @@ func (p *Pair) SameLogs(name string, keep *regexp.Regexp) {
 	t := p.t
 	t.Helper()
 	var n, b []string
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		nginx, baton := p.Logs(name)
 		n, b = p.logLines(nginx, keep), p.logLines(baton, keep)
 		if len(n) == len(b) && len(n) > 0 {

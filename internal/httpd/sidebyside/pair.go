@@ -28,7 +28,7 @@ const (
 	nginxIP = "127.0.0.1"
 	batonIP = "127.0.0.2"
 	// waitLimit bounds every wait for a fact.
-	waitLimit = 10 * time.Second
+	waitLimit = time.Minute
 	// Product is the name that both servers go by.
 	Product = "nginx/1.22.1"
 )

@@ -11,7 +11,7 @@ import (
 )
 
 // scriptLimit is how long a connection to a script lasts at most.
-const scriptLimit = 20 * time.Second
+const scriptLimit = time.Minute
 
 // Script is a server whose every connection is served by serve, and closed behind it.
 // It returns its address.

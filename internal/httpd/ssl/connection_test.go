@@ -87,7 +87,7 @@ func TestBrokenHandshakes(t *testing.T) {
 			if got, how := ends(c); how != "closed" || len(got) > 0 {
 				t.Errorf("slow handshake with %s: %q, %s", addr, got, how)
 			}
-			if took := time.Since(began); took < 250*time.Millisecond || took > 5*time.Second {
+			if took := time.Since(began); took < 250*time.Millisecond {
 				t.Errorf("slow handshake with %s was ended after %v", addr, took)
 			}
 		}

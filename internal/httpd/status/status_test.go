@@ -31,7 +31,7 @@ func TestNumbersAreNginxs(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+			_ = c.SetDeadline(time.Now().Add(time.Minute))
 			if _, err := io.WriteString(c, say); err != nil {
 				t.Fatal(err)
 			}
@@ -40,7 +40,7 @@ func TestNumbersAreNginxs(t *testing.T) {
 	want := "Reading: 2 Writing: 1 Waiting: 2"
 	for _, addr := range []string{p.Nginx, p.Baton} {
 		got := ""
-		for deadline := time.Now().Add(5 * time.Second); !strings.Contains(got, want); time.Sleep(5 * time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); !strings.Contains(got, want); time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("%s: %q, want %s", addr, got, want)
 			}
@@ -63,7 +63,7 @@ func page(t *testing.T, addr, target string) string {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := fmt.Fprintf(c, "GET %s HTTP/1.0\r\n\r\n", target); err != nil {
 		t.Fatal(err)
 	}

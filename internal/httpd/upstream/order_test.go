@@ -42,7 +42,7 @@ func servers(t *testing.T, n int) []string {
 
 func answer(c net.Conn, number int) {
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	br := bufio.NewReader(c)
 	for {
 		req, err := http.ReadRequest(br)
@@ -106,7 +106,7 @@ func TestOrderOfServersIsNginxs(t *testing.T) {
 		}
 	}
 	var n, b []string
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		nginx, baton := p.Logs("logs/u.log")
 		n, b = strings.Split(nginx, "\n"), strings.Split(baton, "\n")
 		if len(n) == len(b) && len(n) > 24*len(groups) {

@@ -74,11 +74,16 @@ func newPlainMover(t *testing.T, conf func(m *mover) testbed.Conf) *mover {
 	plain := func(version string) func(t *testing.T) build {
 		return func(t *testing.T) build { return build{path: testbed.PlainFor(t, version), server: "baton/" + version} }
 	}
-	return startMover(t, plain(oldVersion), plain(newVersion), atOnce, conf)
+	return startMover(t, plain(oldVersion), plain(newVersion), soon, conf)
 }
 
-// atOnce is what a generation may take to go whose connections all move.
-const atOnce = 2 * time.Second
+const (
+	// soon is how long a generation may stay whose connections all move: one of them that
+	// stays would keep it for an hour.
+	soon = 20 * time.Second
+	// patience is what a client of a busy machine has.
+	patience = time.Minute
+)
 
 func startMover(t *testing.T, old, next func(t *testing.T) build, soon time.Duration, conf func(m *mover) testbed.Conf) *mover {
 	t.Helper()

@@ -40,7 +40,7 @@ func serve(t *testing.T, deed misdeed) (addr string) {
 			}
 			conns.Go(func() {
 				defer conn.Close()
-				conn.SetDeadline(time.Now().Add(10 * time.Second))
+				conn.SetDeadline(time.Now().Add(time.Minute))
 				deed(conn.(*net.TCPConn), bufio.NewReader(conn))
 			})
 		}
@@ -68,7 +68,7 @@ func countUntil(t *testing.T, g load.Group, enough func(load.Count) bool) load.G
 		t.Fatal(err)
 	}
 	defer l.Stop()
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		if enough(l.Report().Group("one").Count) {
 			break
 		}

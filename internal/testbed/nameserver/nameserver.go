@@ -50,7 +50,7 @@ type Server struct {
 }
 
 // limit is how long a connection lasts at most.
-const limit = 30 * time.Second
+const limit = time.Minute
 
 // Serve starts a server.
 func Serve(t testing.TB, zone Zone) *Server {

@@ -45,7 +45,7 @@ func start(t *testing.T, tr *tree.Tree, args ...string) *tree.Proc {
 }
 
 func bounded(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -159,7 +159,7 @@ func TestHoldersAreOfTheTreeOnly(t *testing.T) {
 // waitForTitle waits until a process of the tree has this title.
 func waitForTitle(t *testing.T, tr *tree.Tree, title string) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		found, err := tr.Processes()
 		if err != nil {
 			t.Fatal(err)

@@ -100,7 +100,8 @@ func TestConfigureArgumentsTellTheTruth(t *testing.T) {
 			t.Errorf("%s is told of a build that says otherwise", a)
 		}
 	}
-	for _, a := range []string{"--without-http_fastcgi_module", "--without-http_gzip_module", "--without-http-cache"} {
+	for _, a := range []string{"--without-http_fastcgi_module", "--without-http_gzip_module", "--without-http_tunnel_module",
+		"--without-http_upstream_least_time_module", "--without-http_upstream_sticky_module", "--without-http-cache"} {
 		if !slices.Contains(got, a) {
 			t.Errorf("%s is not told: %q", a, got)
 		}

@@ -150,6 +150,7 @@ func defaultModules() []nginxModule {
 		{"http_uwsgi_module", "uwsgi_pass"},
 		{"http_scgi_module", "scgi_pass"},
 		{"http_grpc_module", "grpc_pass"},
+		{"http_tunnel_module", "tunnel_pass"},
 		{"http_memcached_module", "memcached_pass"},
 		{"http_limit_conn_module", "limit_conn"},
 		{"http_limit_req_module", "limit_req"},
@@ -158,8 +159,10 @@ func defaultModules() []nginxModule {
 		{"http_upstream_hash_module", "hash"},
 		{"http_upstream_ip_hash_module", "ip_hash"},
 		{"http_upstream_least_conn_module", "least_conn"},
+		{"http_upstream_least_time_module", "least_time"},
 		{"http_upstream_random_module", "random"},
 		{"http_upstream_keepalive_module", "keepalive"},
 		{"http_upstream_zone_module", "zone"},
+		{"http_upstream_sticky_module", "sticky"},
 	}
 }

@@ -233,7 +233,7 @@ func (x *Exchange) try(peer *upstream.Peer) Failure {
 		x.Records.Begin()
 	}
 	x.doing = "connecting to upstream"
-	if x.conn = x.Group.Take(peer, x.kindOfConn(), x.repeatable()); x.conn == nil {
+	if x.conn = x.Group.Take(peer, x.kindOfConn(), x.loc, x.repeatable()); x.conn == nil {
 		c, err := upstream.Dial(peer, &x.loc.dial)
 		if err != nil {
 			return x.connectFailed(err)
@@ -402,6 +402,7 @@ func (x *Exchange) done(reuse bool) (now time.Time) {
 	if c := x.conn; c != nil {
 		x.conn = nil
 		if reuse && x.whole && !x.ans.close {
+			c.User = x.loc
 			x.Group.Keep(c, now)
 		} else {
 			c.Drop()

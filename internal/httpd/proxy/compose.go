@@ -29,6 +29,7 @@ func (l *location) Compose(x *gateway.Exchange, b []byte) ([]byte, int) {
 	} else {
 		b = append(b, " HTTP/1.0\r\n"...)
 	}
+	b = l.appendHost(x, b)
 	for i := range l.sets {
 		b = appendSet(x, b, &l.sets[i])
 	}
@@ -38,6 +39,18 @@ func (l *location) Compose(x *gateway.Exchange, b []byte) ([]byte, int) {
 	b = append(b, "\r\n"...)
 	x.URI = b[from:to]
 	return b, 0
+}
+
+// appendHost appends the Host field: what proxy_set_header says, else where proxy_pass
+// leads. HTTP/1.1 cannot be without one.
+func (l *location) appendHost(x *gateway.Exchange, b []byte) []byte {
+	if l.host != nil {
+		start := len(b)
+		if b = appendSet(x, b, l.host); len(b) > start || !l.http11 {
+			return b
+		}
+	}
+	return append(append(append(b, hostName...), x.To.Host...), "\r\n"...)
 }
 
 // appendSet appends one field of proxy_set_header or its defaults; one without a
@@ -54,8 +67,6 @@ func appendSet(x *gateway.Exchange, b []byte, f *setField) []byte {
 			x.R.Log(gateway.LevelError, "line break in the field \""+name+"\" for the server, which is not sent", nil)
 			return b[:start]
 		}
-	case setHost:
-		b = append(b, x.To.Host...)
 	case setLength:
 		if x.Body != nil && x.Body.Length >= 0 {
 			b = strconv.AppendInt(b, x.Body.Length, 10)

@@ -133,7 +133,7 @@ server {
 	listen ADDR;
 	location /none { return 200; }
 	location /good { proxy_pass http://`+good+`; }
-	location /late { proxy_pass http://`+late+`; }
+	location /late { proxy_pass http://`+late+`; proxy_read_timeout 20s; }
 	location /dead { proxy_pass http://`+dead+`; }
 	location /slow { proxy_pass http://`+slow+`; }
 	location /two { proxy_pass http://two; }

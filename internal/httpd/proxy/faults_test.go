@@ -67,7 +67,6 @@ func TestFaultsAreWordedAsNginxWordsThem(t *testing.T) {
 		"upstream u { server host.invalid; }",
 		"upstream u { server 127.0.0.1:70000; }",
 		"upstream u { server unix:; }",
-		"upstream u { server 127.0.0.1; keepalive 0; }",
 		"upstream u { server 127.0.0.1; keepalive x; }",
 		"upstream u { server 127.0.0.1; hash $arg_k other; }",
 		"upstream u { server 127.0.0.1; random three; }",

@@ -14,13 +14,12 @@ func TestLineBreaksInVariablesStayHere(t *testing.T) {
 	addr := sidebyside.Script(t, echo)
 	moved := sidebyside.Script(t, says("HTTP/1.1 302 Found\r\nLocation: http://h/old/x\r\nSet-Cookie: a=b; Path=/old\r\nContent-Length: 0\r\n\r\n"))
 	p := sidebyside.Start(t, `
-proxy_http_version 1.1;
 server {
 	listen ADDR;
 	location /target { proxy_pass http://`+addr+`$uri; }
 	location /args { set $args a=$uri; proxy_pass http://`+addr+`; }
 	location /method { proxy_method $uri; proxy_pass http://`+addr+`/; }
-	location /field { proxy_set_header X-Uri $uri; proxy_set_header X-After after; proxy_pass http://`+addr+`/; }
+	location /field { proxy_set_header Host ADDR; proxy_set_header Connection ""; proxy_set_header X-Uri $uri; proxy_set_header X-After after; proxy_pass http://`+addr+`/; }
 	location /host { proxy_set_header Host $uri; proxy_pass http://`+addr+`/; }
 	location /folded { proxy_set_header X-Folded "one
 		$request_method"; proxy_pass http://`+addr+`/; }
@@ -32,7 +31,7 @@ server {
 		"/args":   "?a=/args%0D%0AX-Injected:%20yes HTTP/1.1\r\n",
 		"/method": "/method%0D%0AX-Injected:%20yes /%0D%0A",
 		"/field":  "X-After: after\r\n",
-		"/host":   "X-Injected:%20yes HTTP/1.1\r\nConnection: close\r\n",
+		"/host":   "X-Injected:%20yes HTTP/1.1\r\nHost: " + addr + "\r\n\r\n",
 	} {
 		nginx, baton := p.Do(sidebyside.Get(target + smuggled))
 		if !strings.Contains(nginx.Body, "\r\nX-Injected: yes") {

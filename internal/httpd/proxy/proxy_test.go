@@ -83,6 +83,7 @@ server {
 	location /set/ {
 		proxy_pass http://named/;
 		proxy_set_header Host $host;
+		proxy_set_header Connection "";
 		proxy_set_header X-Real-IP client;
 		proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
 		proxy_set_header X-Empty "";
@@ -91,10 +92,10 @@ server {
 		proxy_set_header Accept-Encoding "";
 	}
 	location /nohead/ { proxy_pass http://named; proxy_pass_request_headers off; }
-	location /nobody/ { proxy_pass http://named; proxy_pass_request_body off; proxy_set_header Content-Length ""; }
+	location /nobody/ { proxy_pass http://named; proxy_pass_request_body off; proxy_set_header Content-Length ""; proxy_set_header Connection ""; }
 	location /body/ { proxy_pass http://named; proxy_set_body "set $request_method"; proxy_method PUT; }
 	location /stream/ { proxy_pass http://named; proxy_request_buffering off; proxy_http_version 1.1; }
-	location /stream10/ { proxy_pass http://named; proxy_request_buffering off; }
+	location /stream10/ { proxy_pass http://named; proxy_request_buffering off; proxy_http_version 1.0; }
 	location @x { proxy_pass http://named; }
 	location /err { return 404; error_page 404 = @x; }
 }`, nil)
@@ -127,7 +128,6 @@ server {
 		sidebyside.Ask("DELETE", "/named/"), sidebyside.Ask("OPTIONS", "/named/"),
 		sidebyside.Get("/err"),
 		"GET /named/ HTTP/1.0\r\n\r\n",
-		"GET /set/ HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
 	} {
 		p.Same(raw)
 	}

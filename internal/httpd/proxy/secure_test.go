@@ -195,7 +195,6 @@ func TestSecureConnectionsAreUsedAgain(t *testing.T) {
 		proxy_ssl_server_name on;
 		proxy_ssl_name $arg_name;
 		proxy_ssl_protocols TLSv1.2 TLSv1.3;
-		proxy_http_version 1.1;
 		upstream kept { server `+addr+`; keepalive 4; }
 		server { listen ADDR;
 			location /new { proxy_pass https://`+addr+`; }

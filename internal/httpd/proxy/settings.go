@@ -21,6 +21,9 @@ func kind() *gateway.Kind {
 	}
 }
 
+// The field that names the host, as it is looked for and as it is written.
+const hostField, hostName = "host", "Host: "
+
 // A location is the module's settings where proxy_pass stands. It implements
 // [gateway.Protocol].
 type location struct {
@@ -30,6 +33,7 @@ type location struct {
 
 	method   *httpd.Template // nil: the client's
 	http11   bool
+	host     *setField // nil: $proxy_host
 	sets     []setField
 	replaced map[string]bool // client's fields that are not passed on, lower-case
 
@@ -86,7 +90,7 @@ func newLocation(m *module, b *httpd.Builder, s *conf.Scope, d *conf.Directive) 
 	l := &location{
 		m:      m,
 		method: rd.template("proxy_method"),
-		http11: s.String("proxy_http_version", "1.0") == "1.1",
+		http11: s.String("proxy_http_version", "1.1") == "1.1",
 	}
 	var err error
 	l.Location, err = gateway.NewLocation(m.kind, m.ups, b, s, l)
@@ -115,14 +119,14 @@ type setKind uint8
 
 const (
 	setText   setKind = iota
-	setHost           // $proxy_host
 	setLength         // of the body that is sent, when its length is known
 	setCoding         // "chunked" when it is not
 )
 
-// setFields merges proxy_set_header with what is set without it.
+// setFields merges proxy_set_header with what is set without it. The Host field is kept
+// apart: there is one only, behind the request line.
 func (rd *reader) setFields(l *location) {
-	l.replaced = map[string]bool{}
+	l.replaced = map[string]bool{hostField: true}
 	add := func(f setField, name string, keep bool) {
 		l.replaced[strings.ToLower(name)] = true
 		if keep {
@@ -133,17 +137,19 @@ func (rd *reader) setFields(l *location) {
 	for _, d := range rd.s.All("proxy_set_header") {
 		value, err := rd.b.Template(d, httpd.Unfold(d.Arg(1)))
 		rd.keep(err)
+		if strings.EqualFold(d.Arg(0), hostField) {
+			l.host = &setField{name: []byte(hostName), value: value} // the last one counts
+			continue
+		}
 		add(setField{value: value}, d.Arg(0), d.Arg(1) != "")
 	}
-	connection, err := rd.b.Template(nil, "close")
-	rd.keep(err)
 	for _, def := range []struct {
 		name string
 		f    setField
 		keep bool
 	}{
-		{"Host", setField{kind: setHost}, true},
-		{"Connection", setField{value: connection}, true},
+		{"Connection", setField{}, false},
+		{"Proxy-Connection", setField{}, false},
 		{"Content-Length", setField{kind: setLength}, true},
 		{"Transfer-Encoding", setField{kind: setCoding}, true},
 		{"TE", setField{}, false},

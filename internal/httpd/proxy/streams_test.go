@@ -413,7 +413,7 @@ func TestProxyInIf(t *testing.T) {
 	addr := sidebyside.Script(t, echo)
 	p := sidebyside.Start(t, `
 server { listen ADDR;
-	location / { proxy_pass http://`+addr+`; proxy_set_header X-Outer 1; if ($arg_a) { set $x 1; } }
+	location / { proxy_pass http://`+addr+`; proxy_set_header Host $http_host; proxy_set_header Connection ""; proxy_set_header X-Outer 1; if ($arg_a) { set $x 1; } }
 	location /b/ { if ($arg_a) { proxy_pass http://`+addr+`; } return 204; }
 	location /r/ { rewrite ^/r/(.*)$ /new/$1 break; proxy_pass http://`+addr+`; }
 	location /ru/ { rewrite ^/ru/(.*)$ /ru/new/$1?z=1 break; proxy_pass http://`+addr+`/u/; }

@@ -36,7 +36,6 @@ func TestTriesAndTheirLogs(t *testing.T) {
 log_format up '$request $status|$upstream_addr|$upstream_status|$upstream_response_length|'
 	'$upstream_bytes_sent|$upstream_bytes_received|$upstream_http_x_one|$upstream_cookie_c|$proxy_host|$proxy_port';
 access_log logs/up.log up;
-proxy_http_version 1.1;
 proxy_read_timeout 300ms;
 `+group("two", dead, good)+group("fails", dead+" max_fails=1", dead2+" max_fails=1 fail_timeout=60")+
 		group("spare", dead, good+" backup")+group("gone", good+" down")+

@@ -63,6 +63,9 @@ func (p *Pair) Do(raw string) (nginx, baton Answer) {
 	return exchange(p.Nginx, raw, 1)[0], exchange(p.Baton, raw, 1)[0]
 }
 
+// DoBaton is [Pair.Do] with Baton only.
+func (p *Pair) DoBaton(raw string) Answer { return exchange(p.Baton, raw, 1)[0] }
+
 // DoAll sends raw, which may hold several requests, and returns all answers until
 // each server closes the connection: the last request must make them.
 func (p *Pair) DoAll(raw string) (nginx, baton []Answer) {

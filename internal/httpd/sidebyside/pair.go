@@ -76,6 +76,7 @@ func StartAlone(t testing.TB, http string, files Files) *Pair {
 	return p
 }
 
+// newPair takes a port and lays out the files.
 func newPair(t testing.TB, files Files) *Pair {
 	t.Helper()
 	port, err := testbed.TakePort()
@@ -157,6 +158,11 @@ func (p *Pair) Logs(name string) (nginx, baton string) {
 	return read("nginx"), read("baton")
 }
 
+// presentDefaults make an older nginx speak with servers as the present one does. A
+// location that has proxy_set_header of its own needs the field Connection there, and
+// Host before all others.
+const presentDefaults = "proxy_http_version 1.1;\nproxy_set_header Connection \"\";\n"
+
 func (p *Pair) startNginx(http string) {
 	p.t.Helper()
 	path, err := exec.LookPath("nginx")
@@ -168,6 +174,9 @@ func (p *Pair) startNginx(http string) {
 		if !strings.Contains(http, kind+"_temp_path") {
 			fmt.Fprintf(&temp, "%s_temp_path tmp/%s;\n", kind, kind)
 		}
+	}
+	if strings.Contains(http, "proxy_pass") {
+		temp.WriteString(presentDefaults)
 	}
 	dir := p.prefix("nginx", p.config(http, p.Nginx, temp.String()))
 	Program(p.t, Listens("tcp", p.Nginx), dir, path, "-p", dir, "-c", "conf/nginx.conf", "-e", "logs/error.log")

@@ -18,6 +18,8 @@ type Conn struct {
 	// Kind sets connections to one server apart that are not used for one another, as
 	// those with TLS are; nil for plain ones. It can be compared.
 	Kind any
+	// User is what keeps the connection: the settings of a location. It can be compared.
+	User any
 
 	peer     *Peer
 	requests int
@@ -134,14 +136,15 @@ func (c *Conn) Drop() {
 // Used counts a request on the connection.
 func (c *Conn) Used() { c.requests++ }
 
-// Take returns an idle connection to p of a kind from the group's cache, or nil. now is when
+// Take returns an idle connection to p of a kind from the group's cache, or nil; where the
+// block asks for it, or says nothing, only one that user kept. now is when
 // the request that can be sent again came; the zero time for one that cannot. Only
 // for the former a connection that was in use a moment ago is not looked at.
-func (g *Group) Take(p *Peer, kind any, now time.Time) *Conn {
+func (g *Group) Take(p *Peer, kind, user any, now time.Time) *Conn {
 	if g.pool == nil {
 		return nil
 	}
-	return g.pool.take(p, kind, now)
+	return g.pool.take(p, kind, user, now)
 }
 
 // Keep puts c, on which nothing is under way, into the group's cache, or closes it.

@@ -25,7 +25,7 @@ func directives() []conf.Spec {
 		method("ip_hash", 0, 0),
 		method("hash", 1, 2),
 		method("random", 0, 2),
-		in("keepalive", 1, 1),
+		in("keepalive", 1, 2),
 		in("keepalive_requests", 1, 1),
 		in("keepalive_timeout", 1, 1),
 		in("keepalive_time", 1, 1),

@@ -63,8 +63,6 @@ func blockGroup(b *httpd.Builder, d *conf.Directive) (*Group, error) {
 				b.Warn(in, "load balancing method redefined")
 			}
 			chosen = true
-		case "keepalive":
-			chosen = true // nginx wants it to be the last
 		}
 		switch in.Name {
 		case "least_conn":
@@ -177,19 +175,26 @@ func (p *Peer) set(param string) bool {
 	return false
 }
 
+// keptByDefault is how many idle connections a block without "keepalive" keeps, each for
+// the location that made it.
+const keptByDefault = 32
+
 // setKeepalive reads "keepalive" and its kin, which count only in their own block.
 func (g *Group) setKeepalive(s *conf.Scope) error {
-	ds := s.Own("keepalive")
-	if len(ds) == 0 {
-		return nil
-	}
-	d := ds[0]
-	n, err := strconv.Atoi(d.Arg(0))
-	if err != nil || n <= 0 {
-		return conf.Errorf(d, "invalid value \"%s\" in \"keepalive\" directive", d.Arg(0))
+	p := &pool{size: keptByDefault, local: true}
+	if ds := s.Own("keepalive"); len(ds) > 0 {
+		d := ds[0]
+		n, err := strconv.Atoi(d.Arg(0))
+		if err != nil || n < 0 {
+			return conf.Errorf(d, "invalid value \"%s\" in \"keepalive\" directive", d.Arg(0))
+		}
+		p.size, p.local = n, d.Arg(1) == "local"
+		if len(d.Args) > 1 && !p.local {
+			return conf.Errorf(d, "invalid parameter \"%s\"", d.Arg(1))
+		}
 	}
 	own := &conf.Scope{Context: conf.Upstream, Self: s.Self, Block: s.Block} // not http's keepalive_timeout
-	p := &pool{size: n}
+	var err error
 	if p.requests, err = own.Int("keepalive_requests", 1000); err != nil {
 		return err
 	}
@@ -199,6 +204,8 @@ func (g *Group) setKeepalive(s *conf.Scope) error {
 	if p.age, err = own.Time("keepalive_time", time.Hour); err != nil {
 		return err
 	}
-	g.pool = p
+	if p.size > 0 {
+		g.pool = p
+	}
 	return nil
 }

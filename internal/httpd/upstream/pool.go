@@ -9,6 +9,7 @@ import (
 // that was used last is used next; the one that was idle longest makes room.
 type pool struct {
 	size     int
+	local    bool          // a connection is only for the user that made it
 	requests int           // on one connection
 	idle     time.Duration // 0 keeps none
 	age      time.Duration
@@ -27,11 +28,11 @@ const sweepEvery = time.Second
 // costs a system call for each request, and nginx does not look either.
 const justNow = time.Millisecond
 
-// take returns the connection to p, of a kind, that was used last and still lives. now is as
-// for Group.Take.
-func (pl *pool) take(p *Peer, kind any, now time.Time) *Conn {
+// take returns the connection to p, of a kind, that was used last and still lives. The
+// arguments are those of Group.Take.
+func (pl *pool) take(p *Peer, kind, user any, now time.Time) *Conn {
 	for {
-		c := pl.pop(p, kind)
+		c := pl.pop(p, kind, user)
 		if c == nil {
 			return nil
 		}
@@ -54,11 +55,11 @@ func (pl *pool) usable(c *Conn, now time.Time) bool {
 	return idle < pl.idle && (again && idle < justNow || c.Idle())
 }
 
-func (pl *pool) pop(p *Peer, kind any) *Conn {
+func (pl *pool) pop(p *Peer, kind, user any) *Conn {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	for i := len(pl.conns) - 1; i >= 0; i-- {
-		if c := pl.conns[i]; c.peer == p && c.Kind == kind {
+		if c := pl.conns[i]; c.peer == p && c.Kind == kind && (!pl.local || c.User == user) {
 			pl.remove(i)
 			return c
 		}

@@ -42,11 +42,11 @@ func TestPoolGivesTheLastUsedFirst(t *testing.T) {
 		}
 	}
 	for _, want := range []*Conn{a2, a1, nil} {
-		if got := pl.take(a, nil, time.Time{}); got != want {
+		if got := pl.take(a, nil, nil, time.Time{}); got != want {
 			t.Errorf("took %p, want %p", got, want)
 		}
 	}
-	if pl.take(b, nil, time.Time{}) != b1 || pl.len() != 0 {
+	if pl.take(b, nil, nil, time.Time{}) != b1 || pl.len() != 0 {
 		t.Error("the other server's connection is gone")
 	}
 }
@@ -63,7 +63,7 @@ func TestPoolMakesRoomByAge(t *testing.T) {
 	if !other.HungUp() {
 		t.Error("the one that was idle longest is still open")
 	}
-	if pl.take(p, nil, time.Time{}) != third || pl.take(p, nil, time.Time{}) != second {
+	if pl.take(p, nil, nil, time.Time{}) != third || pl.take(p, nil, nil, time.Time{}) != second {
 		t.Error("others than the last two were kept")
 	}
 }
@@ -86,7 +86,7 @@ func TestPoolKeepsNothingBad(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = end.Close()
-	if c := pl.take(p, nil, time.Time{}); c != nil {
+	if c := pl.take(p, nil, nil, time.Time{}); c != nil {
 		t.Error("a closed or talking connection was taken for an idle one")
 	}
 }

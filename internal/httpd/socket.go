@@ -219,7 +219,27 @@ func (s *Socket) Interrupt() { s.t.interrupt() }
 // Resume undoes Interrupt. Nobody may be waiting.
 func (s *Socket) Resume() { s.t.resume() }
 
-// CloseWrite tells the peer that no more bytes follow.
+// EndWrite tells the peer that no more bytes follow, by the goroutine that writes. What the
+// peer sends can be read all the same. timeout bounds how long that waits for room.
+func (s *Socket) EndWrite(timeout time.Duration) error {
+	t := s.t
+	if t.layer == nil {
+		t.shutdownWrite()
+		return nil
+	}
+	l, ok := t.layer.(*tlsLayer)
+	if !ok {
+		return nil // there is no telling
+	}
+	l.endWrite()
+	if err := t.writeNothing(timeout, false); err != nil {
+		return err
+	}
+	return t.raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_WR) })
+}
+
+// CloseWrite is EndWrite of a socket that is about to be closed: it does not wait, and
+// what comes from then on is of no interest.
 func (s *Socket) CloseWrite() { s.t.shutdownWrite() }
 
 // Close closes the descriptor; what waits for it fails.

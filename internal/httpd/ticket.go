@@ -72,6 +72,7 @@ const (
 	tagChunkState = 143 // where in the chunked coding the next byte belongs; tagLeft is what is left of the chunk
 	tagOwed       = 144 // bytes that the client gets first, as they are; they count as sent
 	tagSpooled    = 145 // bytes of the answer in the file, from tagOffset on
+	tagEnded      = 146 // the side of a tunnel that has ended while the other goes on: 1 the client, 2 the server
 )
 
 // ErrTicket is wrapped by every error about a ticket's state that is not well
@@ -101,6 +102,7 @@ type ticket struct {
 	offset, left               uint64
 	keep, chunked              bool
 	framing, chunkState        uint64
+	ended                      uint64
 	fields                     []Field
 	toClient                   []byte
 	modules                    []Field // state by module
@@ -189,6 +191,7 @@ func (t *ticket) append(b []byte) []byte {
 	text(tagTempPath, t.tempPath)
 	text(tagOwed, t.owed)
 	num(tagSpooled, t.spooled)
+	num(tagEnded, t.ended)
 	return b
 }
 
@@ -345,6 +348,8 @@ func (t *ticket) setNumber(tag byte, v []byte) error {
 		t.fileWrite = n
 	case tagSpooled:
 		t.spooled = n
+	case tagEnded:
+		t.ended = n
 	default:
 		known = false
 	}

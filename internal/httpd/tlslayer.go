@@ -425,6 +425,9 @@ func (l *tlsLayer) CloseWrite(fd int) {
 	}
 }
 
+// endWrite makes a close_notify what is to be written next. The peer is still listened to.
+func (l *tlsLayer) endWrite() { _ = l.conn.CloseWrite() }
+
 // farewell says close_notify. It reports false when that is still unsent.
 func (l *tlsLayer) farewell(fd int) (sent bool) {
 	if l.ended {

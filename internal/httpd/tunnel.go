@@ -18,6 +18,9 @@ type Tunnel struct {
 	ReadTimeout, SendTimeout, ClientTimeout time.Duration
 	// FromClient and FromServer count the bytes that were passed on.
 	FromClient, FromServer int64
+	// ClientEnded and ServerEnded: that side has said all that it has to say, and the
+	// other one has been told. It may still be spoken to.
+	ClientEnded, ServerEnded bool
 
 	passed time.Duration // of ReadTimeout, before Run is called
 	active atomic.Int64  // when a byte was last passed on, in nanoseconds since start
@@ -25,8 +28,8 @@ type Tunnel struct {
 	guard  func(f func() error) error // runs f and turns a panic into an error; may be nil
 }
 
-// Run passes bytes on until one side ends, the time is over or [Tunnel.Interrupt]
-// is called, and returns nil, [ErrTimeout], [ErrInterrupted] or the
+// Run passes bytes on until both sides have ended, one of them has failed, the time is over
+// or [Tunnel.Interrupt] is called, and returns nil, [ErrTimeout], [ErrInterrupted] or the
 // error of a socket. After an interruption every byte that was read and not
 // passed on is in the buffers of the sockets. Only one goroutine may be in Run.
 func (t *Tunnel) Run() error {
@@ -34,20 +37,29 @@ func (t *Tunnel) Run() error {
 	t.active.Store(int64(-t.passed))
 	defer func() { t.passed = t.idle() }()
 	back := make(chan error, 1)
-	go func() { // ends with the interruption below, at the latest
-		err := t.guarded(func() error { return t.pump(t.Client, t.Server, t.SendTimeout, 0, &t.FromClient) })
-		t.Interrupt()
-		back <- err
+	go func() { // ends by itself, or is interrupted by what ends the other direction
+		back <- t.direct(&t.ClientEnded, func() error { return t.pump(t.Client, t.Server, t.SendTimeout, &t.FromClient) })
 	}()
-	err := t.guarded(func() error { return t.pump(t.Server, t.Client, t.ClientTimeout, t.ReadTimeout, &t.FromServer) })
-	t.Interrupt()
+	err := t.direct(&t.ServerEnded, func() error { return t.pump(t.Server, t.Client, t.ClientTimeout, &t.FromServer) })
 	other := <-back
-	if errors.Is(err, ErrInterrupted) {
-		err = other // the one that ended first says why
+	if err == nil || errors.Is(err, ErrInterrupted) && other != nil {
+		err = other // the one that failed first says why
 	}
-	if err == io.EOF {
+	return err
+}
+
+// direct passes on what comes from one side, unless that has ended. At its end the other
+// direction goes on; if anything else ends it there is no use in that.
+func (t *Tunnel) direct(ended *bool, pump func() error) error {
+	if *ended {
 		return nil
 	}
+	err := t.guarded(pump)
+	if err == nil {
+		*ended = true
+		return nil
+	}
+	t.Interrupt()
 	return err
 }
 
@@ -73,9 +85,9 @@ func (t *Tunnel) Resume() {
 	t.Server.Resume()
 }
 
-// pump passes bytes from one socket to the other until one of them fails. idle
-// bounds how long nothing may move in the whole tunnel; 0 means for ever.
-func (t *Tunnel) pump(from, to *Socket, send, idle time.Duration, count *int64) error {
+// pump passes bytes from one socket to the other until the one has no more, which the other
+// is told, or either fails.
+func (t *Tunnel) pump(from, to *Socket, send time.Duration, count *int64) error {
 	for {
 		if p := from.Buffered(); len(p) > 0 {
 			n, err := to.WriteSome(p, send)
@@ -88,7 +100,10 @@ func (t *Tunnel) pump(from, to *Socket, send, idle time.Duration, count *int64) 
 				return err
 			}
 		}
-		if err := t.wait(from, idle); err != nil {
+		switch err := t.wait(from, t.ReadTimeout); {
+		case err == io.EOF:
+			return to.EndWrite(send)
+		case err != nil:
 			return err
 		}
 	}
@@ -159,10 +174,27 @@ func (r *Request) moveTunnel(t *Tunnel) bool {
 	tk := r.ticket(ticketTunnel)
 	tk.timeout, tk.sendTimeout, tk.clientTimeout = t.ReadTimeout, t.SendTimeout, t.ClientTimeout
 	tk.waited = t.passed
+	tk.setEnded(t)
 	tk.toClient = t.Server.Buffered()
 	gone := false
 	_ = t.Server.Control(func(fd uintptr) { gone = r.c.giveAway(tk, int(fd)) })
 	return gone
+}
+
+// Which side of a tunnel has ended.
+const (
+	clientEnded = 1
+	serverEnded = 2
+)
+
+// setEnded says which side has ended; with both there is nothing to be moved.
+func (t *ticket) setEnded(tunnel *Tunnel) {
+	switch {
+	case tunnel.ClientEnded:
+		t.ended = clientEnded
+	case tunnel.ServerEnded:
+		t.ended = serverEnded
+	}
 }
 
 // goOnTunnel serves a tunnel that was taken until it ends, or moves on.
@@ -178,6 +210,7 @@ func (r *Request) goOnTunnel(tk *ticket, fd int) error {
 	t := &Tunnel{
 		Client: &client, Server: server,
 		ReadTimeout: tk.timeout, SendTimeout: tk.sendTimeout, ClientTimeout: tk.clientTimeout, passed: tk.waited,
+		ClientEnded: tk.ended == clientEnded, ServerEnded: tk.ended == serverEnded,
 	}
 	r.Out.Upgraded, r.Out.ContentLength = true, -1
 	settled := time.Now()

@@ -172,7 +172,7 @@ const config = `
 		location /own/ { proxy_pass http://ADDR/behind/; }
 		location /small { client_max_body_size 3; proxy_pass http://IP:PORT; }
 		location /unread { client_max_body_size 3; return 200 ok; }
-		location /back { proxy_pass http://127.0.0.1:BACK; proxy_http_version 1.1; proxy_set_header X-Host $host; }
+		location /back { proxy_pass http://127.0.0.1:BACK; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header X-Host $host; }
 		location /slow { limit_rate 50k; alias ROOT/big.txt; }
 		location /chunk { http2_chunk_size 100; alias ROOT/big.txt; }
 	}

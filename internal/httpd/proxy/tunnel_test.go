@@ -86,25 +86,64 @@ func TestInterruptedTunnelGoesOn(t *testing.T) {
 	}
 }
 
-func TestTunnelEndsWithEitherSide(t *testing.T) {
+// A side that has said all that it has to say is still answered: the tunnel ends with the
+// other one's end, also when it was stopped in between.
+func TestTunnelGoesOnWhenOneSideHasEnded(t *testing.T) {
 	for _, first := range []string{"client", "server"} {
 		client, browser := pair(t)
 		server, app := pair(t)
-		tunnel := &httpd.Tunnel{Client: client, Server: server}
+		tunnel := &httpd.Tunnel{Client: client, Server: server, ReadTimeout: patience}
 		done := make(chan error, 1)
-		go func() { done <- tunnel.Run() }()
+		run := func() { go func() { done <- tunnel.Run() }() }
+		run()
 		send(t, browser, "hello")
 		expect(t, app, "hello")
-		if first == "client" {
-			browser.CloseWrite()
-		} else {
-			send(t, app, "bye")
-			app.CloseWrite()
-			expect(t, browser, "bye")
+		one, other, ended := browser, app, &tunnel.ClientEnded
+		if first == "server" {
+			one, other, ended = app, browser, &tunnel.ServerEnded
 		}
-		if err := <-done; err != nil && err != io.EOF {
-			t.Errorf("closed by the %s: %v", first, err)
+		send(t, one, "bye")
+		one.CloseWrite()
+		expect(t, other, "bye")
+		if err := other.Fill(patience); err != io.EOF {
+			t.Fatalf("behind the last word of the %s comes %v", first, err)
 		}
+		send(t, other, "last")
+		expect(t, one, "last")
+		tunnel.Interrupt()
+		if err := <-done; !errors.Is(err, httpd.ErrInterrupted) || !*ended {
+			t.Errorf("stopped after the end of the %s: %v, ended %v", first, err, *ended)
+		}
+		tunnel.Resume()
+		run()
+		send(t, other, " words")
+		expect(t, one, " words")
+		other.CloseWrite()
+		if err := <-done; err != nil {
+			t.Errorf("closed by the %s first: %v", first, err)
+		}
+		if err := one.Fill(patience); err != io.EOF {
+			t.Errorf("behind the last words to the %s comes %v", first, err)
+		}
+	}
+}
+
+// A side that has gone is of no use to the other.
+func TestTunnelEndsWhenOneSideFails(t *testing.T) {
+	client, browser := pair(t)
+	server, app := pair(t)
+	tunnel := &httpd.Tunnel{Client: client, Server: server, ReadTimeout: patience}
+	done := make(chan error, 1)
+	go func() { done <- tunnel.Run() }()
+	send(t, browser, "hello")
+	expect(t, app, "hello")
+	_ = browser.Close()
+	if err := app.Fill(patience); err != io.EOF {
+		t.Fatalf("the server reads %v", err)
+	}
+	send(t, app, "who is there?")
+	if err := <-done; !errors.Is(err, unix.EPIPE) {
+		t.Errorf("the tunnel ended with %v", err)
 	}
 }
 

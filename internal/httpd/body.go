@@ -2,12 +2,13 @@ package httpd
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"time"
 )
 
-// ErrBodyTooLarge is returned by Body.Read for a chunked body that goes over
-// client_max_body_size. Answer 413.
+// ErrBodyTooLarge is wrapped by what Body.Read returns for a chunked body that goes over
+// client_max_body_size, as soon as it says so. Answer 413.
 var ErrBodyTooLarge = errors.New("client intended to send too large chunked body")
 
 // ErrBodyTimeout is returned by Body.Read when client_body_timeout passed between
@@ -45,10 +46,63 @@ type Body struct {
 // Length is the declared length, or -1 for a chunked body. 0 means no body.
 func (b *Body) Length() int64 { return b.length }
 
-// Here reports whether all that is left of a body of declared length has come: reading
-// it does not wait.
-func (b *Body) Here() bool {
-	return b.err == nil && b.left > 0 && b.r.c.stream == nil && b.left <= int64(len(b.r.c.in.data()))
+// Ahead looks, without waiting, at what has come of the body and was not read. whole
+// reports that this is all of it. The error is what Read would come to, [ErrBodyTooLarge]
+// or [ErrBodyBroken].
+func (b *Body) Ahead() (whole bool, err error) {
+	c := b.r.c
+	switch {
+	case b.err == io.EOF:
+		return true, nil
+	case b.err != nil:
+		return false, b.err
+	case c.stream != nil:
+		return b.length == chunkedBody && c.stream.end.Ended(), nil
+	case b.length != chunkedBody:
+		return b.left <= int64(len(c.in.data())), nil
+	}
+	whole, err = b.scanAhead()
+	if whole || err != nil {
+		return whole, err
+	}
+	client := b.r.Client()
+	if client.FillNow() != nil {
+		return false, nil // Read finds out why
+	}
+	return b.scanAhead()
+}
+
+// scanAhead is Ahead for a chunked body.
+func (b *Body) scanAhead() (whole bool, err error) {
+	ahead, in, read := b.chunks, b.r.c.in.data(), b.read
+	for {
+		n, ok := ahead.frame(in)
+		in = in[n:]
+		switch {
+		case !ok:
+			b.r.Log(levelError, invalidChunks, nil)
+			b.err = ErrBodyBroken
+			return false, b.err
+		case ahead.state == chunkDone:
+			return true, nil
+		case ahead.state == chunkData && b.limit > 0 && b.limit-read < ahead.size:
+			b.err = tooLarge(read, ahead.size)
+			return false, b.err
+		case len(in) == 0:
+			return false, nil
+		}
+		some := min(int64(len(in)), ahead.size)
+		ahead.took(some)
+		in, read = in[some:], read+some
+	}
+}
+
+// invalidChunks is what the log has of a body whose chunks are none.
+const invalidChunks = "client sent invalid chunked body"
+
+// tooLarge is the error for a body of which read bytes have come, and more are announced.
+func tooLarge(read, more int64) error {
+	return fmt.Errorf("%w: %d+%d bytes", ErrBodyTooLarge, read, more)
 }
 
 // BytesRead is how much of the content was read so far.
@@ -82,7 +136,7 @@ func (b *Body) Read(p []byte) (int, error) {
 	}
 	b.read += int64(n)
 	if b.limit > 0 && b.read > b.limit {
-		b.err = ErrBodyTooLarge
+		b.err = tooLarge(b.read-int64(n), int64(n))
 		return 0, b.err
 	}
 	if b.keep > 0 {
@@ -218,11 +272,14 @@ func (b *Body) readChunked(p []byte) (int, error) {
 		b.wire += int64(n)
 		switch {
 		case !ok:
-			b.r.Log(levelError, "client sent invalid chunked body", nil)
+			b.r.Log(levelError, invalidChunks, nil)
 			return 0, ErrBodyBroken
 		case b.chunks.state == chunkDone:
 			return 0, io.EOF
 		}
+	}
+	if b.limit > 0 && b.limit-b.read < b.chunks.size {
+		return 0, tooLarge(b.read, b.chunks.size)
 	}
 	n, err := b.raw(p[:min(int64(len(p)), b.chunks.size)])
 	b.chunks.took(int64(n))

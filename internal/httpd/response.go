@@ -260,7 +260,7 @@ func (o *Response) frame() {
 		}
 	}
 	if r.body.bufferedBroken() {
-		r.Log(levelError, "client sent invalid chunked body", nil)
+		r.Log(levelError, invalidChunks, nil)
 		r.keepalive = false
 	}
 	if r.bodyUnread() && r.body.expecting() {

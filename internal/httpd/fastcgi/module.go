@@ -76,7 +76,6 @@ func (m *module) Location(s *conf.Scope) (httpd.Part, error) {
 	if l.Location, err = gateway.NewLocation(m.kind, m.ups, m.b, in, l); err != nil {
 		return httpd.Part{}, err
 	}
-	l.StreamsAny = true
 	if l.target, err = gateway.NewTarget(m.kind, m.ups, m.b, in, d, gateway.Schemes{}); err != nil {
 		return httpd.Part{}, err
 	}

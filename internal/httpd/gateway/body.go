@@ -33,44 +33,62 @@ func (b *Body) close() {
 }
 
 // takeBody gets the client's body ready to be sent. A status other than 0 is the
-// answer.
+// answer: nothing of a body that is known to be broken or too large is sent.
 func (x *Exchange) takeBody(earlier *Exchange) (status int) {
 	l, b := x.loc, x.R.Body()
-	switch {
-	case earlier != nil && earlier.Body != nil:
+	if earlier != nil && earlier.read != nil {
 		// The request was passed on before and came back by an internal redirect.
-		again := *earlier.Body
+		again := *earlier.read
 		again.shared = true
-		x.Body = &again
-		return 0
+		x.read = &again
+	}
+	whole := false
+	if x.read == nil && b.Length() != 0 {
+		var err error
+		if whole, err = b.Ahead(); err != nil {
+			return x.bodyRefused(err)
+		}
+	}
+	switch {
 	case l.SetBody != nil:
 		mem := l.SetBody.Append(nil, x.R)
 		x.Body = &Body{mem: mem, Length: int64(len(mem))}
 		return 0
-	case !l.passBody:
-		x.Body = &Body{}
+	case x.read != nil && l.passBody:
+		x.Body = x.read
 		return 0
 	case b.Length() == 0:
 		if len(x.R.Field("Content-Length")) > 0 {
 			x.Body = &Body{}
 		}
 		return 0
-	case !l.requestBuf && (b.Length() > 0 || l.StreamsAny) && !b.Here():
+	case !l.passBody:
+		x.Body = &Body{}
+		return 0
+	case !l.requestBuf && (b.Length() > 0 || l.StreamsAny) && !whole:
 		b.Want()
-		x.Body = &Body{streams: true, Length: b.Length()}
+		x.read = &Body{streams: true, Length: b.Length()}
+		x.Body = x.read
 		return 0
 	}
-	x.Body = new(Body)
+	x.read = new(Body)
+	x.Body = x.read
 	if err := x.readWhole(); err != nil {
-		if _, ok := err.(tempError); ok {
-			x.Log(LevelCrit, err.Error())
-			return 500
-		}
-		if status = bodyStatus(err); status != 413 {
-			x.Log(LevelInfo, err.Error())
-		} else {
-			x.Log(LevelError, err.Error())
-		}
+		return x.bodyRefused(err)
+	}
+	return 0
+}
+
+// bodyRefused is the answer to a body that could not be had.
+func (x *Exchange) bodyRefused(err error) (status int) {
+	if _, ok := err.(tempError); ok {
+		x.Log(LevelCrit, err.Error())
+		return 500
+	}
+	if status = bodyStatus(err); status == 413 {
+		x.Log(LevelError, err.Error())
+	} else {
+		x.Log(LevelInfo, err.Error())
 	}
 	return status
 }

@@ -114,6 +114,7 @@ type Exchange struct {
 	loc  *Location
 	st   *upstream.State
 	pick upstream.Pick
+	read *Body // what was taken of the client's body; nil when nothing was
 
 	conn   *upstream.Conn
 	addr   string    // of the server that is tried
@@ -145,8 +146,8 @@ var exchanges = sync.Pool{New: func() any { return new(Exchange) }}
 
 // Release gives the exchange back when the request is over.
 func (x *Exchange) Release() {
-	if x.Body != nil {
-		x.Body.close()
+	if x.read != nil {
+		x.read.close()
 	}
 	if x.Records != nil {
 		x.Records.Release()

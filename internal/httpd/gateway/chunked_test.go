@@ -71,7 +71,7 @@ func TestChunkedBodyWithoutBuffering(t *testing.T) {
 	const head = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 	for _, test := range unbuffered {
 		w := newWitness(t)
-		p := sidebyside.StartBaton(t, "server { listen ADDR; location / { "+test.pass+w.addr+"; } }", nil)
+		p := sidebyside.StartAlone(t, "server { listen ADDR; location / { "+test.pass+w.addr+"; } }", nil)
 		dial := func(text string) net.Conn {
 			c, err := net.Dial("tcp", p.Baton)
 			if err != nil {
@@ -114,7 +114,7 @@ func TestBadBodyThatCameWithItsHead(t *testing.T) {
 			prefix + "_pass_request_body off; " + test.pass,
 		} {
 			w := newWitness(t)
-			p := sidebyside.StartBaton(t, "server { listen ADDR; client_max_body_size 10; location / { "+pass+w.addr+"; } }", nil)
+			p := sidebyside.StartAlone(t, "server { listen ADDR; client_max_body_size 10; location / { "+pass+w.addr+"; } }", nil)
 			for body, want := range map[string]string{
 				"5\r\nhello\r\nzz\r\n":           "400",
 				"5\r\nhellooo\r\n":               "400",
@@ -138,7 +138,7 @@ func TestBadBodyThatCameWithItsHead(t *testing.T) {
 // for, also when the server has got a part of the body.
 func TestTooLargeChunkIsRefusedAtOnce(t *testing.T) {
 	w := newWitness(t)
-	p := sidebyside.StartBaton(t, `server { listen ADDR; client_max_body_size 10; location / { proxy_request_buffering off; proxy_pass http://`+w.addr+`; } }`, nil)
+	p := sidebyside.StartAlone(t, `server { listen ADDR; client_max_body_size 10; location / { proxy_request_buffering off; proxy_pass http://`+w.addr+`; } }`, nil)
 	c, err := net.Dial("tcp", p.Baton)
 	if err != nil {
 		t.Fatal(err)

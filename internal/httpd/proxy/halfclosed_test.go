@@ -50,7 +50,7 @@ func TestLastWordsOfATunnelArrive(t *testing.T) {
 	const upgrade = "proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;"
 	for _, clientTLS := range []string{"", " ssl"} {
 		for _, server := range []string{"http://" + plain, "https://" + secure} {
-			p := sidebyside.StartBaton(t, `server { listen ADDR`+clientTLS+`; ssl_certificate ROOT/own.pem; ssl_certificate_key ROOT/own.key;
+			p := sidebyside.StartAlone(t, `server { listen ADDR`+clientTLS+`; ssl_certificate ROOT/own.pem; ssl_certificate_key ROOT/own.key;
 				location / { proxy_pass `+server+`; `+upgrade+` } }`, s.files)
 			for _, first := range []string{"client", "server"} {
 				c := dialHalf(t, p.Baton, clientTLS != "")

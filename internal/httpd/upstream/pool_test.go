@@ -102,7 +102,7 @@ func TestPoolGivesNothingThatWasIdleTooLong(t *testing.T) {
 		pl.keep(fresh, now)
 		pl.keep(old, now)
 		old.since = now.Add(-pl.idle)
-		if c := pl.take(p, nil, repeatable); c != fresh {
+		if c := pl.take(p, nil, nil, repeatable); c != fresh {
 			t.Errorf("took %p, want the one that was used a moment ago", c)
 		}
 		if !other.HungUp() {
@@ -119,7 +119,7 @@ func TestPoolWithoutTime(t *testing.T) {
 	c, _ := idleConn(t, p)
 	now := time.Now()
 	pl.keep(c, now)
-	if pl.take(p, nil, now) != nil {
+	if pl.take(p, nil, nil, now) != nil {
 		t.Error("a connection was used again")
 	}
 }

@@ -29,6 +29,10 @@ func (r *Request) readHead() (status int, err error) {
 		if at, status := headTooLarge(data, lim); status != 0 {
 			return r.refuseHead(data[:at], status), nil
 		}
+		if judged == 0 && bytes.IndexByte(data, '\n') < 0 && len(data) > 0 && lacksMethod(data) {
+			r.keepLine(data) // what speaks no HTTP may never end a line
+			return r.invalidLine("method", 400), nil
+		}
 		scanned = end
 		if n := bytes.LastIndexByte(data, '\n') + 1; n > judged {
 			judged = n

@@ -11,10 +11,7 @@ type requestLine struct {
 // scanRequestLine takes a line without its line end apart. The status is 0, or
 // what nginx answers to such a line.
 func scanRequestLine(line []byte) (l requestLine, status int) {
-	n := 0
-	for n < len(line) && (line[n] >= 'A' && line[n] <= 'Z' || line[n] == '_' || line[n] == '-') {
-		n++
-	}
+	n := methodLen(line)
 	if n == 0 || n == len(line) || line[n] != ' ' {
 		return l, 400
 	}
@@ -47,6 +44,22 @@ func scanRequestLine(line []byte) (l requestLine, status int) {
 	}
 	l.version, status = scanVersion(l.protocol)
 	return l, status
+}
+
+// methodLen is the length of the method that line begins with.
+func methodLen(line []byte) int {
+	n := 0
+	for n < len(line) && (line[n] >= 'A' && line[n] <= 'Z' || line[n] == '_' || line[n] == '-') {
+		n++
+	}
+	return n
+}
+
+// lacksMethod reports whether the line of which so much has come, something, cannot begin
+// with a method.
+func lacksMethod(line []byte) bool {
+	n := methodLen(line)
+	return n == 0 || n < len(line) && line[n] != ' '
 }
 
 // scanVersion reads "HTTP/1.1".

@@ -381,3 +381,30 @@ func TestRecordSizes(t *testing.T) {
 		t.Errorf("with records of no bytes: %s, %d bytes", got.Status, len(got.Body))
 	}
 }
+
+// What begins neither with a handshake nor with a request is refused at once: whoever
+// sends it may wait for an answer without ever ending a line.
+func TestFirstBytesOfNoRequest(t *testing.T) {
+	t.Parallel()
+	a := newAuthorities(t)
+	for _, text := range []string{certificate + `server { listen ADDR ssl; }`, `server { listen ADDR; }`} {
+		p := sidebyside.Start(t, text, a.files())
+		firsts := []string{
+			"\x15\x03\x01\x00\x02\x02\x28", "\x18\x03\x03\x00\x03\x01\x00\x00", "\x17\x03\x03\x00\x02hi", "\x14\x03\x03\x00\x01\x01", "\x15",
+			"SSH-2.0-OpenSSH_9.2", "get", "\x00", "GET\x01",
+		}
+		if !strings.Contains(text, "ssl") {
+			firsts = append(firsts, "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "\x80\x2e\x01")
+		}
+		for _, first := range firsts {
+			if got := p.Same(first); got.Code() != "400" {
+				t.Errorf("%q is answered with %s", first, got.Status)
+			}
+		}
+		nginx, baton := p.Logs("logs/error.log")
+		const why = "client sent invalid method while reading client request line, client: "
+		if n := strings.Count(nginx, why); n != len(firsts) || n != strings.Count(baton, why) {
+			t.Errorf("of %d nginx refuses %d as ones without a method, Baton %d", len(firsts), n, strings.Count(baton, why))
+		}
+	}
+}

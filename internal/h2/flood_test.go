@@ -135,6 +135,8 @@ func TestFloodsOfControlFrames(t *testing.T) {
 			conf := config()
 			conf.SendTimeout = 200 * time.Millisecond
 			release := make(chan struct{})
+			free := sync.OnceFunc(func() { close(release) })
+			defer free() // or the connection never ends when the test fails
 			c := start(t, conf, &host{serve: func(*Stream) { <-release }})
 			c.ask(1, false, get("/")...)
 			var frames bytes.Buffer
@@ -149,7 +151,7 @@ func TestFloodsOfControlFrames(t *testing.T) {
 				}
 			})
 			c.waitFor("the end of a flood", func() bool { return c.lost() != nil })
-			close(release)
+			free()
 			c.wantEnd()
 			c.Conn.Close()
 			sent.Wait()

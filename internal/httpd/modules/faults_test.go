@@ -41,6 +41,10 @@ func TestFaultsAsNginx(t *testing.T) {
 		"uwsgi_buffers 1 4k;", "uwsgi_param A B C;", "uwsgi_string a b;", "uwsgi_next_upstream http_502;", "uwsgi_index x;",
 		"uwsgi_pass suwsgi://127.0.0.1:9;", "uwsgi_pass suwsgi://127.0.0.1:9; uwsgi_ssl_verify on;", "uwsgi_ssl_protocols x;", "uwsgi_ssl_session_reuse x;", "uwsgi_pass suwsgi://;", "fastcgi_ssl_verify on;",
 		"scgi_pass 127.0.0.1;", "scgi_pass scgi://127.0.0.1:9;", "scgi_pass unix:/a:/b;", "scgi_param A B C;", "scgi_buffers 1 4k;", "scgi_busy_buffers_size 1k;", "scgi_next_upstream http_504;", "scgi_keep_conn on;",
+		"} } upstream u { server 127.0.0.1:9; zone \"\"; } server { location / {", "} } upstream u { server 127.0.0.1:9; zone u x; } server { location / {",
+		"} } upstream u { server 127.0.0.1:9; zone u 31k; } server { location / {", "} } upstream u { server 127.0.0.1:9; zone u 1m x; } server { location / {",
+		"resolver 127.0.0.1 valid=x; proxy_pass http://$host;", "resolver 127.0.0.1 ipv6=x; proxy_pass http://$host;", "resolver valid=5s; proxy_pass http://$host;",
+		"resolver 127.0.0.1:99999; proxy_pass http://$host;", "resolver_timeout x; resolver 127.0.0.1; proxy_pass http://$host;",
 	} {
 		dir := t.TempDir()
 		nginx, baton := nginxSays(t, dir, text), batonSays(t, dir, text)

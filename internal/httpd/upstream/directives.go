@@ -11,7 +11,7 @@ func directives() []conf.Spec {
 	server := in("server", 1, conf.AnyArgs)
 	server.Repeat = true
 	zone := in("zone", 1, 2)
-	zone.Effect, zone.Note = conf.NoEffect, "Each worker keeps its own state of the servers."
+	zone.Effect, zone.Note, zone.Check = conf.NoEffect, "Each worker keeps its own state of the servers.", checkZone
 	resolver := conf.Spec{Name: "resolver", In: hsl, Min: 1, Max: conf.AnyArgs}
 	method := func(name string, lo, hi int) conf.Spec {
 		s := in(name, lo, hi)
@@ -33,4 +33,23 @@ func directives() []conf.Spec {
 		resolver,
 		{Name: "resolver_timeout", In: hsl, Min: 1, Max: 1},
 	}
+}
+
+// minZone is the least size of a zone, as in nginx: 8 pages.
+const minZone = 8 * 4096
+
+func checkZone(d *conf.Directive) error {
+	if d.Arg(0) == "" {
+		return conf.Errorf(d, "invalid zone name \"%s\"", d.Arg(0))
+	}
+	if len(d.Args) == 1 {
+		return nil // the size stands elsewhere
+	}
+	switch size, err := conf.ParseSize(d.Arg(1)); {
+	case err != nil:
+		return conf.Errorf(d, "invalid zone size \"%s\"", d.Arg(1))
+	case size < minZone:
+		return conf.Errorf(d, "zone \"%s\" is too small", d.Arg(0))
+	}
+	return nil
 }

@@ -102,13 +102,14 @@ func (ns *names) set(c *conf.Config, d *conf.Directive, arg string) error {
 				ns.ipv6 = value == "on"
 			}
 			return nil
-		case "status_zone":
-			return conf.Errorf(d, "invalid parameter: %s", arg)
 		}
 	}
 	a, err := ParseAddress(arg)
-	if err != nil || a.Path != "" {
-		return conf.Errorf(d, "invalid host in resolver \"%s\"", arg)
+	if err == nil && a.Path != "" {
+		err = errInvalidHost
+	}
+	if err != nil {
+		return conf.Errorf(d, "%s in resolver \"%s\"", err, arg)
 	}
 	eps, err := a.endpoints(c, 53)
 	if err != nil {

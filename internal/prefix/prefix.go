@@ -59,7 +59,7 @@ func Create(o Options) ([]Entry, error) {
 		}
 		return err
 	}
-	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
+	if err := makeWay(o.Dir); err != nil {
 		return nil, fmt.Errorf("create prefix: %w", err)
 	}
 	for _, d := range folders() {
@@ -109,6 +109,39 @@ func folders() []folder {
 	return all
 }
 
+// makeWay creates a folder and those above it that are not there. Whoever runs the workers
+// has to pass them.
+func makeWay(path string) error {
+	err := os.Mkdir(path, 0o755)
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		info, err := os.Stat(path)
+		if err == nil && !info.IsDir() {
+			err = &fs.PathError{Op: "mkdir", Path: path, Err: unix.ENOTDIR}
+		}
+		return err
+	case errors.Is(err, fs.ErrNotExist) && filepath.Dir(path) != path:
+		if err := makeWay(filepath.Dir(path)); err != nil {
+			return err
+		}
+		err = os.Mkdir(path, 0o755)
+	}
+	if err != nil {
+		return err
+	}
+	return allow(path, 0o755)
+}
+
+// allow gives a folder that was just made its mode, whatever the umask is. That it may have
+// got the group of the folder above is kept.
+func allow(path string, perm fs.FileMode) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	return os.Chmod(path, perm|info.Mode()&fs.ModeSetgid)
+}
+
 // makeFolder reports whether it made path; a folder that is there is left as it is.
 func makeFolder(path string, d folder, owner *[2]int) (bool, error) {
 	err := os.Mkdir(path, d.perm)
@@ -118,6 +151,9 @@ func makeFolder(path string, d folder, owner *[2]int) (bool, error) {
 			err = &fs.PathError{Op: "mkdir", Path: path, Err: unix.ENOTDIR}
 		}
 		return false, err
+	}
+	if err == nil {
+		err = allow(path, d.perm)
 	}
 	if err == nil && d.temp && owner != nil {
 		err = os.Lchown(path, owner[0], owner[1])

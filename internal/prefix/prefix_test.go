@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -162,5 +163,24 @@ func TestCreateSaysWhatIsInTheWay(t *testing.T) {
 	}
 	if d := cmp.Diff([]Entry{{"conf/", true}}, entries); d != "" {
 		t.Errorf("entries (-want +got):\n%s", d)
+	}
+}
+
+// Under a umask that hides everything from others the workers find what they need.
+func TestUmaskDoesNotMatter(t *testing.T) {
+	dir := t.TempDir()
+	old := syscall.Umask(0o077)
+	_, err := Create(Options{Dir: filepath.Join(dir, "a/b"), Executable: "/proc/self/exe"})
+	syscall.Umask(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]fs.FileMode{
+		"a": 0o755, "a/b": 0o755, "a/b/html": 0o755, "a/b/html/index.html": 0o644, "a/b/conf/nginx.conf": 0o644,
+		"a/b/sbin/nginx": 0o755, "a/b/logs": 0o755, "a/b/proxy_temp": 0o700,
+	} {
+		if info, err := os.Stat(filepath.Join(dir, path)); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s: %v, mode %v; want %v", path, err, info.Mode(), want)
+		}
 	}
 }

@@ -71,6 +71,10 @@ func Become(argv, env []string, keep []int) error {
 	return nil
 }
 
+// KeepOwn keeps the descriptors that whoever started this process left open, but for the
+// standard ones, from the programs that it executes.
+func KeepOwn() error { return closeOnExecFrom(3) }
+
 // closeOnExecFrom marks every descriptor from first up close-on-exec.
 func closeOnExecFrom(first int) error {
 	err := unix.CloseRange(uint(first), ^uint(0), unix.CLOSE_RANGE_CLOEXEC)

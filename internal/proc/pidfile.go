@@ -29,7 +29,7 @@ func CheckPidFile(path string) error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return openError(path, err)
 	}
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	f, err := createNew(path + ".new")
 	if err != nil {
 		return openError(path, err)
 	}
@@ -37,8 +37,17 @@ func CheckPidFile(path string) error {
 	return os.Remove(path + ".new")
 }
 
+// createNew creates a file. What lies there was left by who was killed; a link is not
+// followed.
+func createNew(path string) (*os.File, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+}
+
 // WritePidFile makes path say pid. A reader finds the old content, or nothing
-// when there was none, or the new one, and never a part of it.
+// when there was none, or the new one, and never a part of it; when it fails, the old one.
 func WritePidFile(path string, pid int) error {
 	text := strconv.Itoa(pid) + "\n"
 	// What is not a plain file (a link, /dev/null) is written to and not
@@ -46,37 +55,63 @@ func WritePidFile(path string, pid int) error {
 	if fi, err := os.Lstat(path); err == nil && !fi.Mode().IsRegular() {
 		return writeInPlace(path, text)
 	}
-	if err := os.WriteFile(path+".new", []byte(text), 0o644); err != nil {
+	f, err := createNew(path + ".new")
+	if err != nil {
 		if _, serr := os.Lstat(path); serr == nil {
 			return writeInPlace(path, text)
 		}
 		return openError(path, err)
 	}
-	if err := os.Rename(path+".new", path); err != nil {
+	_, err = f.WriteString(text)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err != nil {
 		os.Remove(path + ".new")
 		return fmt.Errorf("write pid file: %w", err)
 	}
 	return nil
 }
 
+// writeInPlace writes over what path has, and cuts off only what is left of that: an
+// empty file is worse than an old one, and a full disk has no room for what was cut.
 func writeInPlace(path, text string) error {
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|syscall.O_NONBLOCK, 0o644)
+	if err != nil {
 		return openError(path, err)
+	}
+	defer f.Close()
+	_, err = f.WriteString(text)
+	if fi, serr := f.Stat(); err == nil && serr == nil && fi.Mode().IsRegular() {
+		err = f.Truncate(int64(len(text)))
+	}
+	if err != nil {
+		return fmt.Errorf("write pid file: %w", err)
 	}
 	return nil
 }
 
+// maxPidFile is more than a pid file has.
+const maxPidFile = 64
+
 // ReadPidFile returns the pid that path holds.
 func ReadPidFile(path string) (int, error) {
-	b, err := os.ReadFile(path)
+	pid, _, err := ReadPidFileOf(path)
+	return pid, err
+}
+
+// ReadPidFileOf returns the pid that path holds, and whose the file is. What is no regular
+// file, or larger than any pid file, is not read.
+func ReadPidFileOf(path string) (pid, owner int, err error) {
+	b, owner, err := ReadRegular(path, 0, maxPidFile)
 	if err != nil {
-		return 0, fmt.Errorf("read pid file: %w", err)
+		return 0, owner, fmt.Errorf("read pid file: %w", err)
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	pid, err = strconv.Atoi(strings.TrimSpace(string(b)))
 	if err != nil || pid <= 0 {
-		return 0, fmt.Errorf("read pid file: invalid PID number %q in %q", strings.TrimSpace(string(b)), path)
+		return 0, owner, fmt.Errorf("read pid file: invalid PID number %q in %q", strings.TrimSpace(string(b)), path)
 	}
-	return pid, nil
+	return pid, owner, nil
 }
 
 // RemoveStalePidFile removes path when it names a process that does not exist,

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/baton-deploy/baton/internal/proc"
 )
 
 // A misuse is an error in how a verb was called: exit status 2.
@@ -63,10 +65,44 @@ func (p *program) isVerb(arg string) bool {
 	return slices.ContainsFunc(p.commands().Commands(), func(c *cobra.Command) bool { return c.Name() == arg })
 }
 
+// hint returns what may be meant by arguments that are no options of nginx's; "" when
+// nothing is like them.
+func (p *program) hint(args []string) string {
+	first := args[0]
+	switch {
+	case strings.HasPrefix(first, "--"):
+		if verb := firstOf(args, p.isVerb); verb != "" {
+			return fmt.Sprintf("a verb comes first: \"%s %s …\"", p.word, verb)
+		}
+		return fmt.Sprintf("\"%s --help\" tells all options and verbs", p.word)
+	case strings.HasPrefix(first, "-") || first == "":
+		return ""
+	}
+	// As cobra suggests verbs below one: this many letters are wrong at most, or missing.
+	root := p.commands()
+	root.SuggestionsMinimumDistance = 2
+	if like := root.SuggestionsFor(first); len(like) > 0 {
+		return fmt.Sprintf("did you mean \"%s %s\"?", p.word, strings.Join(like, "\" or \""+p.word+" "))
+	}
+	return fmt.Sprintf("there is no verb %q; \"%s --help\" tells all", first, p.word)
+}
+
+func firstOf(args []string, is func(string) bool) string {
+	if i := slices.IndexFunc(args, is); i >= 0 {
+		return args[i]
+	}
+	return ""
+}
+
 // runVerb runs the verb args[0] and returns the exit status.
 func (p *program) runVerb(args []string) int {
 	root := p.commands()
 	root.SetArgs(args)
+	// Whose programs a verb executes is not known yet.
+	if err := proc.KeepOwn(); err != nil {
+		fmt.Fprintf(p.stderr, "%s: %v\n", p.word, err)
+		return 1
+	}
 	err := root.ExecuteContext(context.Background())
 	if err == nil {
 		return 0

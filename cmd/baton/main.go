@@ -33,9 +33,20 @@ func run(argv []string, stdout, stderr io.Writer) int {
 	if len(argv) > 1 {
 		args = argv[1:]
 	}
+	switch {
+	case len(args) == 1 && args[0] == "--help":
+		fmt.Fprint(stdout, p.help())
+		return 0
+	case len(args) == 1 && args[0] == "--version":
+		fmt.Fprintln(stdout, p.versionLine())
+		return 0
+	}
 	o, err := parseOptions(args)
 	if err != nil {
 		fmt.Fprintf(stderr, "%s: %v\n", p.word, err)
+		if hint := p.hint(args); hint != "" {
+			fmt.Fprintf(stderr, "%s: hint: %s\n", p.word, hint)
+		}
 		return 1
 	}
 	return p.runOptions(o)

@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/baton-deploy/baton/internal/conf"
+	"github.com/baton-deploy/baton/internal/httpd/modules"
 	"github.com/baton-deploy/baton/internal/upgrade"
 )
 
@@ -54,17 +57,55 @@ func (l *place) find(p *program) (string, error) {
 	}
 	there := *p
 	there.paths = p.paths.with(o, dir)
-	cfg, err := there.load(o)
+	path, err := there.configuredPid(o)
 	if err == nil {
-		return cfg.Process.Pid, nil
+		return path, nil
 	}
 	// A configuration that is not for us, or broken just now, is no reason not to
 	// find a server that runs.
-	path := there.paths.full(there.paths.pid)
+	path = there.paths.full(there.paths.pid)
 	if _, serr := os.Stat(path); serr != nil {
 		return "", fmt.Errorf("find pid file: %w (and there is no %s): name it with --pid-file", err, path)
 	}
 	return path, nil
+}
+
+// configPatience is how long a configuration may take to be read: it may name a pipe.
+const configPatience = 10 * time.Second
+
+// configuredPid returns the pid file that the configuration names. Root reads somebody
+// else's with the rights of that user, and nobody needs those to keys and the like.
+func (p *program) configuredPid(o options) (string, error) {
+	c := p.confOptions(o)
+	table, err := modules.Table()
+	if err != nil {
+		return "", err
+	}
+	rights, err := upgrade.RightsToRead(c.File)
+	if err != nil {
+		return "", err
+	}
+	type result struct {
+		path string
+		err  error
+	}
+	read := make(chan result, 1)
+	go func() {
+		var r result
+		err := rights.Use(func() {
+			cfg, err := conf.Load(table, c)
+			if r.err = err; err == nil {
+				r.path = cfg.Process.Pid
+			}
+		})
+		read <- result{r.path, errors.Join(err, r.err)}
+	}()
+	select {
+	case r := <-read:
+		return r.path, r.err
+	case <-time.After(configPatience):
+		return "", fmt.Errorf("read %s: no end within %v", c.File, configPatience)
+	}
 }
 
 // behindLinks returns the absolute path of the file that a pid file's path leads to, also
@@ -76,10 +117,12 @@ func behindLinks(path string) (string, error) {
 		return "", fmt.Errorf("find pid file: %w", err)
 	}
 	const most = 40 // as many as the kernel follows
+	first := path
 	for range most {
 		to, err := os.Readlink(path)
 		if err != nil {
-			return path, nil //nolint:nilerr // no link, or nothing
+			_, err = upgrade.RightsToRead(first)
+			return path, err // it is no link, or not there
 		}
 		if !filepath.IsAbs(to) {
 			to = filepath.Join(filepath.Dir(path), to)

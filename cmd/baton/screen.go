@@ -117,7 +117,7 @@ func (s *screen) result(e upgrade.Event) {
 		fmt.Fprintf(s.p.stderr, "the error log says:\n  %s\n", printable(strings.Join(e.Log, "\n  ")))
 	}
 	for _, c := range e.Next {
-		fmt.Fprintf(s.p.stderr, "next: %s  # %s\n", c.Command, c.Does)
+		fmt.Fprintf(s.p.stderr, "next: %s  # %s\n", printable(c.Command), c.Does)
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 // printVersion writes what -v, -V and -h show, to stderr as nginx does. The
 // first line has nginx's form, which tools parse, whatever the file is called.
 func (p *program) printVersion(o options) {
-	fmt.Fprintf(p.stderr, "nginx version: baton/%s\n", version)
+	fmt.Fprintln(p.stderr, p.versionLine())
 	if o.help {
 		fmt.Fprint(p.stderr, p.help())
 	}
@@ -27,6 +27,9 @@ func (p *program) printVersion(o options) {
 	}
 	fmt.Fprintf(p.stderr, "configure arguments: %s\n", strings.Join(p.configureArguments(table), " "))
 }
+
+// versionLine has nginx's form.
+func (p *program) versionLine() string { return "nginx version: baton/" + version }
 
 // help returns nginx's help text, and our verbs after it.
 func (p *program) help() string {

@@ -184,21 +184,46 @@ func Ask(ctx context.Context, pidFile string, pid int) (Report, error) {
 	return r, nil
 }
 
-func ask(ctx context.Context, path string, pid int) (r Report, err error) {
+// Find returns the process that listens on the socket of the master whose pid file is given.
+func Find(ctx context.Context, pidFile string) (pid int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	c, err := dial(ctx, Path(pidFile))
+	if err != nil {
+		return 0, fmt.Errorf("find master: %w", err)
+	}
+	defer c.Close()
+	peer, err := peerOf(c)
+	if err != nil {
+		return 0, fmt.Errorf("find master: %w", err)
+	}
+	return int(peer.Pid), nil
+}
+
+// dial connects to a socket by a path of any length. The system call is made by the
+// caller's own goroutine: what rights that has counts.
+func dial(ctx context.Context, path string) (*net.UnixConn, error) {
 	short, folder, err := shorten(path)
 	if err != nil {
-		return r, err
+		return nil, err
 	}
 	defer unix.Close(folder)
 	var d net.Dialer
-	nc, err := d.DialContext(ctx, "unix", short)
+	c, err := d.DialContext(ctx, "unix", short)
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.UnixConn), nil
+}
+
+func ask(ctx context.Context, path string, pid int) (r Report, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	c, err := dial(ctx, path)
 	if err != nil {
 		return r, err
 	}
-	defer nc.Close()
-	c := nc.(*net.UnixConn)
+	defer c.Close()
 	deadline, _ := ctx.Deadline()
 	if err := c.SetDeadline(deadline); err != nil {
 		return r, err

@@ -24,37 +24,48 @@ const (
 
 // A logPlace is a place in a log.
 type logPlace struct {
-	path string
+	file *os.File
 	at   int64
 }
 
 // accessLogs returns the ends of the access logs that a master has open: all files
 // that it appends to, but its error log. Lines that are no answers are not counted, so
 // another file does no harm.
-func accessLogs(master int) (logs []logPlace) {
-	dir := procPath(master, "fd")
-	names, err := os.ReadDir(dir)
+func accessLogs(master process) (logs []logPlace) {
+	var names []string
+	err := lookInto(master.pid, func(dir string) error {
+		all, err := os.ReadDir(dir + "/fd")
+		for _, n := range all {
+			if appends(dir, n.Name()) {
+				names = append(names, n.Name())
+			}
+		}
+		return err
+	})
 	if err != nil {
 		return nil
 	}
-	notThis := findErrorLog(master).path
+	notThis := findErrorLog(master).file
 	for _, n := range names {
-		path, err := os.Readlink(dir + "/" + n.Name())
-		if err != nil || path == notThis || !appends(master, n.Name()) {
+		f, err := master.openFile("fd/" + n)
+		if err != nil {
+			continue // closed meanwhile, or no file
+		}
+		fi, err := f.Stat()
+		known := slices.ContainsFunc(logs, func(l logPlace) bool { return isSame(l.file, f) })
+		if err != nil || known || notThis != nil && isSame(notThis, f) {
+			f.Close()
 			continue
 		}
-		fi, err := os.Stat(path)
-		known := slices.ContainsFunc(logs, func(l logPlace) bool { return l.path == path })
-		if err == nil && fi.Mode().IsRegular() && !known {
-			logs = append(logs, logPlace{path, fi.Size()})
-		}
+		logs = append(logs, logPlace{f, fi.Size()})
 	}
 	return logs
 }
 
-// appends reports whether a descriptor of a process writes to the end of its file.
-func appends(pid int, fd string) bool {
-	text, err := os.ReadFile(procPath(pid, "fdinfo", fd))
+// appends reports whether a descriptor of the process whose folder in /proc is dir writes
+// to the end of its file.
+func appends(dir, fd string) bool {
+	text, err := os.ReadFile(dir + "/fdinfo/" + fd)
 	if err != nil {
 		return false
 	}
@@ -77,13 +88,8 @@ var statusField = regexp.MustCompile(`" ([1-5])\d\d `)
 
 // count counts the answers in l between two places, of long stretches the end.
 func (a *answers) count(l logPlace, from, to int64) {
-	f, err := os.Open(l.path)
-	if err != nil {
-		return // rotated: the next look sees the new one or nothing
-	}
-	defer f.Close()
 	from = max(from, to-maxLog, 0)
-	text, err := io.ReadAll(io.NewSectionReader(f, from, to-from))
+	text, err := io.ReadAll(io.NewSectionReader(l.file, from, to-from))
 	if err != nil {
 		return
 	}
@@ -99,7 +105,7 @@ func (a *answers) count(l logPlace, from, to int64) {
 
 // countNew counts what came to l since it was noted.
 func (a *answers) countNew(l logPlace) {
-	if fi, err := os.Stat(l.path); err == nil && fi.Size() >= l.at {
+	if fi, err := l.file.Stat(); err == nil && fi.Size() >= l.at {
 		a.count(l, l.at, fi.Size())
 	}
 }

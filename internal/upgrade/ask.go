@@ -90,7 +90,7 @@ type ledger struct {
 // openLedger begins to count; tells says that the master has told something before.
 func (g *generation) openLedger(ctx context.Context, tells bool) ledger {
 	base := g.ask(ctx)
-	return ledger{g, base, accessLogs(g.pid), tells || base != nil, time.Now()}
+	return ledger{g, base, accessLogs(g.process), tells || base != nil, time.Now()}
 }
 
 // answers returns what was counted since. A master that tells and has told nothing for
@@ -123,7 +123,7 @@ func (g *generation) answersSoFar(ctx context.Context) (a answers) {
 	if r := g.ask(ctx); r != nil {
 		return answers{int(r.Counters.Answered), int(r.Counters.Failed)}
 	}
-	for _, p := range accessLogs(g.pid) {
+	for _, p := range accessLogs(g.process) {
 		a.count(p, 0, p.at)
 	}
 	return a

@@ -48,7 +48,9 @@ func ask(ctx context.Context, r run) (string, error) {
 	cmd.Args, cmd.Dir, cmd.Env = r.argv, r.dir, r.env
 	cmd.WaitDelay = time.Second
 	// A binary that is not what it should be may leave children behind: end all.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// And it may be somebody else's than whose terminal this is: in a session of its own
+	// it cannot type there.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	var out words
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -67,16 +69,16 @@ func ask(ctx context.Context, r run) (string, error) {
 
 var versionLine = regexp.MustCompile(`(?m)^\S+ version: (\S+)`)
 
-// askVersion returns what the binary at path says to -v: "nginx/1.22.1",
-// "baton/1.0.0", "openresty/1.25.3.1".
-func askVersion(ctx context.Context, path, argv0 string) (string, error) {
-	out, err := ask(ctx, run{path: path, argv: []string{argv0, "-v"}, env: plainEnv(os.Environ()), patience: askPatience})
+// askVersion returns what the binary at path, which is called name, says to -v:
+// "nginx/1.22.1", "baton/1.0.0", "openresty/1.25.3.1".
+func askVersion(ctx context.Context, path, name string) (string, error) {
+	out, err := ask(ctx, run{path: path, argv: []string{name, "-v"}, dir: "/", env: cleanEnv(), patience: askPatience})
 	if err != nil {
-		return "", fmt.Errorf("run %s -v: %w%s", path, err, quoted(out))
+		return "", fmt.Errorf("run %s -v: %w%s", name, err, quoted(out))
 	}
 	m := versionLine.FindStringSubmatch(out)
 	if m == nil {
-		return "", fmt.Errorf("run %s -v: no version in what it says%s", path, quoted(out))
+		return "", fmt.Errorf("run %s -v: no version in what it says%s", name, quoted(out))
 	}
 	return m[1], nil
 }
@@ -103,6 +105,18 @@ func lastWords(out string) string {
 	return strings.Join(lines, "\n")
 }
 
+// cleanEnv is the environment of a binary that has none of a master: nothing of what
+// whoever runs this has in his own.
+func cleanEnv() []string {
+	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	for _, name := range []string{"LANG", "LC_ALL", "TZ", "GOCOVERDIR"} {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
+}
+
 // plainEnv returns env without what tells a server that it inherits something.
 func plainEnv(env []string) []string {
 	var plain []string
@@ -119,7 +133,11 @@ func plainEnv(env []string) []string {
 // environment returns the environment of a process. nginx writes its title over it,
 // and nil says that nothing is left.
 func environment(pid int) ([]string, error) {
-	text, err := os.ReadFile(procPath(pid, "environ"))
+	var text []byte
+	err := lookInto(pid, func(dir string) (err error) {
+		text, err = os.ReadFile(dir + "/environ")
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read environment: %w", err)
 	}

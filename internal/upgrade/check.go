@@ -5,6 +5,8 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/baton-deploy/baton/internal/proc"
 )
 
 // check looks whether the upgrade can work, and stages the new binary.
@@ -28,7 +32,7 @@ func (op *operation) check(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("%w: masters %d and %d run (%s)", ErrBusy, s.old.pid, s.new.pid, s.phase())
 	}
 	op.old = s.new
-	op.log, op.before = findErrorLog(op.old.pid), op.old.answersSoFar(ctx)
+	op.log, op.before = findErrorLog(op.old.process), op.old.answersSoFar(ctx)
 	if s.phase() != Serving {
 		return "", fmt.Errorf("master %d has no workers that serve", op.old.pid)
 	}
@@ -36,12 +40,18 @@ func (op *operation) check(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if op.same = op.unchanged(); op.same {
+		return fmt.Sprintf("unchanged: master %d, %s, runs this build already", op.old.pid, op.record.OldVersion), nil
+	}
 	for _, look := range []func(context.Context) error{
-		op.checkModules, op.checkMemory, op.checkDisk, op.checkHistory, op.checkConfig, op.checkProbes,
+		op.checkDisk, op.checkHistory, op.checkStaged, op.checkModules, op.checkMemory, op.checkConfig, op.checkProbes,
 	} {
 		if err := look(ctx); err != nil {
 			return "", err
 		}
+	}
+	if r := &op.record; op.o.DryRun && r.Link != "" {
+		return fmt.Sprintf("master %d, %s, would become %s; %s would lead to %s", op.old.pid, r.OldVersion, r.NewVersion, r.Link, r.LinkTo), nil
 	}
 	if op.o.DryRun {
 		return fmt.Sprintf("master %d, %s, would become %s; %s would be replaced by %s",
@@ -50,14 +60,19 @@ func (op *operation) check(ctx context.Context) (string, error) {
 	return fmt.Sprintf("master %d, %s, can become %s", op.old.pid, op.record.OldVersion, op.record.NewVersion), nil
 }
 
-// lookAtBoth learns all about the running binary and the new one, and fills in the
-// record. It returns the new one's path.
+// lookAtBoth learns all about the running binary and the new one, which it stages, and
+// fills in the record. It returns the new one's path.
 func (op *operation) lookAtBoth(ctx context.Context) (to string, err error) {
 	if to, err = filepath.Abs(op.o.To); err != nil {
 		return "", err
 	}
 	op.o.To = to
-	if err := checkBinary(to, procPath(op.old.pid, "exe")); err != nil {
+	if op.fresh == nil {
+		if op.fresh, err = proc.OpenRegular(to, os.O_RDONLY); err != nil {
+			return "", fmt.Errorf("look at the new binary: %w%s", err, op.whoReads(err))
+		}
+	}
+	if err := op.checkBinary(); err != nil {
 		return "", err
 	}
 	r := &op.record
@@ -66,16 +81,10 @@ func (op *operation) lookAtBoth(ctx context.Context) (to string, err error) {
 	if r.OldVersion = op.old.version; r.OldVersion == "" {
 		return "", fmt.Errorf("master %d does not tell its version (%s -v)", op.old.pid, op.old.exe)
 	}
-	if r.NewVersion, err = askVersion(ctx, to, to); err != nil {
+	if r.Checksum, err = sumOf(op.fresh); err != nil {
 		return "", err
 	}
-	if r.Checksum, err = checksum(to); err != nil {
-		return "", err
-	}
-	if r.Binary, err = op.findBinary(); err != nil {
-		return "", err
-	}
-	if r.Backup, err = planBackup(r.Binary, procPath(op.old.pid, "exe"), r.OldVersion); err != nil {
+	if err := op.findPlace(); err != nil {
 		return "", err
 	}
 	if op.wanted, err = listenersOf(op.old); err != nil {
@@ -85,8 +94,57 @@ func (op *operation) lookAtBoth(ctx context.Context) (to string, err error) {
 	return to, err
 }
 
-// findBinary returns the file that is to be replaced: behind all links the one that
-// the running master executes.
+// whoReads says with whose rights a file could not be opened, when these are not those of
+// whoever runs this.
+func (op *operation) whoReads(err error) string {
+	uid := os.Geteuid()
+	own := uid
+	proc.Aside(func() { own = os.Geteuid() })
+	if own == uid || !errors.Is(err, fs.ErrPermission) {
+		return ""
+	}
+	return fmt.Sprintf(" (as user %d, whose server it is)", uid)
+}
+
+// findPlace finds out what is to be replaced, and how: the file behind all links, or one of
+// the links; or nothing, when the new binary is there already and the folder is not for us.
+func (op *operation) findPlace() error {
+	r := &op.record
+	found, err := op.findBinary()
+	if err != nil {
+		return err
+	}
+	to, err := filepath.EvalSymlinks(op.o.To)
+	if err != nil {
+		to = op.o.To // it is open, and need not be within reach
+	}
+	r.Binary, r.Backup, r.Link, r.AsIs = found, "", "", false
+	if op.planLink(to) {
+		return nil
+	}
+	if err := unix.Faccessat(unix.AT_FDCWD, filepath.Dir(found), unix.W_OK|unix.X_OK, 0); os.Geteuid() != 0 && err != nil {
+		if !sameFile(to, found) {
+			return fmt.Errorf("user %d, whose server it is, may not write to %s: put the new one there as whoever may (%s), then give --to %s",
+				os.Geteuid(), filepath.Dir(found), command("cp", "-f", op.o.To, found), shellWord(found))
+		}
+		r.AsIs = true
+		return nil
+	}
+	if found != op.old.binary {
+		op.note("%s leads to %s: that file is replaced", op.old.binary, found)
+	}
+	r.Backup, err = planBackup(found, op.old.imagePath(), r.OldVersion)
+	return err
+}
+
+// unchanged reports whether the new binary is what runs, and what will be executed next.
+func (op *operation) unchanged() bool {
+	sum, err := checksum(op.old.imagePath())
+	return err == nil && sum == op.record.Checksum && op.old.runs(op.old.binary) &&
+		(op.record.Link == "" || op.record.LinkTo == op.record.LinkFrom)
+}
+
+// findBinary returns the file that the running master executes, behind all links.
 func (op *operation) findBinary() (string, error) {
 	path, err := filepath.EvalSymlinks(op.old.binary)
 	if isMissing(err) {
@@ -99,32 +157,27 @@ func (op *operation) findBinary() (string, error) {
 	if argv0 := op.old.argv[0]; argv0 != op.old.binary {
 		op.note("master %d was started as %q in %s: what it executes is %s", op.old.pid, argv0, op.old.dir, op.old.binary)
 	}
-	if path != op.old.binary {
-		op.note("%s leads to %s: that file is replaced", op.old.binary, path)
-	}
 	if !op.old.runs(path) {
 		op.note("%s is not what runs: it was replaced since master %d was started", path, op.old.pid)
 	}
 	return path, nil
 }
 
-// checkBinary finds that path cannot be executed on this machine, as running can.
-func checkBinary(path, running string) error {
-	fi, err := os.Stat(path)
-	switch {
-	case err != nil:
+// checkBinary finds that the new binary cannot be executed on this machine, as running can.
+func (op *operation) checkBinary() error {
+	path := op.o.To
+	fi, err := op.fresh.Stat()
+	if err != nil {
 		return fmt.Errorf("look at the new binary: %w", err)
-	case !fi.Mode().IsRegular():
-		return fmt.Errorf("%s is no regular file", path)
 	}
-	if err := unix.Access(path, unix.X_OK); err != nil || fi.Mode()&0o111 == 0 {
+	if fi.Mode()&0o111 == 0 {
 		return fmt.Errorf("%s is not executable: chmod +x it", path)
 	}
-	ours, err := machine(running)
+	ours, err := machine(op.old.imagePath())
 	if err != nil {
-		return fmt.Errorf("look at %s: %w", running, err)
+		return fmt.Errorf("look at %s: %w", op.old.exe, err)
 	}
-	theirs, err := machine(path)
+	theirs, err := machineOf(op.fresh)
 	if err != nil {
 		return fmt.Errorf("look at %s: %w", path, err)
 	}
@@ -135,7 +188,16 @@ func checkBinary(path, running string) error {
 }
 
 func machine(path string) (string, error) {
-	f, err := elf.Open(path)
+	f, err := proc.OpenRegular(path, os.O_RDONLY)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	return machineOf(f)
+}
+
+func machineOf(r io.ReaderAt) (string, error) {
+	f, err := elf.NewFile(r)
 	var format *elf.FormatError
 	if errors.As(err, &format) {
 		return "", fmt.Errorf("it is no program: %w", err)
@@ -143,17 +205,37 @@ func machine(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer f.Close()
 	return fmt.Sprintf("%v %v", f.Machine, f.Class), nil
+}
+
+// checkStaged puts the new binary beside the place that it is for, and asks it there what
+// it is.
+func (op *operation) checkStaged(ctx context.Context) (err error) {
+	r := &op.record
+	if !r.inPlace() {
+		if op.staged, err = stage(op.fresh, r.Binary, op.old.imagePath(), r.Checksum); err != nil {
+			return err
+		}
+	}
+	r.NewVersion, err = askVersion(ctx, op.stagedPath(), op.o.To)
+	return err
+}
+
+// stagedPath is where the new binary is before it is in its place.
+func (op *operation) stagedPath() string {
+	if op.staged == "" {
+		return op.o.To
+	}
+	return op.staged
 }
 
 // checkModules finds that the new binary lacks modules that the old one has.
 func (op *operation) checkModules(ctx context.Context) error {
-	old, err := modulesOf(ctx, procPath(op.old.pid, "exe"))
+	old, err := modulesOf(ctx, op.old.imagePath(), op.old.exe)
 	if err != nil {
 		return err
 	}
-	have, err := modulesOf(ctx, op.o.To)
+	have, err := modulesOf(ctx, op.stagedPath(), op.o.To)
 	if err != nil {
 		return err
 	}
@@ -183,10 +265,10 @@ func (op *operation) checkModules(ctx context.Context) error {
 // of these it has not.
 type modules struct{ with, without map[string]bool }
 
-func modulesOf(ctx context.Context, path string) (modules, error) {
-	out, err := ask(ctx, run{path: path, argv: []string{path, "-V"}, env: plainEnv(os.Environ()), patience: askPatience})
+func modulesOf(ctx context.Context, path, name string) (modules, error) {
+	out, err := ask(ctx, run{path: path, argv: []string{name, "-V"}, dir: "/", env: cleanEnv(), patience: askPatience})
 	if err != nil {
-		return modules{}, fmt.Errorf("run %s -V: %w%s", path, err, quoted(out))
+		return modules{}, fmt.Errorf("run %s -V: %w%s", name, err, quoted(out))
 	}
 	return parseModules(out), nil
 }
@@ -224,23 +306,21 @@ func (op *operation) checkHistory(context.Context) error {
 	return nil
 }
 
-// checkConfig stages the new binary and has it test the configuration, with the
-// options of the running master, from the place where it will lie.
+// checkConfig has the new binary test the configuration, with the options of the running
+// master, from the place where it will lie.
 func (op *operation) checkConfig(ctx context.Context) error {
-	var err error
-	running := procPath(op.old.pid, "exe")
-	if op.staged, err = stage(op.o.To, op.record.Binary, running, op.record.Checksum); err != nil {
-		return err
-	}
+	running := op.old.imagePath()
 	if same, err := filepath.EvalSymlinks(op.o.To); err == nil && same == op.record.Binary && !sameCapabilities(running, same) {
 		op.note("%s has lost the file capabilities that the running one has, or has others: it gets those of the running one", same)
+	} else if op.record.inPlace() && !sameCapabilities(running, op.o.To) {
+		op.note("%s does not have the file capabilities that the running one has, or has others", op.o.To)
 	}
 	env := op.old.env
 	if len(env) == 0 {
-		env = os.Environ() // the master wrote over its own
+		env = cleanEnv() // the master wrote over its own
 	}
 	// It looks up all names that the configuration has, as the start does.
-	test := run{path: op.staged, argv: append(slices.Clone(op.old.argv), "-t"), dir: op.old.dir, env: plainEnv(env),
+	test := run{path: op.stagedPath(), argv: append(slices.Clone(op.old.argv), "-t"), dir: op.old.dir, env: plainEnv(env),
 		patience: max(askPatience, op.o.ReadyTimeout)}
 	out, err := ask(ctx, test)
 	if err != nil {

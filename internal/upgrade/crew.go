@@ -128,7 +128,7 @@ func (op *operation) reloaded(ctx context.Context, g *generation, died []process
 	if left > 0 && joined <= len(died) {
 		return false // as many as were started again
 	}
-	if op.log.path == "" {
+	if op.log.file == nil {
 		return len(died) > 1 // all in one moment do not die
 	}
 	for _, line := range op.log.since() {

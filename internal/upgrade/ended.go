@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 )
@@ -23,6 +24,9 @@ func leftBehind(pidFile string, err error) error {
 		return err
 	}
 	which := "not the new one"
+	if berr := a.record.believed("", ""); berr != nil {
+		return errors.Join(err, berr)
+	}
 	if sum, serr := checksum(a.record.Binary); serr == nil && sum == a.record.Checksum {
 		which = "the new one"
 	}
@@ -56,6 +60,9 @@ func (op *operation) restoreAlone(ctx context.Context, nothing error) error {
 	a := last(op.journal.entries)
 	if a == nil || !a.closed.IsZero() {
 		return nothing
+	}
+	if err := a.record.believed("", ""); err != nil {
+		return fmt.Errorf("%w; %w", nothing, err)
 	}
 	op.recall(a.record)
 	op.journal.id, op.opened = a.id, true
@@ -109,6 +116,12 @@ func (op *operation) wayOut() (next []Command) {
 		}
 	default:
 		next = s.next()
+	}
+	if r.inPlace() {
+		if now, err := os.Readlink(r.Link); r.Link != "" && (err != nil || now != r.LinkFrom) {
+			next = append(next, Command{command("ln", "-sfn", r.LinkFrom, r.Link), "have the link lead to the old release"})
+		}
+		return next
 	}
 	if id, err := identify(r.Binary); exists(r.Backup) && (err != nil || id != op.old.image) {
 		next = append(next, Command{command("mv", r.Backup, r.Binary), "put the old binary back"})

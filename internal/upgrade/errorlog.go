@@ -10,21 +10,23 @@ import (
 // An errorLog is the file that a master's standard error goes to, which is its error
 // log, from a certain place on.
 type errorLog struct {
-	path string // "" when it is no file
-	from int64
+	master process
+	file   *os.File // nil when it is no file, or not ours to read
+	from   int64
 }
 
 // findErrorLog returns the error log of a master as it is now.
-func findErrorLog(master int) errorLog {
-	path, err := os.Readlink(procPath(master, "fd", "2"))
+func findErrorLog(master process) errorLog {
+	f, err := master.openFile("fd/2")
 	if err != nil {
 		return errorLog{}
 	}
-	fi, err := os.Stat(path)
-	if err != nil || !fi.Mode().IsRegular() {
+	fi, err := f.Stat()
+	if err != nil {
+		f.Close()
 		return errorLog{}
 	}
-	return errorLog{path, fi.Size()}
+	return errorLog{master, f, fi.Size()}
 }
 
 // troubleLine is a line of level warn or above, in nginx's format.
@@ -48,21 +50,29 @@ func (l errorLog) trouble(n int) []string {
 
 // since returns the lines since then; of many the last ones.
 func (l errorLog) since() (lines []string) {
-	if l.path == "" {
+	if l.file == nil {
 		return nil
 	}
-	f, err := os.Open(l.path)
-	if err != nil {
-		return nil
+	lines = linesFrom(l.file, l.from)
+	if now, err := l.master.openFile("fd/2"); err == nil {
+		defer now.Close()
+		if isSame(now, l.file) {
+			return lines
+		}
+		lines = append(lines, linesFrom(now, 0)...) // it was rotated
 	}
-	defer f.Close()
+	return lines
+}
+
+// linesFrom returns the lines of a file that come after from; of many the last ones.
+func linesFrom(f *os.File, from int64) (lines []string) {
 	const enough = 64 << 10
-	if fi, err := f.Stat(); err != nil || fi.Size() < l.from {
-		l.from = 0 // it was rotated
-	} else if fi.Size()-l.from > enough {
-		l.from = fi.Size() - enough
+	if fi, err := f.Stat(); err != nil || fi.Size() < from {
+		from = 0 // it was cut
+	} else if fi.Size()-from > enough {
+		from = fi.Size() - enough
 	}
-	text, err := io.ReadAll(io.NewSectionReader(f, l.from, enough))
+	text, err := io.ReadAll(io.NewSectionReader(f, from, enough))
 	if err != nil {
 		return nil
 	}
@@ -70,4 +80,10 @@ func (l errorLog) since() (lines []string) {
 		lines = append(lines, strings.TrimSpace(line))
 	}
 	return lines
+}
+
+func isSame(f, g *os.File) bool {
+	a, errA := f.Stat()
+	b, errB := g.Stat()
+	return errA == nil && errB == nil && os.SameFile(a, b)
 }

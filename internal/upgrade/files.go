@@ -8,23 +8,35 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/baton-deploy/baton/internal/proc"
 )
 
 // checksum returns the SHA-256 of a file.
 func checksum(path string) (string, error) {
-	f, err := os.Open(path)
+	f, err := proc.OpenRegular(path, os.O_RDONLY)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
+	return sumOf(f)
+}
+
+// sumOf is checksum for a file that is open.
+func sumOf(f *os.File) (string, error) {
+	fi, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
 	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
+	if _, err := io.Copy(h, io.NewSectionReader(f, 0, fi.Size())); err != nil {
 		return "", err
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
@@ -41,66 +53,89 @@ func stagedPath(path string) string {
 // owner, mode, capabilities and label of like, which is what runs: what lies at path may
 // have lost them, when a package put it there. The file that runs is never written to:
 // what is executed cannot be.
-func stage(from, path, like, sum string) (staged string, err error) {
+func stage(from *os.File, path, like, sum string) (staged string, err error) {
 	staged = stagedPath(path)
-	// Left by somebody who was killed; we hold the lock.
-	if exists(staged) {
-		if err := os.Remove(staged); err != nil {
-			return "", fmt.Errorf("remove what an earlier upgrade left: %w", err)
-		}
+	if err := copyChecked(from, staged, like, sum); err != nil {
+		return "", err
+	}
+	return staged, nil
+}
+
+// copyChecked copies a file that has the checksum sum to a new one of the name to, with what
+// like has besides its content. What has that name was left by somebody who was killed.
+func copyChecked(from *os.File, to, like, sum string) (err error) {
+	if err := os.Remove(to); err != nil && !isMissing(err) {
+		return fmt.Errorf("remove what an earlier upgrade left: %w", err)
 	}
 	defer func() {
 		if err != nil {
-			os.Remove(staged)
+			os.Remove(to)
 		}
 	}()
-	if err := copyWhole(from, staged); err != nil {
-		return "", fmt.Errorf("copy %s: %w", from, err)
-	}
-	if err := dress(staged, like); err != nil {
-		return "", err
-	}
-	return staged, sameSum(staged, sum)
-}
-
-// copyWhole copies a file to a new one and returns when it is on disk.
-func copyWhole(from, to string) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
 	// A process that is forked while a file is open for writing has it open, too,
 	// until it executes something; executing the file fails until then (ETXTBSY).
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o700)
+	out, err := os.OpenFile(to, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o700)
 	if err != nil {
-		return err
+		return fmt.Errorf("copy %s: %w", from.Name(), err)
 	}
-	_, err = io.Copy(out, in)
+	err = fill(out, from, sum)
+	if err == nil {
+		err = dress(out, like)
+	}
+	if err = errors.Join(err, out.Close()); errors.Is(err, errNoGrant) {
+		if rerr := os.Remove(to); rerr != nil {
+			return rerr
+		}
+		return grant(from, to, like, sum, err)
+	}
+	return err
+}
+
+// fill copies a file into a new one, and makes sure that what it was is on disk.
+func fill(out, from *os.File, sum string) error {
+	fi, err := from.Stat()
+	if err == nil {
+		_, err = io.Copy(out, io.NewSectionReader(from, 0, fi.Size()))
+	}
 	if err == nil {
 		err = out.Sync()
 	}
-	return errors.Join(err, out.Close())
+	if err != nil {
+		return fmt.Errorf("copy %s: %w", from.Name(), err)
+	}
+	if have, err := sumOf(out); err != nil || have != sum {
+		return errors.Join(err, fmt.Errorf("%s is not what was copied to it", out.Name()))
+	}
+	return nil
 }
 
-// dress gives path the owner, mode and security attributes (file capabilities, the
+// errNoGrant says that only root may give a file what it has to get.
+var errNoGrant = errors.New("only root can give it the file capabilities that the running one has: do it as root")
+
+// dress gives a file the owner, mode and security attributes (file capabilities, the
 // label of SELinux) of like. In this order: a change of owner takes capabilities and
 // set-user-ID away.
-func dress(path, like string) error {
+func dress(f *os.File, like string) error {
 	fi, err := os.Stat(like)
 	if err != nil {
 		return fmt.Errorf("look at %s: %w", like, err)
 	}
 	st := fi.Sys().(*syscall.Stat_t)
-	if err := os.Chown(path, int(st.Uid), int(st.Gid)); err != nil {
+	// Whoever may replace a file in a folder of his need not be able to give his own away.
+	special := fi.Mode()&(os.ModeSetuid|os.ModeSetgid) != 0
+	if err := f.Chown(int(st.Uid), int(st.Gid)); err != nil && (special || !errors.Is(err, unix.EPERM)) {
 		return fmt.Errorf("keep owner: %w", err)
 	}
-	if err := os.Chmod(path, fi.Mode()); err != nil {
+	if err := f.Chmod(fi.Mode()); err != nil {
 		return fmt.Errorf("keep mode: %w", err)
 	}
-	for _, name := range []string{"security.capability", "security.selinux"} {
+	fd, err := proc.FD(f)
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{capabilities, "security.selinux"} {
 		value, err := attribute(like, name)
 		if err != nil {
 			return fmt.Errorf("keep %s of %s: %w", name, like, err)
@@ -108,21 +143,81 @@ func dress(path, like string) error {
 		if value == nil {
 			continue
 		}
-		if have, err := attribute(path, name); err == nil && bytes.Equal(have, value) {
+		if have, err := attribute(descriptorPath(fd), name); err == nil && bytes.Equal(have, value) {
 			continue // a new file has the label of its folder, which only some may change
 		}
-		if err := unix.Setxattr(path, name, value, 0); err != nil {
+		if err := unix.Fsetxattr(fd, name, value, 0); name == capabilities && errors.Is(err, unix.EPERM) {
+			return errNoGrant
+		} else if err != nil {
 			return fmt.Errorf("keep %s: %w", name, err)
 		}
 	}
 	return nil
 }
 
+const capabilities = "security.capability"
+
+// grant does what copyChecked could not, with the rights that root has given up, and in
+// the only case where the user gets nothing by it that is not the user's already: like is
+// the user's, and on the same file system, so that its capabilities count as much. The file
+// has no name until all is in it, so that nobody else has ever had it open for writing.
+func grant(from *os.File, to, like, sum string, denied error) error {
+	folder, err := os.Open(filepath.Dir(to))
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
+	uid, fd := os.Geteuid(), -1
+	proc.Aside(func() { fd, err = granted(from, folder, like, sum, uid) })
+	if err != nil {
+		return fmt.Errorf("%w: %w", denied, err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Linkat(unix.AT_FDCWD, descriptorPath(fd), unix.AT_FDCWD, to, unix.AT_SYMLINK_FOLLOW); err != nil {
+		return &os.PathError{Op: "link", Path: to, Err: err}
+	}
+	return nil
+}
+
+// granted makes the file of [grant] and returns its descriptor.
+func granted(from, folder *os.File, like, sum string, uid int) (fd int, err error) {
+	var there, running unix.Stat_t
+	in, err := proc.FD(folder)
+	if err == nil {
+		err = errors.Join(unix.Fstat(in, &there), unix.Stat(like, &running))
+	}
+	switch {
+	case err != nil:
+		return -1, err
+	case os.Geteuid() != 0:
+		return -1, fs.ErrPermission
+	case int(running.Uid) != uid || running.Dev != there.Dev:
+		return -1, fmt.Errorf("the running one is not user %d's, or not on this file system", uid)
+	}
+	fd, err = unix.Openat(in, ".", unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o700)
+	if err != nil {
+		return -1, fmt.Errorf("create a file: %w", err)
+	}
+	kept, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	out := os.NewFile(uintptr(fd), "the copy")
+	if err = fill(out, from, sum); err == nil {
+		err = dress(out, like)
+	}
+	if err = errors.Join(err, out.Close()); err != nil {
+		unix.Close(kept)
+		return -1, err
+	}
+	return kept, nil
+}
+
 // sameCapabilities reports whether two files have the same ones, or none.
 func sameCapabilities(a, b string) bool {
-	const name = "security.capability"
-	x, errX := attribute(a, name)
-	y, errY := attribute(b, name)
+	x, errX := attribute(a, capabilities)
+	y, errY := attribute(b, capabilities)
 	return errX == nil && errY == nil && bytes.Equal(x, y)
 }
 
@@ -153,25 +248,13 @@ func backupPath(path, version, sum string) string {
 	return path + "." + plain
 }
 
-// sameSum makes sure that the file at path has the checksum sum.
-func sameSum(path, sum string) error {
-	have, err := checksum(path)
-	if err != nil {
-		return err
-	}
-	if have != sum {
-		return fmt.Errorf("%s is not what was copied to it", path)
-	}
-	return nil
-}
-
 // sameBytes reports whether two files can be read and hold the same.
 func sameBytes(a, b string) bool {
 	const compareBytes = 64 << 10
 	var files [2]*bufio.Reader
 	var size [2]int64
 	for i, path := range []string{a, b} {
-		f, err := os.Open(path)
+		f, err := proc.OpenRegular(path, os.O_RDONLY)
 		if err != nil {
 			return false
 		}
@@ -230,7 +313,7 @@ func backUp(path, image, backup string) error {
 		linked = os.Link(path, temp) == nil // not every file system has links
 	}
 	if !linked {
-		err = copyChecked(image, temp)
+		err = copyImage(image, temp)
 	}
 	if err == nil {
 		err = moveTo(temp, backup)
@@ -241,20 +324,18 @@ func backUp(path, image, backup string) error {
 	return nil
 }
 
-// copyChecked copies a file, its owner, mode and attributes to a new one, and makes sure
-// that the copy is the same.
-func copyChecked(from, to string) error {
-	if err := copyWhole(from, to); err != nil {
-		return err
-	}
-	if err := dress(to, from); err != nil {
-		return err
-	}
-	sum, err := checksum(from)
+// copyImage copies what runs to a new file.
+func copyImage(image, to string) error {
+	from, err := proc.OpenRegular(image, os.O_RDONLY)
 	if err != nil {
 		return err
 	}
-	return sameSum(to, sum)
+	defer from.Close()
+	sum, err := sumOf(from)
+	if err != nil {
+		return err
+	}
+	return copyChecked(from, to, image, sum)
 }
 
 // moveTo renames from to path, and returns when that is on disk. Between two names

@@ -31,7 +31,12 @@ func TestStagedFileIsDressed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	staged, err := stage(from, filepath.Join(dir, "gone"), place, sum)
+	in, err := os.Open(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	staged, err := stage(in, filepath.Join(dir, "gone"), place, sum)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +50,7 @@ func TestStagedFileIsDressed(t *testing.T) {
 	if got, err := attribute(staged, "security.selinux"); root && (err != nil || string(got) != label) {
 		t.Errorf("label %q, %v; want %q", got, err, label)
 	}
-	if _, err := stage(from, filepath.Join(dir, "gone"), place, "another"); err == nil {
+	if _, err := stage(in, filepath.Join(dir, "gone"), place, "another"); err == nil {
 		t.Error("a copy that is not what was checked is taken")
 	}
 	if exists(staged) {

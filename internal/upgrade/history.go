@@ -22,7 +22,11 @@ type Past struct {
 // History returns the upgrades that the journal of a server tells of, oldest first.
 // The server need not run.
 func History(pidFile string) ([]Past, error) {
-	entries, err := readJournal(pidFile)
+	var entries []entry
+	var err error
+	if aerr := actFor(pidFile, func() { entries, err = readJournal(pidFile) }); aerr != nil {
+		return nil, aerr
+	}
 	if err != nil {
 		return nil, err
 	}

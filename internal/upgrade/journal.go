@@ -5,13 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-	"syscall"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/baton-deploy/baton/internal/proc"
 )
 
 // ErrBusy says that somebody else is upgrading the same server.
@@ -48,6 +50,15 @@ type record struct {
 	NewVersion string `json:"new_version"`
 	Binary     string `json:"binary"` // the file that is replaced
 	Backup     string `json:"backup"` // where the old one is kept
+	// Link is the link that is moved, and nothing is copied: from where to where. "" when
+	// the file itself is replaced.
+	Link     string `json:"link,omitempty"`
+	LinkFrom string `json:"link_from,omitempty"`
+	LinkTo   string `json:"link_to,omitempty"`
+	// AsIs: the new binary lies where it belongs, and it is for others to put it there and
+	// to take it away.
+	AsIs bool `json:"as_is,omitempty"`
+
 	OldMaster  int    `json:"old_master"`
 	OldStart   uint64 `json:"old_start"` // in clock ticks after boot: tells it from a later process
 	OldWorkers int    `json:"old_workers"`
@@ -55,6 +66,31 @@ type record struct {
 	// As the command was told; a command that goes on does the same.
 	Probes      []string `json:"probes,omitempty"`
 	SoakSeconds float64  `json:"soak_seconds,omitempty"`
+}
+
+// inPlace reports whether no file is copied: the new binary lies where it is executed.
+func (r *record) inPlace() bool { return r.Link != "" || r.AsIs }
+
+// believed finds that r names other files than an upgrade of binary would: the file that
+// the master executes, behind all links, as found is. Whoever could write the journal could
+// name any. With "" for binary, when nothing runs, what is known is that they lie together.
+func (r *record) believed(binary, found string) error {
+	switch {
+	case r.AsIs && (found == "" || r.Binary == found):
+		return nil
+	case r.Link != "" && (binary == "" || r.Binary == binary && leadsBy(binary, r.Link)):
+		return nil
+	case r.Link == "" && !r.AsIs && (found == "" || r.Binary == found) && filepath.IsAbs(r.Binary) &&
+		filepath.Dir(r.Backup) == filepath.Dir(r.Binary) && strings.HasPrefix(r.Backup, r.Binary+"."):
+		return nil
+	}
+	return fmt.Errorf("the journal tells of an upgrade of %s, kept as %s: that is not the binary of this server, and not believed", r.Binary, r.Backup)
+}
+
+// leadsBy reports whether the link at path is on the way to a file.
+func leadsBy(file, path string) bool {
+	links, _, err := wayTo(file)
+	return err == nil && slices.ContainsFunc(links, func(l link) bool { return l.path == path })
 }
 
 // A journal is the file that upgrades of one server are written to. Whoever holds it
@@ -72,7 +108,13 @@ func openJournal(pidFile string, now time.Time) (*journal, error) {
 		return nil, fmt.Errorf("open journal: %w", err)
 	}
 	j := &journal{f: f, id: now.UTC().Format("20060102T150405.000")}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	// Not f.Fd, which would make a pipe block that somebody has put there.
+	fd, err := proc.FD(f)
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock journal: %w", err)
+	}
+	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, fmt.Errorf("%w: somebody holds %s", ErrBusy, f.Name())
@@ -90,30 +132,39 @@ func openJournal(pidFile string, now time.Time) (*journal, error) {
 	return j, nil
 }
 
-// openOrCreate opens the file. A new one belongs to whoever the pid file belongs to, that
-// is runs the server: what root upgrades once its own user looks at and upgrades later.
+// openOrCreate opens the file. A new one belongs to whoever runs the server, since all
+// that is done has no other rights: what root upgrades once its own user looks at and
+// upgrades later.
 func openOrCreate(pidFile string) (*os.File, error) {
 	const flags = os.O_RDWR | os.O_APPEND | unix.O_NOFOLLOW
 	f, err := os.OpenFile(pidFile+journalSuffix, flags|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
 		// Somebody else may have put it there: nothing about it is changed.
-		return os.OpenFile(pidFile+journalSuffix, flags|os.O_CREATE, 0o600)
+		f, err = proc.OpenRegular(pidFile+journalSuffix, flags)
+		if isMissing(err) {
+			return openOrCreate(pidFile) // whoever had it found nothing to keep in it
+		}
 	}
-	if err != nil || os.Geteuid() != 0 {
-		return f, err
+	return f, err
+}
+
+// maxJournal is more than a journal has: an upgrade takes some kilobytes of it.
+const maxJournal = 16 << 20
+
+// readTrusted reads a journal that is open. What it says is believed only when nobody has
+// written it but root and the user with whose rights it is read.
+func readTrusted(f *os.File) ([]byte, error) {
+	text, owner, err := proc.ReadOpen(f, maxJournal)
+	if err == nil && owner != 0 && owner != os.Geteuid() {
+		err = fmt.Errorf("%s belongs to user %d: it is not believed", f.Name(), owner)
 	}
-	fi, err := os.Stat(pidFile)
-	if err != nil {
-		return f, nil //nolint:nilerr // between two renames: then it stays root's
-	}
-	st := fi.Sys().(*syscall.Stat_t)
-	return f, f.Chown(int(st.Uid), int(st.Gid))
+	return text, err
 }
 
 // load reads what earlier upgrades wrote. A last line without an end was being
 // written when its writer was killed: what it announced had not begun, and it goes.
 func (j *journal) load() error {
-	text, err := io.ReadAll(j.f)
+	text, err := readTrusted(j.f)
 	if err != nil {
 		return fmt.Errorf("read journal: %w", err)
 	}
@@ -144,8 +195,16 @@ func parseJournal(text []byte) (entries []entry, err error) {
 // readJournal reads the journal without the lock: its last line may be half written,
 // and is left out then.
 func readJournal(pidFile string) ([]entry, error) {
-	text, err := os.ReadFile(pidFile + journalSuffix)
-	if err != nil && !isMissing(err) {
+	f, err := proc.OpenRegular(pidFile+journalSuffix, os.O_RDONLY|unix.O_NOFOLLOW)
+	if isMissing(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read journal: %w", err)
+	}
+	defer f.Close()
+	text, err := readTrusted(f)
+	if err != nil {
 		return nil, fmt.Errorf("read journal: %w", err)
 	}
 	entries, err := parseJournal(text[:bytes.LastIndexByte(text, '\n')+1])
@@ -272,7 +331,9 @@ func (j *journal) close() {
 	}
 	// Closing alone gives it back only when no process has a copy of the descriptor,
 	// and one that was just forked has it until it executes something.
-	_ = unix.Flock(int(j.f.Fd()), unix.LOCK_UN) // closing follows
+	if fd, err := proc.FD(j.f); err == nil {
+		_ = unix.Flock(fd, unix.LOCK_UN) // closing follows
+	}
 	j.f.Close()
 }
 

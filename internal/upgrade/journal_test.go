@@ -94,20 +94,27 @@ func TestJournalBelongsToWhoRunsTheServer(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root may give files away")
 	}
-	pidFile := filepath.Join(t.TempDir(), "pid")
-	if err := os.WriteFile(pidFile, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chown(pidFile, 65534, 65533); err != nil {
-		t.Fatal(err)
-	}
-	j, err := openJournal(pidFile, time.Now())
+	dir, err := os.MkdirTemp("", "journal")
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer os.RemoveAll(dir)
+	pidFile := filepath.Join(dir, "pid")
+	if err := os.WriteFile(pidFile, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{dir, pidFile} {
+		if err := os.Chown(path, 65534, 65534); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var j *journal
+	if aerr := actFor(pidFile, func() { j, err = openJournal(pidFile, time.Now()) }); aerr != nil || err != nil {
+		t.Fatal(aerr, err)
+	}
 	defer j.close()
 	var st unix.Stat_t
-	if err := unix.Stat(pidFile+journalSuffix, &st); err != nil || st.Uid != 65534 || st.Gid != 65533 || st.Mode&0o777 != 0o600 {
+	if err := unix.Stat(pidFile+journalSuffix, &st); err != nil || st.Uid != 65534 || st.Gid != 65534 || st.Mode&0o777 != 0o600 {
 		t.Errorf("journal: %v, owner %d:%d, mode %o; want that of the pid file, and 600", err, st.Uid, st.Gid, st.Mode)
 	}
 }

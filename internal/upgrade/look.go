@@ -60,7 +60,8 @@ type generation struct {
 	// does. [examine] finds that out.
 	leaving bool
 	image   fileID
-	version string // "" when its binary does not tell
+	held    *os.File // the image, see [process.hold]; nil before it was studied
+	version string   // "" when its binary does not tell
 
 	argv   []string // as started
 	dir    string   // working directory
@@ -82,7 +83,16 @@ func (g *generation) serving() (n int) {
 // roll-back by hand.
 func (g *generation) runs(path string) bool {
 	id, err := identify(path)
-	return err == nil && (id == g.image || sameBytes(path, procPath(g.pid, "exe")))
+	return err == nil && (id == g.image || sameBytes(path, g.imagePath()))
+}
+
+// imagePath is a name of the image that g runs, whatever became of the file, for those who
+// have the right to open that.
+func (g *generation) imagePath() string {
+	if g.held == nil {
+		return procPath(g.pid, "exe")
+	}
+	return heldPath(g.held)
 }
 
 // A sight is what Look saw.
@@ -90,6 +100,8 @@ type sight struct {
 	pidFile string
 	// old is nil when there is one master only; that is the new one.
 	old, new *generation
+	// lost: the pid file does not name the one there is.
+	lost bool
 }
 
 func (s *sight) phase() Phase {
@@ -119,13 +131,15 @@ func (s *sight) phase() Phase {
 func glance(pidFile string) (*sight, error) {
 	for {
 		before, _ := proc.ReadPidFile(pidFile) // the error is told below
+		was, _ := markOf(pidFile)
 		s, err := glanceOnce(pidFile)
 		if !errors.Is(err, ErrNothingRuns) {
 			return s, err
 		}
 		// The end of a new master may have come between: behind our reading of its pid
 		// file and ahead of that of .oldbin the old one has given its own the first name.
-		if after, _ := proc.ReadPidFile(pidFile); after == before {
+		is, _ := markOf(pidFile)
+		if after, _ := proc.ReadPidFile(pidFile); after == before && is == was {
 			return nil, err
 		}
 	}
@@ -172,6 +186,9 @@ func namedMaster(pidFile string) (*generation, error) {
 	if !p.isMaster() {
 		return nil, fmt.Errorf("%w: %s names process %d, which is no master: %q", ErrNothingRuns, pidFile, pid, p.title)
 	}
+	if !p.ours() && p.same() {
+		return nil, fmt.Errorf("look into master process %d: %w", pid, p.denied(fs.ErrPermission))
+	}
 	return &generation{process: p, named: true, pidFile: pidFile}, nil
 }
 
@@ -196,7 +213,7 @@ func (s *sight) family() error {
 		return nil
 	}
 	for _, c := range below[s.new.pid] {
-		if c.isWorker() || strings.Contains(c.title, ": cache ") || strings.Contains(c.title, ": privileged ") {
+		if !c.ours() || c.isWorker() || strings.Contains(c.title, ": cache ") || strings.Contains(c.title, ": privileged ") {
 			continue
 		}
 		s.old, s.new = s.new, &generation{process: c}
@@ -221,16 +238,19 @@ func workersIn(ps []process) (workers []process) {
 // study fills in what a generation runs.
 func (g *generation) study(ctx context.Context) error {
 	var err error
-	if g.exe, err = os.Readlink(procPath(g.pid, "exe")); err != nil {
+	if g.exe, err = g.link("exe"); err != nil {
 		return fmt.Errorf("look into master process %d: %w", g.pid, g.denied(err))
 	}
-	if g.image, err = identify(procPath(g.pid, "exe")); err != nil {
+	if g.held, err = g.hold("exe"); err != nil {
 		return fmt.Errorf("look into master process %d: %w", g.pid, g.denied(err))
 	}
-	if g.dir, err = os.Readlink(procPath(g.pid, "cwd")); err != nil {
+	if g.image, err = identify(g.imagePath()); err != nil {
 		return fmt.Errorf("look into master process %d: %w", g.pid, g.denied(err))
 	}
-	if err := sameRoot(g.pid); err != nil {
+	if g.dir, err = g.link("cwd"); err != nil {
+		return fmt.Errorf("look into master process %d: %w", g.pid, g.denied(err))
+	}
+	if err := g.sameRoot(); err != nil {
 		return err
 	}
 	if g.env, err = environment(g.pid); err != nil {
@@ -244,7 +264,7 @@ func (g *generation) study(ctx context.Context) error {
 		return nil // just executed: it is no use to ask what will be another program in a moment
 	}
 	// That it does not tell is no reason to stop: what is done about it is.
-	g.version, _ = askVersion(ctx, procPath(g.pid, "exe"), g.argv[0])
+	g.version, _ = askVersion(ctx, g.imagePath(), g.argv[0])
 	g.binary = executable(g.argv[0], g.dir, lookupEnv(g.env, "PATH"), isBaton(g.version))
 	return nil
 }
@@ -252,38 +272,66 @@ func (g *generation) study(ctx context.Context) error {
 // mayLook finds that the masters belong to somebody else.
 func (s *sight) mayLook() error {
 	for _, g := range s.generations() {
-		if _, err := os.Readlink(procPath(g.pid, "exe")); errors.Is(err, fs.ErrPermission) {
+		if _, err := g.link("exe"); errors.Is(err, fs.ErrPermission) {
 			return fmt.Errorf("look into master process %d: %w", g.pid, g.denied(err))
 		}
 	}
 	return nil
 }
 
-// sameRoot finds that process pid sees other files than we do.
-func sameRoot(pid int) error {
-	theirs, err := identify(procPath(pid, "root"))
+// sameRoot finds that a process sees other files than we do.
+func (p process) sameRoot() error {
+	theirs, err := p.identify("root")
 	if err != nil {
-		return fmt.Errorf("look at the root of process %d: %w", pid, err)
+		return fmt.Errorf("look at the root of process %d: %w", p.pid, err)
 	}
 	if ours, err := identify("/"); err == nil && ours != theirs {
-		return fmt.Errorf("process %d sees other files than we do (a container, or chroot): run this there", pid)
+		return fmt.Errorf("process %d sees other files than we do (a container, or chroot): run this there", p.pid)
 	}
 	return nil
 }
 
 // Look looks at the server whose pid file is given. It returns an error wrapping
 // [ErrNothingRuns] when there is none.
-func Look(ctx context.Context, pidFile string) (*Status, error) {
+//
+// Root looks with the rights of the server's user.
+func Look(ctx context.Context, pidFile string) (st *Status, err error) {
+	if aerr := actFor(pidFile, func() { st, err = lookAt(ctx, pidFile) }); aerr != nil {
+		return nil, aerr
+	}
+	return st, err
+}
+
+func lookAt(ctx context.Context, pidFile string) (*Status, error) {
 	for {
 		s, err := examine(ctx, pidFile)
+		if errors.Is(err, ErrNothingRuns) {
+			if found := lost(ctx, pidFile); found != nil {
+				s, err = found, found.examine(ctx)
+			}
+		}
 		var st *Status
 		if err == nil {
 			st, err = s.status()
 		}
-		if err == nil || !s.changed() {
-			return st, leftBehind(pidFile, err)
+		ended := err != nil && s.changed()
+		s.release()
+		if !ended {
+			return st, leftBehind(pidFile, orLost(ctx, pidFile, err))
 		}
 		// A master ended while it was looked at: what was seen is no state that was.
+	}
+}
+
+// release closes what was opened to look at s, which may be nil.
+func (s *sight) release() {
+	if s == nil {
+		return
+	}
+	for _, g := range s.generations() {
+		if g.held != nil {
+			g.held.Close()
+		}
 	}
 }
 
@@ -294,19 +342,24 @@ func examine(ctx context.Context, pidFile string) (*sight, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s, s.examine(ctx)
+}
+
+// examine fills in what the generations run, and what they say of themselves.
+func (s *sight) examine(ctx context.Context) (err error) {
 	for _, g := range s.generations() {
 		if err := g.study(ctx); err != nil {
-			return s, err
+			return err
 		}
 	}
 	for _, g := range s.generations() {
 		g.report = g.ask(ctx)
 	}
 	if s.old == nil || !s.new.named {
-		return s, nil
+		return nil
 	}
 	s.old.leaving, err = s.oldLeaves()
-	return s, err
+	return err
 }
 
 // oldLeaves finds out whether the old master was told to go.
@@ -335,7 +388,7 @@ func (s *sight) generations() []*generation {
 // image any more a moment before it is a zombie.
 func (s *sight) changed() bool {
 	return s != nil && slices.ContainsFunc(s.generations(), func(g *generation) bool {
-		_, err := os.Readlink(procPath(g.pid, "exe"))
+		_, err := g.link("exe")
 		return !g.same() || isMissing(err)
 	})
 }

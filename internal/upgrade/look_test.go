@@ -49,6 +49,20 @@ func newNginx(t *testing.T) string {
 	return path
 }
 
+// anotherNginx returns another build of the same nginx.
+func anotherNginx(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(nginxPath(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "nginx")
+	if err := os.WriteFile(path, append(text, '\n'), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 // A kind is a server, before and after an upgrade.
 type kind struct {
 	name     string
@@ -62,7 +76,7 @@ func kinds() []kind {
 		return func(t *testing.T) string { return testbed.PlainFor(t, version) }
 	}
 	return []kind{
-		{"nginx", nginxPath, nginxPath, [2]string{"nginx/1.", "nginx/1."}},
+		{"nginx", nginxPath, anotherNginx, [2]string{"nginx/1.", "nginx/1."}},
 		{"baton", baton(oldVersion), baton(newVersion), [2]string{"baton/1.0.0", "baton/2.0.0"}},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 )
@@ -25,8 +26,18 @@ func newOperation(o Options) *operation { return &operation{o: o.withDefaults(),
 
 // concluded runs one way to go and tells how it ended.
 func (op *operation) concluded(way func(*operation) (Outcome, error)) (Outcome, error) {
-	outcome, err := way(op)
-	op.conclude(outcome, err)
+	outcome := Failed
+	if op.o.To != "" {
+		op.fresh = openFor(op.o.To)
+	}
+	var err error
+	if aerr := actFor(op.o.PidFile, func() {
+		outcome, err = way(op)
+		op.conclude(outcome, err)
+	}); aerr != nil {
+		op.conclude(Failed, aerr)
+		return Failed, aerr
+	}
 	return outcome, err
 }
 
@@ -41,6 +52,11 @@ type operation struct {
 	// silenced: the journal could not be written, and that was told.
 	silenced bool
 	staged   string // the new binary, beside the place that it is for; "" when it went there
+	// fresh is the new binary, open; nil until it is looked at, unless root has opened it
+	// for the user whose server it is.
+	fresh *os.File
+	// same: the new binary is what runs, and there is nothing to do.
+	same bool
 
 	old *generation
 	// new is the new master; nil while none was seen.
@@ -116,6 +132,9 @@ func (op *operation) follow(ctx context.Context, p *plan, last Step) (Outcome, e
 			cause = errors.Join(cause, err)
 			op.asked = op.asked || ctx.Err() != nil
 		}
+		if step == Check && err == nil && op.same {
+			return Unchanged, nil
+		}
 		if step == Check && err == nil && op.o.DryRun {
 			return Done, nil
 		}
@@ -140,7 +159,7 @@ func (op *operation) open(ctx context.Context) error {
 	// First, so that where nothing runs no file is created.
 	s, err := glance(op.o.PidFile)
 	if err != nil {
-		return leftBehind(op.o.PidFile, err)
+		return leftBehind(op.o.PidFile, orLost(ctx, op.o.PidFile, err))
 	}
 	if err := s.mayLook(); err != nil {
 		return err
@@ -154,6 +173,9 @@ func (op *operation) open(ctx context.Context) error {
 
 func (op *operation) close() {
 	op.unstage()
+	if op.fresh != nil {
+		op.fresh.Close()
+	}
 	if op.journal != nil {
 		op.journal.close()
 	}

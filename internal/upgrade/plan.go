@@ -55,6 +55,8 @@ type Outcome string
 const (
 	// Done: the new version serves, and the old one is gone.
 	Done Outcome = "done"
+	// Unchanged: the version that was asked for serves already.
+	Unchanged Outcome = "unchanged"
 	// Failed: the old version serves as before.
 	Failed Outcome = "failed"
 	// Stuck: it could not be undone, and a person must look.

@@ -31,7 +31,7 @@ type process struct {
 	start     uint64 // in ticks since boot; with pid it names a process for good
 	argv      []string
 	title     string // the command line as ps shows it
-	uid       int
+	uid       int    // -1: it has rights of several users, or is gone
 }
 
 // zombie reports whether the process has ended and was not waited for yet.
@@ -79,10 +79,111 @@ func (p *process) name() {
 		}
 		p.title = strings.Join(p.argv, " ")
 	}
-	var st unix.Stat_t
-	if unix.Stat(procPath(p.pid), &st) == nil {
-		p.uid = int(st.Uid)
+	p.uid = -1
+	if r, err := proc.RightsOf(p.pid); err == nil {
+		p.uid = r.UID
 	}
+}
+
+// ours reports whether the process is that of the user with whose rights the caller looks.
+// What it runs and says of itself is believed only then.
+func (p process) ours() bool { return p.uid == os.Geteuid() }
+
+// lookInto calls f with the folder of process pid in /proc. A process that has capabilities
+// may be looked into by root alone: so where the caller has the rights of a user only
+// because root has given up its own, f has those of root, for processes of that user and of
+// nobody else. The folder is that of this one process, whoever gets its number.
+func lookInto(pid int, f func(dir string) error) (err error) {
+	uid := os.Geteuid()
+	proc.Aside(func() {
+		if os.Geteuid() == uid {
+			err = f(procPath(pid))
+			return
+		}
+		fd, oerr := unix.Open(procPath(pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if oerr != nil {
+			err = &os.PathError{Op: "open", Path: procPath(pid), Err: oerr}
+			return
+		}
+		defer unix.Close(fd)
+		dir := descriptorPath(fd)
+		if err = isOf(dir, uid); err == nil {
+			err = f(dir)
+		}
+		if err == nil {
+			err = isOf(dir, uid) // it may have executed something meanwhile
+		}
+	})
+	return err
+}
+
+// isOf finds that the process whose folder in /proc is dir has other rights than those of
+// user uid.
+func isOf(dir string, uid int) error {
+	r, err := proc.ReadRights(dir)
+	if err == nil && r.UID != uid || errors.Is(err, proc.ErrMixed) {
+		return fmt.Errorf("%w: it is not of user %d", fs.ErrPermission, uid)
+	}
+	return err
+}
+
+// link returns where a link in a process's folder in /proc leads.
+func (p process) link(name ...string) (to string, err error) {
+	err = lookInto(p.pid, func(dir string) error {
+		to, err = os.Readlink(filepath.Join(append([]string{dir}, name...)...))
+		return err
+	})
+	return to, err
+}
+
+// hold opens what a link in a process's folder in /proc leads to, to be looked at and
+// opened again by the descriptor's own name, and no more.
+func (p process) hold(name string) (f *os.File, err error) {
+	err = lookInto(p.pid, func(dir string) error {
+		fd, err := unix.Open(filepath.Join(dir, name), unix.O_PATH|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return &os.PathError{Op: "open", Path: procPath(p.pid, name), Err: err}
+		}
+		f = os.NewFile(uintptr(fd), procPath(p.pid, name))
+		return nil
+	})
+	if err != nil && f != nil {
+		f.Close()
+		f = nil
+	}
+	return f, err
+}
+
+// openFile opens a regular file that the process has open, with the rights of the caller.
+func (p process) openFile(name string) (*os.File, error) {
+	held, err := p.hold(name)
+	if err != nil {
+		return nil, err
+	}
+	defer held.Close()
+	return proc.OpenRegular(heldPath(held), os.O_RDONLY)
+}
+
+// heldPath returns a name of what is held: as long as it is.
+func heldPath(held *os.File) string {
+	fd, err := proc.FD(held)
+	if err != nil {
+		return held.Name() // it was closed: whoever uses the name is told
+	}
+	return descriptorPath(fd)
+}
+
+// descriptorPath is a name of what a descriptor of this process is of, and of a child that
+// has not executed anything yet.
+func descriptorPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
+
+// identify returns the file behind a link in a process's folder in /proc.
+func (p process) identify(name string) (id fileID, err error) {
+	err = lookInto(p.pid, func(dir string) error {
+		id, err = identify(filepath.Join(dir, name))
+		return err
+	})
+	return id, err
 }
 
 // children returns the living children of every process in pids, by parent.
@@ -125,7 +226,7 @@ func processesOf(id fileID) (found []process) {
 			continue
 		}
 		// Others than our own cannot be looked at, and a zombie runs nothing.
-		if image, err := identify(procPath(pid, "exe")); err != nil || image != id {
+		if image, err := (process{pid: pid}).identify("exe"); err != nil || image != id {
 			continue
 		}
 		if p, err := look(pid); err == nil {
@@ -173,6 +274,14 @@ func procPath(pid int, elem ...string) string {
 func (p process) denied(err error) error {
 	if !errors.Is(err, fs.ErrPermission) {
 		return err
+	}
+	switch {
+	case p.uid < 0:
+		return fmt.Errorf("%w: process %d has rights of several users", err, p.pid)
+	case p.ours() && p.uid == 0:
+		return err
+	case p.ours():
+		return fmt.Errorf("%w: process %d is yours and has more rights than you have (capabilities of its file?); do it as root", err, p.pid)
 	}
 	return fmt.Errorf("%w: process %d belongs to user %d and you are user %d; do it as that user or as root",
 		err, p.pid, p.uid, os.Geteuid())

@@ -28,8 +28,12 @@ func (op *operation) checkMemory(context.Context) error {
 
 // memoryOf returns a process's share of memory; pages that several share count in
 // parts. 0 when the kernel does not tell.
-func memoryOf(pid int) uint64 {
-	return lineOf(procPath(pid, "smaps_rollup"), "Pss:")
+func memoryOf(pid int) (bytes uint64) {
+	_ = lookInto(pid, func(dir string) error { // none of what may not be looked into
+		bytes = lineOf(dir+"/smaps_rollup", "Pss:")
+		return nil
+	})
+	return bytes
 }
 
 // freeMemory returns what a new process in the place of pid can get, and by what that
@@ -130,15 +134,19 @@ func number(path string) (uint64, error) {
 
 // checkDisk finds that there is no room for the new binary and a copy of the old one.
 func (op *operation) checkDisk(context.Context) error {
-	dir := filepath.Dir(op.record.Binary)
-	var need uint64
-	for _, path := range []string{op.o.To, procPath(op.old.pid, "exe")} {
-		fi, err := os.Stat(path)
-		if err != nil {
-			return err
-		}
-		need += uint64(fi.Size())
+	if op.record.inPlace() {
+		return nil
 	}
+	dir := filepath.Dir(op.record.Binary)
+	running, err := os.Stat(op.old.imagePath())
+	if err != nil {
+		return err
+	}
+	fresh, err := op.fresh.Stat()
+	if err != nil {
+		return err
+	}
+	need := uint64(running.Size()) + uint64(fresh.Size())
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
 		return fmt.Errorf("look at the disk of %s: %w", dir, err)

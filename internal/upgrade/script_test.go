@@ -148,7 +148,7 @@ var varies = []struct {
 	{regexp.MustCompile(`(?m)^ *\d+\.\d\ds `), "   0.00s "},
 	{regexp.MustCompile(`\b(master|process|worker|old  |new  |kill -[A-Z0-9]+)( +)\d+`), "${1}${2}PID"},
 	{regexp.MustCompile(`\bmasters \d+ and \d+`), "masters PID and PID"},
-	{regexp.MustCompile(`\d+s old`), "0s old"},
+	{regexp.MustCompile(`(\d+m)?\d+s old`), "0s old"},
 	{regexp.MustCompile(`well for \S+;`), "well for 0s;"},
 	{regexp.MustCompile(`\d{4}[-/]\d\d[-/]\d\d \d\d:\d\d:\d\d`), "DATE"},
 	{regexp.MustCompile(`after \d+\.\ds`), "after 0.0s"},
@@ -157,7 +157,7 @@ var varies = []struct {
 	{regexp.MustCompile(`"(age_seconds|master|pid|operator)":[0-9.]+`), `"$1":0`},
 	{regexp.MustCompile(`the error log says:\n(  .*\n)+`), "the error log says:\n  …\n"},
 	{regexp.MustCompile(`"log":\[.*?\],"`), `"log":["…"],"`},
-	{regexp.MustCompile(`nginx([/-])\d[0-9.]+\d`), "nginx${1}VERSION"},
+	{regexp.MustCompile(`nginx([/-])\d+\.\d+\.\d+(\.[0-9a-f]{8})?`), "nginx${1}VERSION"},
 }
 
 // plain replaces what differs from run to run.

@@ -53,21 +53,25 @@ func parseSocket(table string, f []string) (inode string, s socket, ok bool) {
 }
 
 // socketInodes returns the inodes of the sockets that process pid has open.
-func socketInodes(pid int) ([]string, error) {
-	dir := procPath(pid, "fd")
-	names, err := os.ReadDir(dir)
+func socketInodes(pid int) (inodes []string, err error) {
+	err = lookInto(pid, func(dir string) error {
+		names, err := os.ReadDir(dir + "/fd")
+		if err != nil {
+			return err
+		}
+		for _, n := range names {
+			target, err := os.Readlink(dir + "/fd/" + n.Name())
+			if err != nil {
+				continue // closed meanwhile
+			}
+			if inode, ok := strings.CutPrefix(target, "socket:["); ok {
+				inodes = append(inodes, strings.TrimSuffix(inode, "]"))
+			}
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list descriptors: %w", err)
-	}
-	var inodes []string
-	for _, n := range names {
-		target, err := os.Readlink(dir + "/" + n.Name())
-		if err != nil {
-			continue // closed meanwhile
-		}
-		if inode, ok := strings.CutPrefix(target, "socket:["); ok {
-			inodes = append(inodes, strings.TrimSuffix(inode, "]"))
-		}
 	}
 	return inodes, nil
 }

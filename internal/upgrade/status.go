@@ -18,8 +18,11 @@ const Schema = 1
 
 // Status is what status tells. Its JSON is documented in docs/operator.md.
 type Status struct {
-	Schema      int          `json:"schema"`
-	PidFile     string       `json:"pid_file"`
+	Schema  int    `json:"schema"`
+	PidFile string `json:"pid_file"`
+	// PidFileLost: the file is not there, or names somebody else, and the master was found
+	// by its socket.
+	PidFileLost bool         `json:"pid_file_lost,omitempty"`
 	Phase       Phase        `json:"phase"`
 	Generations []Generation `json:"generations"` // the old one first
 	// Upgrade is the one that is under way by our own command, or was interrupted.
@@ -62,7 +65,7 @@ type Worker struct {
 }
 
 func (s *sight) status() (*Status, error) {
-	st := &Status{Schema: Schema, PidFile: s.pidFile, Phase: s.phase()}
+	st := &Status{Schema: Schema, PidFile: s.pidFile, PidFileLost: s.lost, Phase: s.phase()}
 	for _, g := range s.generations() {
 		told, err := g.tell()
 		if err != nil {
@@ -71,6 +74,9 @@ func (s *sight) status() (*Status, error) {
 		st.Generations = append(st.Generations, told)
 	}
 	st.Next = append(s.verbs(), s.next()...)
+	if s.lost {
+		st.Next = []Command{{write(s.new.pid, s.pidFile), "write the pid file again: without it no command finds the master"}}
+	}
 	entries, err := readJournal(s.pidFile)
 	if err != nil {
 		return nil, err
@@ -204,7 +210,7 @@ func (s *sight) next() []Command {
 func (st *Status) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "phase   %s\n", st.Phase)
-	fmt.Fprintf(&b, "pid     %s\n", st.PidFile)
+	fmt.Fprintf(&b, "pid     %s%s\n", st.PidFile, lostNote(st.PidFileLost))
 	if u := st.Upgrade; u != nil && u.Operator != 0 {
 		fmt.Fprintf(&b, "upgrade to %s, run by process %d, which does %s\n", u.To, u.Operator, u.Step)
 	} else if u != nil {
@@ -241,6 +247,13 @@ func (st *Status) String() string {
 		fmt.Fprintf(&b, "%s%s  # %s\n", label, c.Command, c.Does)
 	}
 	return b.String()
+}
+
+func lostNote(lost bool) string {
+	if lost {
+		return " (lost: it does not name the master, which was found by its socket)"
+	}
+	return ""
 }
 
 func orUnknown(version string) string {

@@ -22,7 +22,13 @@ const (
 // place and does not run is kept too.
 func (op *operation) replace() (string, error) {
 	r := &op.record
-	if err := backUp(r.Binary, procPath(op.old.pid, "exe"), r.Backup); err != nil {
+	switch {
+	case r.AsIs:
+		return r.Binary + " is the new one already", nil
+	case r.Link != "":
+		return fmt.Sprintf("%s leads to %s; the old one is %s", r.Link, r.LinkTo, r.Backup), moveLink(r.Link, r.LinkTo)
+	}
+	if err := backUp(r.Binary, op.old.imagePath(), r.Backup); err != nil {
 		return "", err
 	}
 	op.o.Fault("backed up")
@@ -126,7 +132,7 @@ func (op *operation) strayed() bool {
 		return false
 	}
 	for _, c := range below[op.old.pid] {
-		if !c.isMaster() {
+		if !c.isMaster() || !c.ours() {
 			continue
 		}
 		// The file is renamed before a new master comes: it would not be as it was.
@@ -140,7 +146,7 @@ func (op *operation) strayed() bool {
 
 // isRight makes sure that a new master runs the new binary on the old sockets.
 func (op *operation) isRight(g *generation) error {
-	image, err := identify(procPath(g.pid, "exe"))
+	image, err := g.identify("exe")
 	if err != nil {
 		return fmt.Errorf("look into master process %d: %w", g.pid, err)
 	}

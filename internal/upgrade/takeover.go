@@ -132,12 +132,33 @@ func (op *operation) backTo(ctx context.Context, s *sight, a *account) (Outcome,
 	if a.outcome != Done || !exists(r.Backup) {
 		return Failed, ErrNothingToDo
 	}
-	if binary, err := filepath.EvalSymlinks(s.new.binary); err != nil || binary != r.Binary {
+	if !r.isOf(s.new) {
 		return Failed, fmt.Errorf("%w: the last one was of %s, and %s runs", ErrNothingToDo, r.Binary, s.new.binary)
+	}
+	if err := r.believedOf(s.new); err != nil {
+		return Failed, err
 	}
 	op.note("the upgrade to %s was committed: upgrading to the %s that was kept", r.NewVersion, r.OldVersion)
 	op.o.To, op.o.Retry, op.o.AllowMissingModules = r.Backup, true, true
 	return op.follow(ctx, &plan{}, "")
+}
+
+// isOf reports whether the upgrade that r tells of was of what g executes.
+func (r *record) isOf(g *generation) bool {
+	if r.Link != "" {
+		return r.Binary == g.binary
+	}
+	found, err := filepath.EvalSymlinks(g.binary)
+	return err == nil && found == r.Binary
+}
+
+// believedOf finds that r names other files than an upgrade of g would.
+func (r *record) believedOf(g *generation) error {
+	found, err := filepath.EvalSymlinks(g.binary)
+	if err != nil {
+		found = g.binary // it is missing
+	}
+	return r.believed(g.binary, found)
 }
 
 // adopt makes the operation what it was for whoever began it.
@@ -147,7 +168,7 @@ func (op *operation) adopt(ctx context.Context, s *sight, a *account) error {
 		op.old, op.new = s.new, nil
 	}
 	op.newTells = op.new != nil && op.new.report != nil
-	op.log, op.before = findErrorLog(op.old.pid), op.old.answersSoFar(ctx)
+	op.log, op.before = findErrorLog(op.old.process), op.old.answersSoFar(ctx)
 	var err error
 	if op.wanted, err = listenersOf(op.old); err != nil {
 		return err
@@ -156,6 +177,9 @@ func (op *operation) adopt(ctx context.Context, s *sight, a *account) error {
 		return err
 	}
 	if a.id != "" {
+		if err := a.record.believedOf(op.old); err != nil {
+			return err
+		}
 		op.told = slices.Contains(a.begun, Retire)
 		op.recall(a.record)
 		return nil
@@ -166,12 +190,15 @@ func (op *operation) adopt(ctx context.Context, s *sight, a *account) error {
 	r.OldVersion, r.NewVersion = op.old.version, s.new.version
 	r.OldMaster, r.OldStart = op.old.pid, op.old.start
 	r.OldWorkers = max(1, op.old.serving())
+	if _, real, err := wayTo(op.old.binary); err == nil && op.planLink(real) {
+		return nil
+	}
 	r.Binary, err = filepath.EvalSymlinks(op.old.binary)
 	if isMissing(err) {
 		r.Binary, err = op.old.binary, nil
 	}
 	if err == nil {
-		r.Backup, err = planBackup(r.Binary, procPath(op.old.pid, "exe"), op.old.version)
+		r.Backup, err = planBackup(r.Binary, op.old.imagePath(), op.old.version)
 	}
 	return err
 }
@@ -265,7 +292,7 @@ func (op *operation) muster() error {
 
 // over ends an upgrade whose old master is gone.
 func (op *operation) over(ctx context.Context, s *sight, want intent) (Outcome, error) {
-	sum, err := checksum(procPath(s.new.pid, "exe"))
+	sum, err := checksum(s.new.imagePath())
 	if err != nil {
 		return Failed, fmt.Errorf("look at what runs: %w", err)
 	}

@@ -21,7 +21,16 @@ const (
 
 // restore puts the old binary back.
 func (op *operation) restore() (string, error) {
-	r := op.record
+	r := &op.record
+	if id, err := identify(r.Binary); err == nil && op.old != nil && id != op.old.image {
+		op.replaced = id
+	}
+	switch {
+	case r.AsIs:
+		return r.Binary + " stays: it was put there by somebody else, and the old one is not kept", nil
+	case r.Link != "":
+		return r.restoreLink()
+	}
 	if err := os.Remove(stagedPath(r.Binary)); err != nil && !isMissing(err) {
 		return "", err
 	}
@@ -33,12 +42,9 @@ func (op *operation) restore() (string, error) {
 	}
 	if !exists(r.Backup) {
 		// Kept by nobody, or under another name: what runs can always be had.
-		if err := backUp(r.Binary, procPath(op.old.pid, "exe"), r.Backup); err != nil {
+		if err := backUp(r.Binary, op.old.imagePath(), r.Backup); err != nil {
 			return "", err
 		}
-	}
-	if id, err := identify(r.Binary); err == nil {
-		op.replaced = id
 	}
 	if err := moveTo(r.Backup, r.Binary); err != nil {
 		return "", fmt.Errorf("put %s back: %w", r.Backup, err)

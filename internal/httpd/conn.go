@@ -339,7 +339,7 @@ func (c *conn) local() *peer {
 		p := &peer{}
 		_ = c.raw.Control(func(fd uintptr) {
 			if sa, err := unix.Getsockname(int(fd)); err == nil {
-				*p = peerOf(sa)
+				*p = nameOf(sa)
 			}
 		})
 		c.here = p

@@ -49,6 +49,8 @@ type coreConf struct {
 	sendTimeout          time.Duration
 	keepaliveTimeout     time.Duration
 	keepaliveRequests    int
+	keepaliveTime        time.Duration
+	noKeepalive          browsers
 	lingeringClose       int
 	lingeringTime        time.Duration
 	lingeringTimeout     time.Duration
@@ -155,6 +157,8 @@ func (b *Builder) newCoreConf(s *conf.Scope) (coreConf, error) {
 		clientBodyTimeout:    g.time("client_body_timeout", 60*time.Second),
 		sendTimeout:          g.time("send_timeout", 60*time.Second),
 		keepaliveRequests:    g.int("keepalive_requests", 1000),
+		keepaliveTime:        g.time("keepalive_time", time.Hour),
+		noKeepalive:          browsersOf(s.One("keepalive_disable")),
 		lingeringTime:        g.time("lingering_time", 30*time.Second),
 		lingeringTimeout:     g.time("lingering_timeout", 5*time.Second),
 		noUnderscore:         !g.flag("underscores_in_headers", false),

@@ -95,6 +95,8 @@ func transferSpecs() []conf.Spec {
 		one("send_timeout", hsl),
 		args(one("keepalive_timeout", hsl), 1, 2),
 		one("keepalive_requests", hsl),
+		checked(one("keepalive_time", hsl), conf.CheckTime),
+		checked(args(one("keepalive_disable", hsl), 1, 2), checkBrowsers),
 		one("lingering_close", hsl),
 		one("lingering_time", hsl),
 		one("lingering_timeout", hsl),
@@ -123,8 +125,6 @@ func idleSpecs() []conf.Spec {
 		checked(none(one("send_lowat", hsl), "FreeBSD only, in nginx too."), conf.CheckSize),
 		checked(none(one("postpone_output", hsl), "Small writes are gathered as the response is built."), conf.CheckSize),
 		none(flag("reset_timedout_connection", hsl), "A connection that timed out is closed."),
-		checked(none(args(one("keepalive_disable", hsl), 1, 2), "The browsers that it is about are gone."), checkBrowsers),
-		checked(none(one("keepalive_time", hsl), "Use keepalive_requests."), conf.CheckTime),
 		none(flag("log_subrequest", hsl), "There are no subrequests yet."),
 		none(flag("client_body_in_single_buffer", hsl), "A body is passed on as a stream."),
 		checked(none(one("client_body_in_file_only", hsl), "A body is passed on as a stream."), conf.CheckEnum("off", "on", "clean")),
@@ -166,14 +166,4 @@ func checkAIO(d *conf.Directive) error {
 		return nil
 	}
 	return conf.Errorf(d, "\"aio\" directive invalid value")
-}
-
-// checkBrowsers wants names of browsers, or "none".
-func checkBrowsers(d *conf.Directive) error {
-	for _, v := range d.Args {
-		if v != "none" && v != "msie6" && v != "safari" {
-			return conf.Errorf(d, "invalid value \"%s\"", v)
-		}
-	}
-	return nil
 }

@@ -68,6 +68,10 @@ func (r *Request) openChecked(path []byte) (File, OpenFault) {
 	name := path[:len(path)-1]
 	trusted := 0
 	if from := rule.from.Append(nil, r); len(from) > 0 && bytes.HasPrefix(name, from) {
+		if len(from) == len(name) {
+			f, _, fault := openFile(path) // nothing of it is to be checked
+			return f, fault
+		}
 		trusted = len(bytes.TrimRight(from, "/"))
 		if trusted < len(name) && name[trusted] != '/' {
 			trusted = 0
@@ -101,8 +105,8 @@ func walk(dir int, name []byte, mode int) (int, unix.Errno) {
 		}
 	}
 	parts := bytes.FieldsFunc(name, func(c rune) bool { return c == '/' })
-	if len(parts) == 0 {
-		parts = [][]byte{[]byte(".")}
+	if len(parts) == 0 || name[len(name)-1] == '/' {
+		parts = append(parts, []byte(".")) // the part before it is a folder, or nothing is there
 	}
 	for i, part := range parts {
 		flags := unix.O_PATH | unix.O_DIRECTORY

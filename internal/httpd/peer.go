@@ -24,7 +24,16 @@ func peerOf(sa unix.Sockaddr) peer {
 	return peer{}
 }
 
-// Text is the address as $remote_addr has it: "unix:" for a unix socket.
+// nameOf is peerOf for the server's end, which has a name on a unix socket, too.
+func nameOf(sa unix.Sockaddr) peer {
+	if u, ok := sa.(*unix.SockaddrUnix); ok {
+		return peer{text: "unix:" + u.Name}
+	}
+	return peerOf(sa)
+}
+
+// Text is the address as $remote_addr has it: "unix:" for a unix socket, with the path
+// where it is the server's end.
 func (p *peer) Text() string {
 	if p.text == "" {
 		p.text = "unix:"

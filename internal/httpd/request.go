@@ -237,9 +237,19 @@ func (r *Request) Scratch() []byte { return r.scratch[:0] }
 // KeepScratch stores b, which grew from Scratch, to be used again.
 func (r *Request) KeepScratch(b []byte) { r.scratch = b }
 
-// keepsAlive reports whether a location lets c serve on after this request.
-func (core *coreConf) keepsAlive(c *conn) bool {
-	return core.keepaliveTimeout > 0 && c.served < core.keepaliveRequests
+// mayKeepAlive reports whether the location lets the connection serve on after this
+// request.
+func (r *Request) mayKeepAlive() bool {
+	core, c := r.core(), r.c
+	switch {
+	case core.keepaliveTimeout == 0 || c.served >= core.keepaliveRequests:
+		return false
+	case c.stream == nil && r.start.Sub(c.since) > core.keepaliveTime:
+		return false
+	case core.noKeepalive != 0 && core.noKeepalive.names(r):
+		return false
+	}
+	return true
 }
 
 func (r *Request) keepaliveTimeout() time.Duration { return r.core().keepaliveTimeout }
@@ -295,7 +305,7 @@ func (r *Request) phases() int {
 		return 404
 	}
 	core := &loc.core
-	if !core.keepsAlive(r.c) {
+	if !r.mayKeepAlive() {
 		r.keepalive = false // also where it goes on elsewhere
 	}
 	if core.maxBody > 0 && r.body.length > core.maxBody && !r.finishing {

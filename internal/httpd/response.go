@@ -266,7 +266,7 @@ func (o *Response) frame() {
 	if r.bodyUnread() && r.body.expecting() {
 		r.keepalive = false // nobody can know what comes next
 	}
-	if !r.core().keepsAlive(r.c) || r.c.drains() {
+	if !r.mayKeepAlive() || r.c.drains() {
 		r.keepalive = false
 	}
 }

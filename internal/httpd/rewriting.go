@@ -105,9 +105,12 @@ func (r *Request) SetVariable(name string, value []byte) {
 		r.Args = append(r.Args[:0], value...)
 		r.uriChanged = true
 	case "limit_rate":
-		if n, err := conf.ParseSize(string(value)); err == nil {
-			r.Out.SetRate(n)
+		n, err := conf.ParseSize(string(value))
+		if err != nil {
+			r.Log(levelError, "invalid $limit_rate \""+string(value)+"\"", nil)
+			return
 		}
+		r.Out.SetRate(n)
 	default:
 		r.setNamed(name, value)
 	}

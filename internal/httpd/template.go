@@ -177,7 +177,7 @@ func (vs *variables) lookup(name string) Variable {
 	}
 	var found prefixVariable
 	for _, p := range vs.prefix {
-		if strings.HasPrefix(name, p.prefix) && len(name) > len(p.prefix) && len(p.prefix) > len(found.prefix) {
+		if strings.HasPrefix(name, p.prefix) && len(p.prefix) > len(found.prefix) {
 			found = p
 		}
 	}

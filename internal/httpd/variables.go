@@ -121,7 +121,7 @@ func (r *Request) Argument(name string) (value []byte, ok bool) {
 		} else {
 			args = nil
 		}
-		if len(arg) > len(name) && arg[len(name)] == '=' && equalFold(arg[:len(name)], name) {
+		if name != "" && len(arg) > len(name) && arg[len(name)] == '=' && equalFold(arg[:len(name)], name) {
 			return arg[len(name)+1:], true
 		}
 	}

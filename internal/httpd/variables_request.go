@@ -6,8 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"strconv"
-
-	"github.com/baton-deploy/baton/internal/conf"
 )
 
 func indexByte(b []byte, c byte) int { return bytes.IndexByte(b, c) }
@@ -165,8 +163,8 @@ func remoteUserVariable(r *Request, _ string, dst []byte) ([]byte, bool) {
 // limitRateVariable is $limit_rate in bytes per second.
 func limitRateVariable(r *Request, _ string, dst []byte) ([]byte, bool) {
 	rate := int64(0)
-	if text, ok := r.core().limitRate.Static(); ok && text != "" {
-		rate, _ = conf.ParseSize(text)
+	if r.Out.rateSet {
+		rate = r.Out.rate
 	}
 	return strconv.AppendInt(dst, rate, 10), true
 }

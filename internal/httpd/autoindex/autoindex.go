@@ -3,6 +3,7 @@
 package autoindex
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"slices"
@@ -98,8 +99,15 @@ func (l *list) Serve(r *httpd.Request) int {
 		return httpd.Done
 	}
 	o.ContentType = []byte("text/html")
-	_, _ = o.Write(l.appendHTML(nil, string(r.URI), entries))
+	if o.SendHead() == nil { // which finds out about the charset
+		_, _ = o.Write(appendHTML(nil, page{l, string(r.URI), inUTF8(o)}, entries))
+	}
 	return httpd.Done
+}
+
+// inUTF8 reports whether the page is said to be in UTF-8.
+func inUTF8(o *httpd.Response) bool {
+	return bytes.HasSuffix(bytes.ToLower(o.ContentType), []byte("; charset=utf-8"))
 }
 
 // refuse logs why the folder cannot be listed and returns the status.

@@ -19,13 +19,15 @@ const site = `
 		location /rounded/ { alias ROOT/; autoindex_exact_size off; }
 		location /local/ { alias ROOT/; autoindex_localtime on; }
 		location /json/ { alias ROOT/; autoindex_format json; }
+		location /utf-8/ { alias ROOT/; charset UTF-8; }
+		location /koi8/ { alias ROOT/; charset koi8-r; }
 		location /off/ { alias ROOT/; autoindex off; }
 	}`
 
 func TestSameAsNginx(t *testing.T) {
 	p := sidebyside.Start(t, site, sidebyside.Files{
 		"a.txt": "a", "dir/b": "b", "dir/index.html": "index", "empty/": "", ".hidden": "h", "sp ace<&>\"'?#%+.txt": "odd", "日本語.txt": "utf", "tab\t\n\\x": "control",
-		strings.Repeat("long", 20) + ".txt": "long", strings.Repeat("d", 50) + "/x": "", strings.Repeat("e", 49) + "/x": "", strings.Repeat("日", 60): "long utf",
+		strings.Repeat("long", 20) + ".txt": "long", strings.Repeat("d", 50) + "/x": "", strings.Repeat("e", 49) + "/x": "", strings.Repeat("日", 60): "long utf", strings.Repeat("é", 50): "fits", strings.Repeat("é", 51): "does not", "\xff" + strings.Repeat("é", 40): "broken",
 		"9999": strings.Repeat("x", 9999), "10000": strings.Repeat("x", 10000), "mega": strings.Repeat("x", 1<<20), "mega-": strings.Repeat("x", 1<<20-1), "mega+": strings.Repeat("x", 3<<19),
 	})
 	if err := os.Symlink("nowhere", filepath.Join(p.Dir, "dangling")); err != nil {
@@ -41,7 +43,7 @@ func TestSameAsNginx(t *testing.T) {
 	if err := os.Chtimes(filepath.Join(p.Dir, "a.txt"), ancient, ancient); err != nil {
 		t.Fatal(err)
 	}
-	for _, target := range []string{"/", "/dir/", "/empty/", "/rounded/", "/local/", "/json/", "/json/empty/", "/off/", "/nope/", "/a.txt/", "/empty", "/link/", "/empty/?a=b"} {
+	for _, target := range []string{"/", "/dir/", "/empty/", "/rounded/", "/local/", "/json/", "/json/empty/", "/utf-8/", "/koi8/", "/off/", "/nope/", "/a.txt/", "/empty", "/link/", "/empty/?a=b"} {
 		p.Same(sidebyside.Get(target))
 		p.Same(sidebyside.Ask("HEAD", target))
 		p.Same(sidebyside.Ask("POST", target, "Content-Length: 0"))

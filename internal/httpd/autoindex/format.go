@@ -5,15 +5,23 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
-// nameWidth is how many bytes of a name are shown. nginx counts bytes unless its
-// charset directive says that they are UTF-8.
+// nameWidth is how many characters of a name are shown: bytes, unless the page is said to
+// be in UTF-8.
 const nameWidth = 50
 
+// A page is what is said of all names on it.
+type page struct {
+	*list
+	uri  string
+	utf8 bool
+}
+
 // appendHTML appends nginx's page.
-func (l *list) appendHTML(b []byte, uri string, entries []entry) []byte {
-	title := escapeHTML(uri)
+func appendHTML(b []byte, l page, entries []entry) []byte {
+	title := escapeHTML(l.uri)
 	b = append(b, "<html>\r\n<head><title>Index of "+title+"</title></head>\r\n<body>\r\n<h1>Index of "+title+
 		"</h1><hr><pre><a href=\"../\">../</a>\r\n"...)
 	for i := range entries {
@@ -24,7 +32,7 @@ func (l *list) appendHTML(b []byte, uri string, entries []entry) []byte {
 			b = append(b, '/')
 		}
 		b = append(b, "\">"...)
-		b = appendName(b, e)
+		b = l.appendName(b, e)
 		when := e.modified.UTC()
 		if l.local {
 			when = e.modified.Local()
@@ -37,10 +45,15 @@ func (l *list) appendHTML(b []byte, uri string, entries []entry) []byte {
 }
 
 // appendName appends a name in its column.
-func appendName(b []byte, e *entry) []byte {
-	n := len(e.name)
+func (l page) appendName(b []byte, e *entry) []byte {
+	n, cut := len(e.name), min(len(e.name), nameWidth-3)
+	if l.utf8 && utf8.ValidString(e.name) {
+		if n = utf8.RuneCountInString(e.name); n > nameWidth {
+			cut = len(string([]rune(e.name)[:nameWidth-3]))
+		}
+	}
 	if n > nameWidth {
-		return append(append(b, escapeHTML(e.name[:nameWidth-3])...), "..&gt;</a>"...)
+		return append(append(b, escapeHTML(e.name[:cut])...), "..&gt;</a>"...)
 	}
 	b = append(b, escapeHTML(e.name)...)
 	if e.dir && n < nameWidth {

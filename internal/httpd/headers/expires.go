@@ -134,7 +134,7 @@ func (e *expiry) apply(r *httpd.Request) {
 		}
 	case expiresModified:
 		at = now.Add(rule.d)
-		if modified, ok := o.Modified(); ok {
+		if modified, ok := modifiedAt(o); ok {
 			at = time.Unix(modified, 0).Add(rule.d)
 		}
 	default:
@@ -146,6 +146,18 @@ func (e *expiry) apply(r *httpd.Request) {
 		control = "max-age=" + strconv.FormatInt(age, 10)
 	}
 	set(o, string(httpd.AppendDate(nil, at.Unix())), control)
+}
+
+// modifiedAt is when the content was modified: what a server behind us says counts, too.
+func modifiedAt(o *httpd.Response) (unix int64, ok bool) {
+	if unix, ok = o.Modified(); ok {
+		return unix, ok
+	}
+	date := o.LastModified
+	if date == nil {
+		date = o.Get("Last-Modified")
+	}
+	return httpd.ParseDate(date)
 }
 
 // midnight is when the day of t began, by the local clock.

@@ -32,6 +32,8 @@ const site = `
 		location /minus/ { expires -1; }
 		location /hour/ { expires 1h; }
 		location /modified/ { expires modified 1d; }
+		location /proxied/ { expires modified 1d; proxy_pass http://ADDR/own/; }
+		location /undated/ { expires modified 1d; proxy_pass http://ADDR/c201; }
 		location /modified-minus/ { expires modified -1d; }
 		location /day/ { expires @15h30m; }
 		location /off/ { expires off; }
@@ -69,7 +71,7 @@ var clock = regexp.MustCompile(`\d\d:\d\d:\d\d`)
 func TestExpires(t *testing.T) {
 	p := sidebyside.Start(t, site, files())
 	for _, target := range []string{
-		"/zero/a.txt", "/minus/a.txt", "/hour/a.txt", "/modified/a.txt", "/modified-minus/a.txt", "/day/a.txt", "/expvar/a.txt?e=5m", "/expvar/a.txt?e=epoch", "/expvar/a.txt?e=nonsense", "/expvar/a.txt",
+		"/proxied/a.txt", "/undated/", "/zero/a.txt", "/minus/a.txt", "/hour/a.txt", "/modified/a.txt", "/modified-minus/a.txt", "/day/a.txt", "/expvar/a.txt?e=5m", "/expvar/a.txt?e=epoch", "/expvar/a.txt?e=nonsense", "/expvar/a.txt",
 	} {
 		var n, b string
 		for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {

@@ -36,6 +36,10 @@ const site = `
 		location /cached/ { alias ROOT/html/; open_file_cache max=10 inactive=10s; open_file_cache_errors on; }
 		location /paged/ { alias ROOT/html/; error_page 404 /a.html; error_page 412 /b.txt; }
 		location /nolinks/ { alias ROOT/html/; disable_symlinks on; }
+		location ~ ^/tail/(.+/)tail$ { alias ROOT/html/$1; disable_symlinks if_not_owner; }
+		location ~ ^/tails/(.+/)tail$ { alias ROOT/html/$1; disable_symlinks on; }
+		location ~ ^/exact/(.+)$ { alias ROOT/html/$1; disable_symlinks on from=ROOT/html/$1; }
+		location ~ ^/nearly/(.+)$ { alias ROOT/html/$1; disable_symlinks on from=ROOT/html/; }
 		location /ownlinks/ { alias ROOT/html/; disable_symlinks if_not_owner from=ROOT/html; }
 	}`
 
@@ -95,7 +99,8 @@ func TestSameAsNginx(t *testing.T) {
 		"/relative/dir", "/relative/dir?x=1", "/noetag/b.txt", "/added/b.txt", "/added/nope", "/added/dir",
 		"/cached/b.txt", "/cached/b.txt", "/cached/nope", "/cached/nope", "/cached/dir", "/cached/dir/", "/cached/big.bin",
 		"/paged/nope", "/paged/b.txt", "/nolinks/b.txt", "/nolinks/link.txt", "/nolinks/linkdir/index.html", "/nolinks/dir/index.html",
-		"/ownlinks/link.txt", "/ownlinks/out.txt", "/ownlinks/linkdir/index.html", "/ownlinks/b.txt", "/nolinks/nope",
+		"/ownlinks/link.txt", "/tail/link.txt/tail", "/tail/b.txt/tail", "/tail/linkdir/tail", "/tail/dir/tail", "/tails/link.txt/tail", "/tails/linkdir/tail", "/tails/dir/tail",
+		"/exact/link.txt", "/exact/b.txt", "/exact/linkdir/index.html", "/nearly/link.txt", "/nearly/b.txt", "/ownlinks/out.txt", "/ownlinks/linkdir/index.html", "/ownlinks/b.txt", "/nolinks/nope",
 	} {
 		p.Same(sidebyside.Get(target))
 		p.Same(sidebyside.Ask("HEAD", target))

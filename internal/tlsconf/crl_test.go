@@ -93,3 +93,19 @@ func TestRevocationListsOfVersion1(t *testing.T) {
 		}
 	}
 }
+
+// Of what is wrong in a chain the last counts, from the certificate up, as in OpenSSL.
+func TestRevokedAuthority(t *testing.T) {
+	t.Parallel()
+	ca := testbed.NewAuthority(t, "Test CA")
+	between := ca.Issue(testbed.Certificate{Name: "Between CA", CA: true})
+	leaf := between.Issue(testbed.Certificate{Name: "leaf"})
+	lists, err := RevocationLists(File{Name: "crl", Data: []byte(ca.Revoke(between))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &Verifier{Trusted: []*x509.Certificate{ca.Cert}, CRLs: lists, Depth: 2, Usage: x509.ExtKeyUsageClientAuth}
+	if got := v.Verify([]*x509.Certificate{leaf.Cert, between.Cert}, time.Now()); got != revoked {
+		t.Errorf("a certificate of an authority that was revoked, without a list of its own: %v", got)
+	}
+}

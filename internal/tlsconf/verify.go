@@ -187,9 +187,9 @@ func (v *Verifier) revocations(c *chain, now time.Time) Verdict {
 		return Verified
 	}
 	verdict := Verified
-	for i := len(c.certs) - 1; i >= 0; i-- {
+	for i, cert := range c.certs {
 		issuer := c.certs[min(i+1, len(c.certs)-1)]
-		if found := v.revocation(c.certs[i], issuer, now); found != Verified {
+		if found := v.revocation(cert, issuer, now); found != Verified {
 			verdict = found
 		}
 	}

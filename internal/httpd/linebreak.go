@@ -11,6 +11,28 @@ func HasLineBreak(value []byte) bool {
 	return bytes.IndexByte(value, '\n') >= 0 || bytes.IndexByte(value, '\r') >= 0
 }
 
+// UnfoldValue makes one line of a value that is folded as fields once were: lines but for
+// the first begin with a space or a tab, which stays. $ssl_client_cert is such a one. It
+// reports false for a value with any other line break. The value is changed in place.
+func UnfoldValue(value []byte) ([]byte, bool) {
+	kept := value[:0]
+	for i, c := range value {
+		switch {
+		case c == '\n':
+			if i+1 == len(value) || value[i+1] != ' ' && value[i+1] != '\t' {
+				return nil, false
+			}
+		case c == '\r':
+			if i+1 == len(value) || value[i+1] != '\n' {
+				return nil, false
+			}
+		default:
+			kept = append(kept, c)
+		}
+	}
+	return kept, true
+}
+
 // EscapeURL percent-encodes what no URL has in it: spaces, controls and what is not
 // ASCII. Variables can hold what a client sent encoded, and as it is it would end the
 // URL, or the line that it stands in. A URL without any of it is returned as it is.
@@ -79,8 +101,10 @@ func (o *Response) refuseLineBreaks() {
 		case len(f.Name) == len("Location") && strings.EqualFold(f.Name, "Location"):
 			f.Value = EscapeURL(f.Value)
 		case HasLineBreak(f.Value):
-			o.logLineBreak(f.Name)
-			f.Value = nil
+			var ok bool
+			if f.Value, ok = UnfoldValue(f.Value); !ok {
+				o.logLineBreak(f.Name)
+			}
 		}
 	}
 }

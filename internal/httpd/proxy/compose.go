@@ -62,7 +62,12 @@ func appendSet(x *gateway.Exchange, b []byte, f *setField) []byte {
 	switch f.kind {
 	case setText:
 		b = f.value.Append(b, x.R)
-		if httpd.HasLineBreak(b[valueAt:]) {
+		if !httpd.HasLineBreak(b[valueAt:]) {
+			break
+		}
+		if value, ok := httpd.UnfoldValue(b[valueAt:]); ok {
+			b = b[:valueAt+len(value)]
+		} else {
 			name := strings.TrimSuffix(string(f.name), ": ")
 			x.R.Log(gateway.LevelError, "line break in the field \""+name+"\" for the server, which is not sent", nil)
 			return b[:start]

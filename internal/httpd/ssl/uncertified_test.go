@@ -134,3 +134,27 @@ func TestTimedSuitesMustBeNamed(t *testing.T) {
 		}
 	}
 }
+
+// A certificate of a client is one line in a field: what begins its lines stays, so that
+// whoever gets it can put it together.
+func TestFoldedCertificateInFields(t *testing.T) {
+	t.Parallel()
+	a := newAuthorities(t)
+	client := a.ca.Issue(testbed.Certificate{Name: "a client"})
+	p := sidebyside.StartAlone(t, `server { listen ADDR ssl; `+certificate+`ssl_verify_client on; ssl_client_certificate ROOT/ca.crt;
+		location / { add_header X-Cert $ssl_client_cert; add_header X-Raw $ssl_client_raw_cert; return 200 x; }
+		location /proxy { proxy_set_header X-Cert $ssl_client_cert; proxy_pass http://unix:ROOT/s; } }
+		server { listen unix:ROOT/s; location / { return 200 "$http_x_cert"; } }`, a.files())
+	config := named("a")
+	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		return &tls.Certificate{Certificate: [][]byte{client.Cert.Raw}, PrivateKey: client.Key}, nil
+	}
+	want := strings.ReplaceAll(strings.TrimSpace(client.CertPEM()), "\n", "\t")
+	got := ask(t, p.Baton, config, hostOf("a", "/"))
+	if got.Field("X-Cert") != want || got.Field("X-Raw") != "" {
+		t.Errorf("fields %q, %q", got.Field("X-Cert"), got.Field("X-Raw"))
+	}
+	if got := ask(t, p.Baton, config, hostOf("a", "/proxy")); got.Body != want {
+		t.Errorf("the server behind gets %q", got.Body)
+	}
+}

@@ -40,6 +40,8 @@ func (p *program) manPage(root *cobra.Command) string {
 		macro(".TP\n.B %s\n%s.", troff(o.synopsis()), troff(o.help))
 	}
 	macro(".PP\nLetters may be joined, and an argument may follow its letter directly: \\fB\\-tc\\fR \\fIfile\\fR, \\fB\\-sreload\\fR.")
+	macro(".PP\n\\fB\\-s\\fR reload waits until the new configuration serves, and fails when it does not; " +
+		"with \\fB\\-\\-no\\-wait\\fR it only sends the signal.")
 	macro(".SH VERBS")
 	for _, c := range verbs(root) {
 		macro(".SS %s", troff(c.Use))

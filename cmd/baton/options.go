@@ -15,6 +15,7 @@ type options struct {
 	quiet     bool // -q
 
 	signal string // -s: "" or a key of signals
+	noWait bool   // --no-wait: of a reload the signal is all
 
 	// nil when not given; nginx tells "-c ''" from no -c.
 	prefix, errorLog, conf, globals *string
@@ -93,6 +94,10 @@ func parseOptions(args []string) (options, error) {
 	var o options
 	for i := 0; i < len(args); i++ {
 		letters := args[i]
+		if letters == "--no-wait" { // nginx has no such option
+			o.noWait = true
+			continue
+		}
 		if letters == "" || letters[0] != '-' {
 			return o, fmt.Errorf(`invalid option: "%s"`, letters)
 		}

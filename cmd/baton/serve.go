@@ -283,7 +283,7 @@ func masterConfig(load func() (*conf.Config, error)) (*master.Config, error) {
 	}
 	c := &master.Config{
 		Process: cfg.Process, Listens: cfg.Listens, Logs: cfg.Logs, Temps: cfg.Temps,
-		Warnings: cfg.Warnings, Snapshot: snapshot,
+		Warnings: cfg.Warnings, Snapshot: snapshot, Changed: changed(cfg.Snapshot.Sources()),
 	}
 	if !c.Process.Master {
 		// master_process off: one worker, still a process of its own. There is no
@@ -291,6 +291,12 @@ func masterConfig(load func() (*conf.Config, error)) (*master.Config, error) {
 		c.Process.Workers = 1
 	}
 	return c, nil
+}
+
+// changed keeps no more of a configuration than what tells whether its files have changed.
+func changed(s *conf.Sources) func() []string {
+	const most = 10
+	return func() []string { return s.Changed(most) }
 }
 
 // newErrorLog returns the error log of a configuration.

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/baton-deploy/baton/internal/errorlog"
+	"github.com/baton-deploy/baton/internal/report"
 )
 
 // sendSignal does -s: it finds the master by the pid file of the configuration
@@ -31,6 +32,10 @@ func (p *program) sendSignal(o options) int {
 		logFailure(log, err)
 		return 1
 	}
+	var before *report.Reload
+	if o.signal == "reload" && !o.noWait {
+		before = lastReload(ctx, cfg.Process.Pid, pid)
+	}
 	for _, s := range signals {
 		if s.name != o.signal {
 			continue
@@ -39,6 +44,13 @@ func (p *program) sendSignal(o options) int {
 			log.Log(ctx, errorlog.Alert, fmt.Sprintf("kill(%d, %d) failed", pid, s.sig), "err", err)
 			return 1
 		}
+	}
+	if before == nil {
+		return 0
+	}
+	if err := awaitReload(ctx, cfg.Process.Pid, pid, before.Number); err != nil {
+		fmt.Fprintf(p.stderr, "%s: reload: %v\n", p.word, err)
+		return 1
 	}
 	return 0
 }

@@ -90,6 +90,7 @@ func (s *state) generationServes(g *generation) {
 		s.do(writePidFile{g.config.id})
 	}
 	s.releaseUnused()
+	s.reloadEnds("")
 	s.reloadDone()
 }
 
@@ -129,6 +130,7 @@ func (s *state) generationFailed(g *generation, stage, reason string) {
 	}
 	s.log(errorlog.Error, "new worker processes failed, the old ones go on: %s: %s", stage, reason)
 	s.end(g)
+	s.reloadEnds(reason)
 	s.reloadDone()
 }
 

@@ -47,10 +47,12 @@ type Master struct {
 	signals chan os.Signal   // sent to us
 	held    []syscall.Signal // of these, what waits for the fence
 	sent    chan *os.File    // links from another master
-	asked   chan chan report.Report
+	asked   chan chan answer
 	timers  map[timerID]*time.Timer
 	done    bool
 	code    int
+	// reloadAt is when the last reload began or ended.
+	reloadAt time.Time
 }
 
 // A child is a worker process as its master sees it.
@@ -71,7 +73,7 @@ func Run(o Options) int {
 		children: map[int]*child{},
 		links:    map[int]*os.File{},
 		sent:     make(chan *os.File),
-		asked:    make(chan chan report.Report),
+		asked:    make(chan chan answer),
 		// Unbuffered but for signals: who sends waits, nothing is lost.
 		events:  make(chan event),
 		ended:   make(chan int),
@@ -140,8 +142,8 @@ func (m *Master) next(watchdog <-chan time.Time) event {
 		m.lastLink++
 		m.links[m.lastLink] = link
 		return linkCame{m.lastLink}
-	case answer := <-m.asked:
-		answer <- m.account()
+	case asked := <-m.asked:
+		asked <- answer{m.account(), m.changed()}
 	case <-m.strangers:
 		m.sweepStats()
 	case <-watchdog:
@@ -157,7 +159,12 @@ func (m *Master) next(watchdog <-chan time.Time) event {
 func (m *Master) apply(ev event) {
 	for queue := []event{ev}; len(queue) > 0; {
 		ev, queue = queue[0], queue[1:]
-		for _, a := range m.state.step(ev) {
+		before := m.state.reload
+		actions := m.state.step(ev)
+		if m.state.reload != before {
+			m.reloadAt = time.Now()
+		}
+		for _, a := range actions {
 			if outcome := m.do(a); outcome != nil {
 				queue = append(queue, outcome)
 			}

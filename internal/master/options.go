@@ -69,4 +69,7 @@ type Config struct {
 	Temps    []conf.TempFolder
 	Warnings []string
 	Snapshot []byte // what workers get
+	// Changed names files that are otherwise on disk by now than when they were read. It is
+	// called on goroutines of its own, may take long, and may be nil.
+	Changed func() []string
 }

@@ -83,3 +83,30 @@ func (s *stage) mute() bool {
 	}
 	return true
 }
+
+// What became of the last reload is known at any moment, whatever ended it.
+func TestReloadIsTold(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		story []string
+		want  reload
+	}{
+		{"none", nil, reload{}},
+		{"under way", []string{"signal HUP"}, reload{number: 1, under: true}},
+		{"serves", []string{"signal HUP", "ready 102"}, reload{number: 1}},
+		{"a bad configuration", []string{"next load fails no", "signal HUP"}, reload{number: 1, reason: "no"}},
+		{"a worker that refuses", []string{"signal HUP", "failed 102 listen no"}, reload{number: 1, reason: "no"}},
+		{"one that came meanwhile", []string{"signal HUP", "signal HUP", "ready 102"}, reload{number: 2, under: true}},
+		{"workers told to go", []string{"signal HUP", "signal WINCH"}, reload{number: 1, reason: "told to stop accepting connections"}},
+		{"told to quit", []string{"signal HUP", "signal QUIT"}, reload{number: 1, reason: "told to quit"}},
+		{"none in an upgrade", []string{"signal USR2", "signal HUP"}, reload{}},
+	} {
+		s := &stage{t: t, state: state{self: 100}, worker: 100, master: 200, workers: 1}
+		for _, line := range append([]string{"begin", "ready 101"}, tt.story...) {
+			s.tell(line)
+		}
+		if s.state.reload != tt.want {
+			t.Errorf("%s: %+v, want %+v", tt.name, s.state.reload, tt.want)
+		}
+	}
+}

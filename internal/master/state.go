@@ -84,6 +84,13 @@ func (g *generation) ready() bool {
 	return true
 }
 
+// A reload is one load of the configuration because of HUP, and what came of it.
+type reload struct {
+	number int // counts from 1; 0: there was none
+	under  bool
+	reason string // why its configuration did not come to serve; "" when it did
+}
+
 // A successor is the new master of an upgrade that is under way. The zero value
 // means that there is none.
 type successor struct {
@@ -106,8 +113,9 @@ type state struct {
 	held   []int // configurations that were loaded and not released
 	lastID int   // of the newest generation
 
-	// reload: a HUP that came while another one was under way.
+	// reloadAgain: a HUP that came while a reload was under way. reload is the last one.
 	reloadAgain bool
+	reload      reload
 	// parent: the old master that started us by an upgrade is alive.
 	parent bool
 	// parentTalks: it is one of ours, speaks a version of the protocol that we speak

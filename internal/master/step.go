@@ -23,6 +23,7 @@ func (s *state) step(ev event) []action {
 		s.reloaded(ev.config)
 	case loadFailed:
 		s.log(errorlog.Emerg, "%s", ev.reason)
+		s.reloadEnds(ev.reason)
 		s.reloadDone()
 	case spawned:
 		s.spawned(ev)
@@ -126,6 +127,7 @@ func (s *state) reconfigure() {
 		s.reloadAgain = true
 	default:
 		s.log(errorlog.Notice, "reconfiguring")
+		s.reload = reload{number: s.reload.number + 1, under: true}
 		s.do(notify{[]string{reloadingMark}}, load{})
 	}
 }
@@ -154,6 +156,7 @@ func (s *state) stopAccepting() {
 		return
 	}
 	s.reloadAgain = false
+	s.reloadEnds("told to stop accepting connections")
 	s.phase = idle
 	s.retireAll()
 }
@@ -169,6 +172,7 @@ func (s *state) quit() {
 		s.do(tellFailed{"start", "told to quit before it was ready"})
 	}
 	s.phase = draining
+	s.reloadEnds("told to quit")
 	s.notifyStopping()
 	s.retireAll()
 	s.finishWhenEmpty()
@@ -186,6 +190,7 @@ func (s *state) terminate() {
 		s.notifyStopping()
 	}
 	s.phase = stopping
+	s.reloadEnds("told to exit")
 	s.stopAll()
 	if s.keep && s.succ.pid != 0 {
 		s.do(stop{s.succ.pid}, setTimer{timerID{name: timerEndNew}, endPatience})
@@ -239,6 +244,13 @@ func (s *state) finishWhenEmpty() {
 	s.log(errorlog.Notice, "exit")
 	s.phase = gone
 	s.do(exit{s.code})
+}
+
+// reloadEnds notes what became of the reload that is under way, if one is.
+func (s *state) reloadEnds(reason string) {
+	if s.reload.under {
+		s.reload.under, s.reload.reason = false, reason
+	}
 }
 
 // reloadDone ends a reload, well or not.

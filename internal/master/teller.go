@@ -2,6 +2,7 @@ package master
 
 import (
 	"os"
+	"time"
 
 	"github.com/baton-deploy/baton/internal/errorlog"
 	"github.com/baton-deploy/baton/internal/report"
@@ -31,9 +32,37 @@ func (m *Master) openTeller() {
 // ask gets an account from the loop. It is called on a goroutine of its own, which ends
 // with the process when the loop does.
 func (m *Master) ask() (report.Report, bool) {
-	answer := make(chan report.Report, 1) // the loop never waits
-	m.asked <- answer
-	return <-answer, true
+	asked := make(chan answer, 1) // the loop never waits
+	m.asked <- asked
+	a := <-asked
+	if a.changed == nil {
+		return a.told, true
+	}
+	found := make(chan []string, 1)
+	go func() { found <- a.changed() }()
+	select {
+	case a.told.Changed = <-found:
+	case <-time.After(changedPatience): // the disk hangs, and we do not
+	}
+	return a.told, true
+}
+
+// An answer is what the loop tells, and how to find what it cannot tell without looking at
+// the disk.
+type answer struct {
+	told    report.Report
+	changed func() []string
+}
+
+// changedPatience is how long the files of the configuration are looked at.
+const changedPatience = time.Second
+
+// changed returns how to find which files of the configuration that serves have changed.
+func (m *Master) changed() func() []string {
+	if c := m.configs[m.state.config.id]; c != nil {
+		return c.Changed
+	}
+	return nil
 }
 
 // tellerFollows takes the socket to where the pid file is now.
@@ -65,6 +94,7 @@ func (m *Master) account() report.Report {
 		Schema: report.Schema, Version: m.o.Version, Pid: m.o.Self, Phase: s.phase.told(),
 		Upgraded: s.parent, Keeps: s.keep, Generations: []report.Generation{}, Retired: s.retired,
 	}
+	r.Reload = &report.Reload{Number: s.reload.number, Under: s.reload.under, At: m.reloadAt, Error: s.reload.reason}
 	if s.succ.pid != 0 {
 		r.Successor = &report.Successor{Pid: s.succ.pid, Ready: s.succ.ready, Moves: s.succ.talks}
 	}

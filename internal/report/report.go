@@ -1,5 +1,7 @@
 package report
 
+import "time"
+
 // Schema is the version of a [Report]. It grows when a field changes its meaning or goes;
 // new fields may come at any time.
 const Schema = 1
@@ -17,7 +19,12 @@ type Report struct {
 	// signals on.
 	Keeps bool `json:"keeps"`
 	// Successor is the new master of an upgrade that is under way.
-	Successor   *Successor   `json:"successor,omitempty"`
+	Successor *Successor `json:"successor,omitempty"`
+	// Reload is the last one; nil says that the master does not tell.
+	Reload *Reload `json:"reload,omitempty"`
+	// Changed are files of the configuration that serves, some of them, that are otherwise
+	// on disk than when they were loaded, and patterns that match other files.
+	Changed     []string     `json:"changed,omitempty"`
 	Generations []Generation `json:"generations"` // oldest first
 	// Retired adds up what became of the connections of all workers that retired.
 	Retired  Retired  `json:"retired"`
@@ -46,6 +53,16 @@ type Successor struct {
 	Ready bool `json:"ready"`
 	// Moves: live connections can be given to it.
 	Moves bool `json:"moves"`
+}
+
+// A Reload is one load of the configuration because of HUP.
+type Reload struct {
+	// Number counts the reloads of a master from 1; 0 says that there was none.
+	Number int       `json:"number"`
+	Under  bool      `json:"under_way"`
+	At     time.Time `json:"at,omitzero"` // when it began, or ended
+	// Error is why its configuration did not come to serve; "" when it did.
+	Error string `json:"error,omitempty"`
 }
 
 // A Generation is the workers of one load of a configuration.

@@ -36,6 +36,10 @@ func (op *operation) check(ctx context.Context) (string, error) {
 	if s.phase() != Serving {
 		return "", fmt.Errorf("master %d has no workers that serve", op.old.pid)
 	}
+	if r := op.old.report; r != nil && len(r.Changed) > 0 {
+		op.note("the new version loads what master %d has not: %s changed since. A reload tells first whether that serves",
+			op.old.pid, strings.Join(r.Changed, ", "))
+	}
 	to, err := op.lookAtBoth(ctx)
 	if err != nil {
 		return "", err

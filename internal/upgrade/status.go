@@ -225,6 +225,12 @@ func (st *Status) String() string {
 		if g.Binary != "" {
 			fmt.Fprintf(&b, "        %s%s\n", g.Binary, fileNote(g.File))
 		}
+		if g.Report != nil {
+			b.WriteString(reloadNote(g.Report.Reload))
+			if changed := g.Report.Changed; len(changed) > 0 {
+				fmt.Fprintf(&b, "        changed since they were loaded: %s\n", strings.Join(changed, ", "))
+			}
+		}
 		if g.Keeper != 0 {
 			fmt.Fprintf(&b, "        process %d keeps it for whoever started the server\n", g.Keeper)
 		}
@@ -254,6 +260,19 @@ func lostNote(lost bool) string {
 		return " (lost: it does not name the master, which was found by its socket)"
 	}
 	return ""
+}
+
+// reloadNote tells of the last reload; nothing when there was none.
+func reloadNote(r *report.Reload) string {
+	switch {
+	case r == nil || r.Number == 0:
+		return ""
+	case r.Under:
+		return "        a reload is under way\n"
+	case r.Error != "":
+		return fmt.Sprintf("        the last reload, %s, failed: %s\n", r.At.Local().Format(time.DateTime), r.Error)
+	}
+	return fmt.Sprintf("        the last reload was %s\n", r.At.Local().Format(time.DateTime))
 }
 
 func orUnknown(version string) string {

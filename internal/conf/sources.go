@@ -1,0 +1,102 @@
+package conf
+
+import (
+	"crypto/sha256"
+	"os"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// lookAgainAfter is how long an answer of [Sources.Changed] is given again: whoever watches
+// a server asks often.
+const lookAgainAfter = 500 * time.Millisecond
+
+// Sources is what a configuration was made from, without the content: enough to tell
+// whether it is otherwise on disk by now. Its methods may be called by several goroutines.
+type Sources struct {
+	mu    sync.Mutex // guards all; it is held while the disk is looked at
+	files []source
+	globs []glob
+	found []string // the last answer
+	at    time.Time
+}
+
+// A source is one file and what it held.
+type source struct {
+	name string
+	sum  [sha256.Size]byte
+	seen stamp // of the file that was found to hold that; zero for none
+}
+
+// A stamp is the same as long as nobody writes to a file.
+type stamp struct {
+	dev, ino     uint64
+	size         int64
+	mtime, ctime syscall.Timespec
+}
+
+// Sources returns what the configuration of this snapshot was made from until now.
+func (s *Snapshot) Sources() *Sources {
+	src := &Sources{files: make([]source, 0, len(s.files)), globs: slices.Clone(s.globs)}
+	for _, f := range s.files {
+		src.files = append(src.files, source{name: f.name, sum: sha256.Sum256(f.data)})
+	}
+	return src
+}
+
+// Changed returns the names of files that hold something else than they did, or are gone,
+// and the patterns of includes that match other files, no more than most. What is no plain
+// file, or cannot be looked at, counts as it was. While another call looks at the disk, for
+// ever when that hangs, the result is nil.
+func (s *Sources) Changed(most int) []string {
+	if !s.mu.TryLock() {
+		return nil
+	}
+	defer s.mu.Unlock()
+	if time.Since(s.at) < lookAgainAfter {
+		return s.found
+	}
+	s.found = nil
+	for i := range s.files {
+		if f := &s.files[i]; len(s.found) < most && f.changed() {
+			s.found = append(s.found, f.name)
+		}
+	}
+	for _, g := range s.globs {
+		if len(s.found) < most && !slices.Equal(matchDisk(g.pattern), g.names) {
+			s.found = append(s.found, g.pattern)
+		}
+	}
+	s.at = time.Now()
+	return s.found
+}
+
+func (f *source) changed() bool {
+	fi, err := os.Stat(f.name)
+	if err != nil {
+		return os.IsNotExist(err)
+	}
+	if !fi.Mode().IsRegular() {
+		return false
+	}
+	st := fi.Sys().(*syscall.Stat_t)
+	now := stamp{st.Dev, st.Ino, st.Size, st.Mtim, st.Ctim}
+	if now == f.seen {
+		return false
+	}
+	data, _, err := readDisk(f.name, maxFile, time.Now()) // a plain file makes nobody wait
+	if err != nil {
+		return false
+	}
+	if sha256.Sum256(data) != f.sum {
+		return true
+	}
+	// A write within the clock's tick would leave the stamp as it is: only what is older
+	// is known by it.
+	if time.Since(fi.ModTime()) > time.Second {
+		f.seen = now
+	}
+	return false
+}

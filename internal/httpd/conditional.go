@@ -8,8 +8,9 @@ import (
 	"github.com/baton-deploy/baton/internal/conf"
 )
 
-// errReplaced: the response was answered by another one, an error page.
-var errReplaced = errors.New("response was replaced")
+// ErrReplaced is returned by SendHead: the response was answered by another one, an error
+// page.
+var ErrReplaced = errors.New("response was replaced")
 
 // SetValidators tells when the content was last modified, in seconds since 1970,
 // and makes Last-Modified of it; with etag on for the location also the ETag that
@@ -129,8 +130,9 @@ func (o *Response) replace(status int) error {
 	o.Conditional, o.ranges = false, rangesOff
 	o.LastModified, o.ETag = nil, nil
 	o.drop("Last-Modified")
+	o.drop("ETag")
 	o.r.finish(status)
-	return errReplaced
+	return ErrReplaced
 }
 
 // setConditions reads if_modified_since.

@@ -135,11 +135,27 @@ func (p *rangeReader) fromTo(size int64) (r byteRange, ok bool) {
 	return r, true
 }
 
+// AllowRange lets a content that comes from elsewhere be cut to one range that the request
+// asks for. SendHead then decides; [Response.Section] tells what it came to.
+func (o *Response) AllowRange() { o.ranges, o.single = rangesAllowed, true }
+
+// Section is what of the content the head has promised; nil for all of it.
+func (o *Response) Section() *Section {
+	if !o.single || o.ranges != rangesApplied {
+		return nil
+	}
+	r := o.body.parts[0]
+	return &Section{Skip: r.start, Length: r.end - r.start}
+}
+
 // applyRange turns a 200 into a 206 if the request wants parts. It returns 0 or
 // 416.
 func (o *Response) applyRange() int {
 	r := o.r
 	limit := r.core().maxRanges
+	if o.single {
+		limit = min(1, max(limit, -limit)) // 0 stays
+	}
 	if limit == 0 || o.Status != 200 || o.ContentLength < 0 {
 		o.ranges = rangesOff
 		return 0
@@ -154,6 +170,9 @@ func (o *Response) applyRange() int {
 		case rangeServed:
 			o.Status, o.Reason, o.ranges = 206, "", rangesApplied
 			o.body.split(o, parts, size)
+			if o.single {
+				o.body.left = 0 // it does not lie in a file
+			}
 			return 0
 		}
 	}
@@ -176,12 +195,34 @@ func (o *Response) wantedRange() ([]byte, bool) {
 	}
 	if cond := h.Peek("If-Range"); cond != nil {
 		if n := len(cond); n >= 2 && cond[n-1] == '"' {
-			if !bytes.Equal(cond, o.ETag) {
+			if !bytes.Equal(cond, o.tag()) {
 				return nil, false
 			}
-		} else if t, ok := parseHTTPDate(cond); !ok || !o.hasModified || t != o.modified {
+		} else if t, ok := parseHTTPDate(cond); !ok || t != o.lastChange() {
 			return nil, false
 		}
 	}
 	return v[6:], true
+}
+
+// tag is the ETag, also that of a server behind us.
+func (o *Response) tag() []byte {
+	if o.single {
+		return o.Get("ETag")
+	}
+	return o.ETag
+}
+
+// lastChange is when the content was modified, in seconds since 1970; -1 when that is not
+// known.
+func (o *Response) lastChange() int64 {
+	if o.hasModified {
+		return o.modified
+	}
+	if o.single {
+		if t, ok := parseHTTPDate(o.Get("Last-Modified")); ok {
+			return t
+		}
+	}
+	return -1
 }

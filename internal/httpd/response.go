@@ -62,6 +62,7 @@ type Response struct {
 	completed   bool  // Location was a path, and got the server's name
 	keepFields  bool  // an error page has the fields that the response had
 	ranges      uint8 // rangesOff and so on
+	single      bool  // one range only
 	rateSet     bool
 	rate        int64 // bytes a second, 0 for no limit
 	rateAfter   int64 // bytes that go out before the rate applies

@@ -42,6 +42,12 @@ type Stream struct {
 	Pinned bool
 	Free   func() bool
 
+	// Section is what of the content is wanted; nil for all of it. A stream that has one does
+	// not move before it is complete.
+	Section *Section
+	// Short: the section that is wanted is complete, and the server may have more to say.
+	Short bool
+
 	// Content counts the bytes of the body, Raw what was read from the server.
 	Content, Raw int64
 	// Whole: the body came to its end.
@@ -82,9 +88,34 @@ type StreamOwner interface {
 	Report(level slog.Level, msg string)
 }
 
-// next takes the next piece of content from b: used is how many bytes of b are done
-// with, end that the body ends here.
+// A Section is a part of an answer's content: what goes before it is left out.
+type Section struct{ Skip, Length int64 }
+
+// Of returns what p has of the section that is still to come, and whether it is complete.
+func (sec *Section) Of(p []byte) (wanted []byte, whole bool) {
+	n := min(sec.Skip, int64(len(p)))
+	sec.Skip -= n
+	p = p[n:]
+	p = p[:min(sec.Length, int64(len(p)))]
+	sec.Length -= int64(len(p))
+	return p, sec.Length == 0
+}
+
+// next takes the next piece of content that is wanted from b: used is how many bytes of b
+// are done with, end that the body ends here.
 func (s *Stream) next(b []byte) (p []byte, used int, end bool, err error) {
+	p, used, end, err = s.decode(b)
+	if s.Section == nil || err != nil {
+		return p, used, end, err
+	}
+	wanted, whole := s.Section.Of(p)
+	s.Content += int64(len(p) - len(wanted))
+	s.Short = whole && !end
+	return wanted, used, end || whole, nil
+}
+
+// decode is next for all of the content.
+func (s *Stream) decode(b []byte) (p []byte, used int, end bool, err error) {
 	switch {
 	case s.Chunks != nil:
 		p, used, ok := s.Chunks.Next(b)
@@ -111,7 +142,7 @@ func (s *Stream) pinned() bool {
 }
 
 // stays reports whether the stream does not move before it is complete.
-func (s *Stream) stays() bool { return s.Records != nil || s.Rate > 0 }
+func (s *Stream) stays() bool { return s.Records != nil || s.Rate > 0 || s.Section != nil }
 
 // took follows what next returned.
 func (s *Stream) took(p []byte, used int) {

@@ -5,16 +5,23 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"time"
 	"unsafe"
 
 	"github.com/baton-deploy/baton/internal/conf"
 	"github.com/baton-deploy/baton/internal/httpd"
+	"github.com/baton-deploy/baton/internal/httpd/upstream"
 )
 
 // answer passes the answer, whose head has come, on to the client. It returns
 // what Serve returns.
 func (x *Exchange) answer() int {
 	l, r, a := x.loc, x.R, &x.ans
+	if rate := x.control("x-accel-limit-rate"); len(rate) > 0 { // also when others answer
+		if n, err := conf.ParseNumber(string(rate)); err == nil { // bytes: there is no "k" here
+			r.Out.SetRate(n)
+		}
+	}
 	if l.intercept && a.status >= 300 && r.HasErrorPage(a.status) {
 		x.keepChallenge()
 		x.done(x.empty())
@@ -22,11 +29,6 @@ func (x *Exchange) answer() int {
 	}
 	if to := x.control("x-accel-redirect"); to != nil {
 		return x.accelRedirect(to)
-	}
-	if rate := x.control("x-accel-limit-rate"); len(rate) > 0 {
-		if n, err := conf.ParseNumber(string(rate)); err == nil { // bytes: there is no "k" here
-			r.Out.SetRate(n)
-		}
 	}
 	x.copyHead()
 	x.passed = !x.IsHead
@@ -37,17 +39,36 @@ func (x *Exchange) answer() int {
 	if !a.chunks {
 		r.Out.ContentLength = a.length
 	}
-	x.doing = "reading upstream"
-	if x.bodiless() {
-		return x.finish(r.Out.SendHead(), nil, true)
+	if l.forceRanges {
+		r.Out.AllowRange()
 	}
-	if err := r.Out.SendHead(); err != nil && !l.ignoreAbort {
+	x.doing = "reading upstream"
+	tries := len(x.st.Tries)
+	err := r.Out.SendHead()
+	switch {
+	case errors.Is(err, httpd.ErrReplaced):
+		return x.replaced(tries)
+	case x.bodiless():
+		return x.finish(err, nil, true)
+	case err != nil && !l.ignoreAbort:
 		return x.finish(err, nil, false)
 	}
 	if !x.whole && a.status < 300 {
 		x.sendOn()
 	}
 	return x.relay()
+}
+
+// replaced ends an exchange whose client has got another answer, for which other servers
+// may have been asked behind the first tries.
+func (x *Exchange) replaced(tries int) int {
+	if len(x.st.Tries) == tries {
+		x.done(x.empty())
+		return httpd.Done
+	}
+	x.dropConn()
+	x.pick.Free(upstream.Worked, time.Now())
+	return httpd.Done
 }
 
 // bodiless reports whether no body follows the head.
@@ -205,6 +226,10 @@ func (x *Exchange) copyField(f *field) {
 	case "content-type":
 		out.ContentType, out.ForeignType = f.value, true
 		return
+	case "accept-ranges":
+		if l.forceRanges {
+			return
+		}
 	case "server":
 		out.Server = []byte{} // in place of our own
 	case "date":

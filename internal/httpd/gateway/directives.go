@@ -38,7 +38,7 @@ func (k *Kind) Directives() []conf.Spec {
 		flag("ignore_client_abort"),
 		flag("socket_keepalive"),
 		noted(many(one("bind"), 1, 2), "An address or off, without variables; \"transparent\" is not supported."),
-		none(flag("force_ranges"), "Ranges are left to the server behind."),
+		noted(flag("force_ranges"), "One range, as in nginx without a cache."),
 	}
 }
 

@@ -16,11 +16,13 @@ type answer struct {
 	fields []field
 	status int
 	reason []byte
-	old    bool  // HTTP/1.0
-	length int64 // of the body as declared, -1 when it was not
-	chunks bool  // the body is in chunks
-	close  bool  // the connection cannot be used again
-	upgr   bool  // has Upgrade
+	old    bool     // HTTP/1.0
+	length int64    // of the body as declared, -1 when it was not
+	chunks bool     // the body is in chunks
+	close  bool     // the connection cannot be used again
+	upgr   bool     // has Upgrade
+	seen   uint16   // which of the fields came that there is one of
+	extra  []string // what the log is to hear of fields that came again
 }
 
 type field struct{ name, value []byte }
@@ -106,6 +108,9 @@ func (x *Exchange) parseHead() Failure {
 	if err := x.ans.parse(x.loc.kind.Head); err != nil {
 		x.Log(LevelError, err.Error()+" while "+x.doing)
 		return FailHeader
+	}
+	for _, text := range x.ans.extra {
+		x.Log(LevelWarn, text+" while "+x.doing)
 	}
 	return 0
 }
@@ -223,6 +228,7 @@ func (a *answer) parse(kind HeadKind) error {
 	a.fields = a.fields[:0]
 	a.status, a.reason, a.old, a.length = 0, nil, false, -1
 	a.chunks, a.close, a.upgr = false, false, false
+	a.seen, a.extra = 0, nil
 	line, rest := cutLine(a.raw)
 	switch {
 	case kind == HeadCGI:
@@ -260,6 +266,13 @@ func (a *answer) parseFields(rest []byte) error {
 			return err
 		}
 		f := field{name, trimBlanks(value)}
+		if bit := lonely(name); bit != 0 {
+			if a.seen&bit != 0 {
+				a.cameAgain(f)
+				continue
+			}
+			a.seen |= bit
+		}
 		a.fields = append(a.fields, f)
 		if err := a.meaning(f); err != nil {
 			return err
@@ -269,6 +282,48 @@ func (a *answer) parseFields(rest []byte) error {
 		return errBoth
 	}
 	return nil
+}
+
+// lonely is a bit for a field of which an answer has one, 0 for others.
+func lonely(name []byte) uint16 {
+	is := func(lower string, bit uint16) uint16 {
+		if IsName(name, lower) {
+			return bit
+		}
+		return 0
+	}
+	switch len(name) {
+	case len("date"):
+		return is("date", 1) | is("etag", 2)
+	case len("server"):
+		return is("server", 4) | is("status", 8)
+	case len("expires"):
+		return is("expires", 16) | is("refresh", 32)
+	case len("location"):
+		return is("location", 64)
+	case len("content-type"):
+		return is("content-type", 128)
+	case len("last-modified"):
+		return is("last-modified", 256)
+	case len("x-accel-expires"):
+		return is("x-accel-expires", 512)
+	case len("x-accel-redirect"):
+		return is("x-accel-redirect", 1024)
+	case len("x-accel-limit-rate"):
+		return is("x-accel-limit-rate", 2048)
+	}
+	return 0
+}
+
+// cameAgain leaves out a field of which the first counts.
+func (a *answer) cameAgain(f field) {
+	for _, first := range a.fields {
+		if len(first.name) == len(f.name) && bytes.EqualFold(first.name, f.name) {
+			a.extra = append(a.extra, fmt.Sprintf("upstream sent duplicate header line: \"%s: %s\", previous value: \"%s: %s\", ignored",
+				f.name, f.value, first.name, first.value))
+			return
+		}
+	}
 }
 
 // trimBlanks is bytes.Trim whose result is never nil: an empty field is passed on.

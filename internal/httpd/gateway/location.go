@@ -35,6 +35,7 @@ type Location struct {
 	spool       httpd.SpoolConf
 	intercept   bool
 	ignoreAbort bool
+	forceRanges bool // ranges are cut out of answers here
 
 	dial        upstream.DialOptions
 	sendTimeout time.Duration
@@ -91,6 +92,7 @@ func NewLocation(k *Kind, ups *upstream.Upstreams, b *httpd.Builder, s *conf.Sco
 		buffering:   rd.flag("buffering", true),
 		intercept:   rd.flag("intercept_errors", false),
 		ignoreAbort: rd.flag("ignore_client_abort", false),
+		forceRanges: rd.flag("force_ranges", false),
 		sendTimeout: rd.time("send_timeout", time.Minute),
 		readTimeout: rd.time("read_timeout", time.Minute),
 		nextTimeout: rd.time("next_upstream_timeout", 0),

@@ -26,7 +26,7 @@ func (x *Exchange) relay() int {
 	buffers := x.buffers()
 	*s = httpd.Stream{
 		Server: x.conn.Socket, Left: a.length, Timeout: x.loc.readTimeout, Owner: x,
-		AtOnce: !buffers, IgnoreAbort: x.loc.ignoreAbort, Pinned: x.sender != nil,
+		AtOnce: !buffers, IgnoreAbort: x.loc.ignoreAbort, Pinned: x.sender != nil, Section: x.R.Out.Section(),
 	}
 	switch {
 	case x.Records != nil:
@@ -57,12 +57,17 @@ func (x *Exchange) relay() int {
 	if s.Whole && !x.ended {
 		x.warnExcess()
 	}
+	a.close = a.close || s.Short
 	return x.finish(lost, err, s.Whole)
 }
 
 // passWhole passes on a small body that is here already: it is not worth a stream.
 func (x *Exchange) passWhole(p []byte) int {
-	_, err := x.R.Out.Write(p)
+	wanted := p
+	if section := x.R.Out.Section(); section != nil {
+		wanted, _ = section.Of(p)
+	}
+	_, err := x.R.Out.Write(wanted)
 	x.rest.Content = int64(len(p))
 	x.conn.Consume(len(p))
 	if err == nil {
@@ -85,7 +90,7 @@ func (x *Exchange) buffers() bool {
 
 // warnExcess tells the log that the server sent more than it said it would.
 func (x *Exchange) warnExcess() {
-	if len(x.conn.Buffered()) > 0 && x.Records == nil {
+	if len(x.conn.Buffered()) > 0 && x.Records == nil && !x.rest.Short {
 		x.Log(LevelWarn, "upstream sent more data than specified in \"Content-Length\" header while "+x.doing)
 	}
 }
@@ -99,6 +104,7 @@ func (x *Exchange) Ended(err error) {
 	if err == nil {
 		x.warnExcess()
 	}
+	x.ans.close = x.ans.close || x.rest.Short
 	x.done(err == nil)
 	x.ended = true
 	if err != nil {

@@ -43,7 +43,11 @@ func (rd *reader) cookieRules(name string) []cookieRule {
 			rule.from, err = rd.b.Template(d, from)
 		}
 		rd.keep(err)
-		rule.to, err = rd.b.Template(d, d.Arg(1))
+		to := d.Arg(1)
+		if name == "proxy_cookie_domain" && rule.pattern == nil {
+			to = strings.TrimPrefix(to, ".") // the cookie's own dot stays
+		}
+		rule.to, err = rd.b.Template(d, to)
 		rd.keep(err)
 		rules = append(rules, rule)
 	}
@@ -83,15 +87,16 @@ func (l *location) cookie(r *httpd.Request, value []byte) []byte {
 	return bytes.Join(parts, []byte(";"))
 }
 
-// rewriteDomain replaces a whole domain; a dot before it stays.
+// rewriteDomain replaces a whole domain; a dot before it stays, but where an expression
+// says what is replaced.
 func rewriteDomain(rules []cookieRule, r *httpd.Request, domain []byte) ([]byte, bool) {
 	bare := bytes.TrimPrefix(domain, []byte("."))
 	dot := domain[:len(domain)-len(bare)]
 	for i := range rules {
 		rule := &rules[i]
 		if rule.pattern != nil {
-			if v, ok := r.Substitute(rule.pattern, &rule.to, bare); ok {
-				return append(append([]byte(nil), dot...), v...), true
+			if v, ok := r.Substitute(rule.pattern, &rule.to, domain); ok {
+				return v, true
 			}
 			continue
 		}

@@ -204,10 +204,14 @@ func originForm(target []byte) []byte {
 		return target
 	}
 	if _, rest, ok := bytes.Cut(target, []byte("://")); ok {
-		if i := bytes.IndexAny(rest, "/?"); i >= 0 {
+		switch i := bytes.IndexAny(rest, "/?"); {
+		case i < 0:
+			return []byte("/")
+		case rest[i] == '?':
+			return append([]byte("/"), rest[i:]...)
+		default:
 			return rest[i:]
 		}
-		return []byte("/")
 	}
 	return target
 }

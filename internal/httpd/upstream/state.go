@@ -261,8 +261,8 @@ func (u *Upstreams) cookieVariable(r *httpd.Request, name string, dst []byte) ([
 		}
 		cookie, _, _ := bytes.Cut(value, []byte(";"))
 		key, val, ok := bytes.Cut(cookie, []byte("="))
-		if ok && strings.EqualFold(string(bytes.TrimSpace(key)), want) {
-			dst, found = append(dst, bytes.TrimSpace(val)...), true
+		if ok && strings.EqualFold(string(bytes.TrimRight(key, " ")), want) {
+			dst, found = append(dst, bytes.TrimLeft(val, " ")...), true // blanks are spaces only
 		}
 	})
 	return dst, found

@@ -39,6 +39,7 @@ type Body struct {
 	wire    int64  // bytes read, framing included
 	kept    []byte // what was read so far, for $request_body
 	keep    int64  // how much of it may be kept, 0 for none
+	file    string // where it was put, for $request_body_file
 	apart   bool   // it is read by another goroutine than the connection's
 	lost    error  // then: why the client cannot be reached
 }
@@ -147,6 +148,9 @@ func (b *Body) Read(p []byte) (int, error) {
 	}
 	return n, b.err
 }
+
+// PutInto says that the body, or a part of it, lies in the file called name.
+func (b *Body) PutInto(name string) { b.file = name }
 
 // Want says that the body is going to be read, piece by piece: until then a length
 // that its head did not tell is not known. That of a body nobody wants is 0.

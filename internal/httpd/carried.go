@@ -12,7 +12,7 @@ type carriedVariable struct {
 }
 
 // carriedByCore are the core's: what they tell was read from a body that is gone.
-var carriedByCore = []string{bodyVariable, "content_length"}
+var carriedByCore = []string{bodyVariable, bodyFileVariable, "content_length"}
 
 // CarryVariable is AddVariable for a variable whose value moves with the request's
 // connection: v finds it out where the request was read, and finds nothing elsewhere.

@@ -112,6 +112,7 @@ func transferSpecs() []conf.Spec {
 		flag("log_not_found", hsl),
 		args(one("disable_symlinks", hsl), 1, 2),
 		checked(args(one("client_body_temp_path", hsl), 1, 4), conf.CheckTempPath),
+		checked(one("client_body_in_file_only", hsl), conf.CheckEnum("off", "on", "clean")),
 	}
 }
 
@@ -127,7 +128,6 @@ func idleSpecs() []conf.Spec {
 		none(flag("reset_timedout_connection", hsl), "A connection that timed out is closed."),
 		none(flag("log_subrequest", hsl), "There are no subrequests yet."),
 		none(flag("client_body_in_single_buffer", hsl), "A body is passed on as a stream."),
-		checked(none(one("client_body_in_file_only", hsl), "A body is passed on as a stream."), conf.CheckEnum("off", "on", "clean")),
 	}
 }
 

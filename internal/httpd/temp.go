@@ -3,6 +3,7 @@ package httpd
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 
@@ -67,9 +68,8 @@ const tempTries = 100
 // returns. An error is in nginx's words.
 func (r *Request) CreateTemp(p *TempPath) (fd int, name string, err error) {
 	for range tempTries {
-		var folders []string
-		name, folders = p.file(r.c.srv.temps.Add(1))
-		if fd, err = createTemp(name, folders); err == nil {
+		if fd, name, err = r.tryTemp(p, 1); err == nil {
+			_ = unix.Unlink(name)
 			return fd, name, nil
 		}
 		if !errors.Is(err, unix.EEXIST) {
@@ -77,6 +77,29 @@ func (r *Request) CreateTemp(p *TempPath) (fd int, name string, err error) {
 		}
 	}
 	return -1, name, err
+}
+
+// CreateKept is [Request.CreateTemp] of a file that keeps its name. Who ran before may have
+// left many behind: the numbers go on elsewhere where one is taken.
+func (r *Request) CreateKept(p *TempPath) (fd int, name string, err error) {
+	step := uint64(1)
+	for range tempTries {
+		if fd, name, err = r.tryTemp(p, step); !errors.Is(err, unix.EEXIST) {
+			break
+		}
+		step = 1 + rand.Uint64N(maxTempStep)
+	}
+	return fd, name, err
+}
+
+// maxTempStep bounds how many numbers are passed over at once.
+const maxTempStep = 10_000_000
+
+// tryTemp creates the file that comes step numbers behind the last one.
+func (r *Request) tryTemp(p *TempPath, step uint64) (fd int, name string, err error) {
+	name, folders := p.file(r.c.srv.temps.Add(step))
+	fd, err = createTemp(name, folders)
+	return fd, name, err
 }
 
 func createTemp(name string, folders []string) (int, error) {
@@ -92,7 +115,6 @@ func createTemp(name string, folders []string) (int, error) {
 	if err != nil {
 		return -1, tempError("open", name, err)
 	}
-	_ = unix.Unlink(name)
 	return fd, nil
 }
 

@@ -82,9 +82,8 @@ func literal(value string) Variable {
 	return func(_ *Request, _ string, dst []byte) ([]byte, bool) { return append(dst, value...), true }
 }
 
-// absentVariables are known and have no value here: there is no PROXY protocol,
-// bodies are not spooled to files that a request could name, and no trailer is
-// sent.
+// absentVariables are known and have no value here: there is no PROXY protocol, and no
+// trailer is sent.
 func absentVariables() map[string]Variable {
 	absent := func(_ *Request, _ string, dst []byte) ([]byte, bool) { return dst, false }
 	return map[string]Variable{
@@ -92,7 +91,6 @@ func absentVariables() map[string]Variable {
 		"proxy_protocol_port":        absent,
 		"proxy_protocol_server_addr": absent,
 		"proxy_protocol_server_port": absent,
-		"request_body_file":          absent,
 		"sent_trailer_":              absent,
 	}
 }

@@ -115,6 +115,9 @@ func bodyVariables() map[string]Variable {
 		bodyVariable: func(r *Request, _ string, dst []byte) ([]byte, bool) {
 			return append(dst, r.body.kept...), len(r.body.kept) > 0
 		},
+		bodyFileVariable: func(r *Request, _ string, dst []byte) ([]byte, bool) {
+			return append(dst, r.body.file...), r.body.file != ""
+		},
 		"request_length": func(r *Request, _ string, dst []byte) ([]byte, bool) {
 			return strconv.AppendInt(dst, r.headSize+r.body.wire, 10), true
 		},
@@ -124,6 +127,9 @@ func bodyVariables() map[string]Variable {
 // bodyVariable is the variable for which bodies are kept in memory while they are
 // read, if the configuration uses it.
 const bodyVariable = "request_body"
+
+// bodyFileVariable tells where a body was put that is not in memory.
+const bodyFileVariable = "request_body_file"
 
 // requestIDVariable is $request_id: 16 random bytes, the same for the whole of a
 // request. It is kept with the variables that have a value of their own, which move

@@ -3,6 +3,8 @@ package gateway
 import (
 	"io"
 	"os"
+
+	"golang.org/x/sys/unix"
 )
 
 // A Body is the client's, read whole before a server is asked, or streamed.
@@ -11,9 +13,10 @@ type Body struct {
 	file    *os.File // a whole one that is not
 	Length  int64    // -1: streamed, and not known
 	streams bool
-	ended   bool // a streamed one was read to its end
-	status  int  // the answer when it could not be read while it was streamed
-	shared  bool // it is an earlier exchange's, which closes it
+	ended   bool   // a streamed one was read to its end
+	status  int    // the answer when it could not be read while it was streamed
+	clean   string // the file's name when that goes at the request's end; "" for one that stays or has none
+	shared  bool   // it is an earlier exchange's, which closes it
 }
 
 // InMemory returns the body when all of it is in memory: the caller may send it behind
@@ -28,6 +31,9 @@ func (b *Body) InMemory() (content []byte, ok bool) {
 func (b *Body) close() {
 	if b.file != nil && !b.shared {
 		_ = b.file.Close()
+		if b.clean != "" {
+			_ = unix.Unlink(b.clean)
+		}
 	}
 	b.file = nil
 }
@@ -42,11 +48,18 @@ func (x *Exchange) takeBody(earlier *Exchange) (status int) {
 		again.shared = true
 		x.read = &again
 	}
-	whole := false
+	whole, streams := false, !l.requestBuf && (b.Length() > 0 || l.StreamsAny)
 	if x.read == nil && b.Length() != 0 {
 		var err error
 		if whole, err = b.Ahead(); err != nil {
 			return x.bodyRefused(err)
+		}
+		if l.bodyFile != "off" && (!streams || l.SetBody != nil || !l.passBody) {
+			x.read = new(Body)
+			x.Body = x.read
+			if err := x.spill(); err != nil {
+				return x.bodyRefused(err)
+			}
 		}
 	}
 	switch {
@@ -65,7 +78,7 @@ func (x *Exchange) takeBody(earlier *Exchange) (status int) {
 	case !l.passBody:
 		x.Body = &Body{}
 		return 0
-	case !l.requestBuf && (b.Length() > 0 || l.StreamsAny) && !whole:
+	case streams && !whole:
 		b.Want()
 		x.read = &Body{streams: true, Length: b.Length()}
 		x.Body = x.read
@@ -138,13 +151,21 @@ func (e tempError) Error() string { return e.err.Error() }
 // spill moves the body to a file and reads the rest into it.
 func (x *Exchange) spill() error {
 	out := x.Body
-	fd, name, err := x.R.CreateTemp(&x.loc.bodyTemp)
+	create, level := x.R.CreateTemp, LevelWarn
+	if x.loc.bodyFile != "off" {
+		create, level = x.R.CreateKept, LevelNotice
+	}
+	fd, name, err := create(&x.loc.bodyTemp)
 	if err != nil {
 		return tempError{err}
 	}
 	f := os.NewFile(uintptr(fd), name)
-	x.Log(LevelWarn, "a client request body is buffered to a temporary file "+name)
+	x.Log(level, "a client request body is buffered to a temporary file "+name)
 	out.file = f
+	if x.loc.bodyFile == "clean" {
+		out.clean = name
+	}
+	x.R.Body().PutInto(name)
 	if _, err := f.Write(out.mem); err != nil {
 		return tempError{err}
 	}

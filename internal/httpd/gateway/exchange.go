@@ -13,11 +13,12 @@ import (
 
 // Levels of the error log.
 const (
-	LevelInfo  = slog.LevelInfo
-	LevelWarn  = slog.LevelWarn
-	LevelError = slog.LevelError
-	LevelCrit  = slog.Level(12)
-	LevelAlert = slog.Level(14)
+	LevelInfo   = slog.LevelInfo
+	LevelNotice = slog.Level(2)
+	LevelWarn   = slog.LevelWarn
+	LevelError  = slog.LevelError
+	LevelCrit   = slog.Level(12)
+	LevelAlert  = slog.Level(14)
 )
 
 // A Failure is why a try did not give an answer for the client, or, in a

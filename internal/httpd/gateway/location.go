@@ -29,6 +29,7 @@ type Location struct {
 	passBody    bool
 	requestBuf  bool
 	bodyTemp    httpd.TempPath
+	bodyFile    string // client_body_in_file_only
 	bufferSize  int
 	buffering   bool
 	limitRate   int64 // at which an answer is read, bytes a second; 0 for no limit
@@ -123,6 +124,8 @@ func (rd *reader) sizes(l *Location) {
 	l.nextTries, err = rd.s.Int(rd.name("next_upstream_tries"), 0)
 	rd.keep(err)
 	l.bodyTemp, err = rd.b.TempPath(rd.s, "client_body_temp_path", "client_body_temp")
+	rd.keep(err)
+	l.bodyFile, err = rd.s.Enum("client_body_in_file_only", "off", "off", "on", "clean")
 	rd.keep(err)
 	l.spool, err = rd.kind.spoolSizes(rd.s)
 	rd.keep(err)

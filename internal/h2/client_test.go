@@ -144,7 +144,7 @@ const waitLimit = time.Minute
 
 func config() Config {
 	return Config{
-		MaxStreams: 8, Requests: 1000, Preread: 64 << 10, FieldSize: 8 << 10, HeadSize: 32 << 10,
+		MaxStreams: 8, Requests: 1000, Preread: 64 << 10, FieldSize: 8 << 10, HeadSize: 32 << 10, Age: time.Hour,
 		HeaderTimeout: waitLimit, IdleTimeout: waitLimit, SendTimeout: waitLimit, Crew: new(Crew),
 	}
 }

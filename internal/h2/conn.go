@@ -57,6 +57,8 @@ type Config struct {
 	Preread int
 	// FieldSize bounds the name and the value of a field, HeadSize all of them.
 	FieldSize, HeadSize int
+	// Age is for how long a connection may begin new requests.
+	Age time.Duration
 	// HeaderTimeout bounds waits for the rest of a frame or of a head, and for the first
 	// request; IdleTimeout those between requests; SendTimeout those in which nothing
 	// can be written.
@@ -78,6 +80,7 @@ type Conn struct {
 	block   block
 	payload []byte // of DATA frames, a piece at a time
 	inFrame bool   // some of the next frame was read
+	greeted bool   // the client's preface came
 	acked   bool   // the client said that it has our SETTINGS
 	total   int64  // bytes read
 	useful  int64  // those of heads and bodies among them
@@ -100,6 +103,8 @@ type Conn struct {
 	opened    int    // how many it opened
 	live      int    // how many are still being served, also such as the client gave up
 	ending    int    // how many of these are complete on both sides
+	old       bool   // it has had its Age
+	aging     *time.Timer
 	idleSince time.Time
 	resetIDs  [32]uint32 // the last ones that were reset from here
 	resets    int        // how many there were
@@ -175,6 +180,8 @@ func (c *Conn) Serve() {
 func (c *Conn) start() error {
 	c.mu.Lock()
 	c.idleSince = time.Now()
+	c.old = c.conf.Age <= 0
+	c.aging = time.AfterFunc(c.conf.Age, c.age)
 	c.appendSettings()
 	c.started = true
 	if c.retiring {
@@ -188,6 +195,7 @@ func (c *Conn) start() error {
 	if string(preface[:]) != http2.ClientPreface {
 		return c.fatal(http2.ErrCodeProtocol, "client sent invalid preface")
 	}
+	c.greeted = true
 	return nil
 }
 
@@ -329,8 +337,10 @@ func (r reader) Read(p []byte) (int, error) {
 			return n, nil
 		case errors.Is(err, ErrTimeout) && c.busy():
 		case errors.Is(err, ErrTimeout) && !c.inFrame && c.retireIdle():
-		case errors.Is(err, ErrTimeout) && !c.inFrame:
+		case errors.Is(err, ErrTimeout) && !c.inFrame && c.greeted:
 			return 0, errIdle
+		case errors.Is(err, ErrTimeout):
+			return 0, c.fatal(http2.ErrCodeProtocol, "client timed out")
 		default:
 			return 0, err
 		}
@@ -404,13 +414,12 @@ func (c *Conn) end(err error) {
 		c.word(told)
 		c.flush(false)
 	}
+	c.aging.Stop()
 	if c.clock != nil {
 		c.clock.Stop()
 	}
 	switch {
 	case fatal != nil || errors.Is(err, errIdle) || errors.Is(err, errDone) || errors.Is(err, ErrInterrupted):
-	case errors.Is(err, ErrTimeout):
-		c.host.Log("client timed out")
 	case (c.live > 0 || c.inFrame) && closedByClient(err):
 		c.host.Log("client prematurely closed connection")
 	}

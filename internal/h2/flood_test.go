@@ -176,22 +176,22 @@ func (c *client) lost() error {
 func TestTimeouts(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		say    func(c *client)
-		goAway bool
+		say  func(c *client)
+		code http2.ErrCode
 	}{
-		"nothing":      {func(*client) {}, true},
-		"half a hello": {func(c *client) { c.must(io.WriteString(c.Conn, http2.ClientPreface[:9])) }, false},
-		"half a frame": {func(c *client) { c.hello(); c.must(c.Conn.Write([]byte{0, 0, 8})) }, false},
-		"half a head":  {func(c *client) { c.hello(); c.ok(c.WriteRawFrame(http2.FrameHeaders, 0, 1, []byte{0x82})) }, false},
-		"no request":   {func(c *client) { c.hello() }, true},
-		"one request":  {func(c *client) { c.hello(); c.ask(1, true, get("/")...); c.answer(1) }, true},
-		"half a body":  {func(c *client) { c.hello(); c.ask(1, false, get("/")...); c.answer(1) }, true},
+		"nothing":      {func(*client) {}, http2.ErrCodeProtocol},
+		"half a hello": {func(c *client) { c.must(io.WriteString(c.Conn, http2.ClientPreface[:9])) }, http2.ErrCodeProtocol},
+		"half a frame": {func(c *client) { c.hello(); c.must(c.Conn.Write([]byte{0, 0, 8})) }, http2.ErrCodeProtocol},
+		"half a head":  {func(c *client) { c.hello(); c.ok(c.WriteRawFrame(http2.FrameHeaders, 0, 1, []byte{0x82})) }, http2.ErrCodeProtocol},
+		"no request":   {func(c *client) { c.hello() }, 0},
+		"one request":  {func(c *client) { c.hello(); c.ask(1, true, get("/")...); c.answer(1) }, 0},
+		"half a body":  {func(c *client) { c.hello(); c.ask(1, false, get("/")...); c.answer(1) }, 0},
 		"only its ping": {func(c *client) {
 			c.hello()
 			c.ask(1, true, get("/")...)
 			c.answer(1)
 			c.ok(c.WritePing(false, [8]byte{}))
-		}, true},
+		}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -200,10 +200,7 @@ func TestTimeouts(t *testing.T) {
 			cl := dial(t, conf, &host{serve: hello("x")})
 			cl.setPace(pace{answer: time.Millisecond, whole: time.Second})
 			c.say(cl)
-			if c.goAway {
-				cl.wantGoAway(http2.ErrCodeNo)
-			}
-			cl.wantEnd()
+			cl.wantGoAway(c.code)
 		})
 	}
 }

@@ -118,7 +118,7 @@ func (c *Conn) headers(f *http2.HeadersFrame) error {
 func (c *Conn) continues(id uint32) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.wasReset(id) {
+	if c.wasReset(id) && c.block.end {
 		c.block.drop = true
 		return true
 	}

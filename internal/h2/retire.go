@@ -60,7 +60,7 @@ func (c *Conn) retireIdle() bool {
 	return c.retiring
 }
 
-// wearOut retires a connection that had as many streams as there may be, and does not let
+// wearOut retires a connection that had as many streams as there may be, or is too old, and does not let
 // a client that was told so go on for ever. c.mu is held.
 func (c *Conn) wearOut() {
 	switch {
@@ -68,9 +68,16 @@ func (c *Conn) wearOut() {
 		if c.sinceRetire++; c.sinceRetire >= 2*max(c.conf.MaxStreams, 100) {
 			c.sayLast()
 		}
-	case c.opened >= c.conf.Requests || c.conf.IdleTimeout <= 0:
+	case c.opened >= c.conf.Requests || c.conf.IdleTimeout <= 0 || c.old:
 		c.notify()
 	}
+}
+
+// age makes the next stream of a connection one that retires it.
+func (c *Conn) age() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.old = true
 }
 
 // notify is the first word. c.mu is held.

@@ -204,6 +204,7 @@ func TestRequestsInAll(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*Config){
 		"requests": func(c *Config) { c.Requests = 2 },
+		"age":      func(c *Config) { c.Age = 0 },
 		"no time":  func(c *Config) { c.IdleTimeout = 0 },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -217,6 +217,8 @@ func (b *Body) readPlain(p []byte) (int, error) {
 	n, err := b.raw(p)
 	b.left -= int64(n)
 	switch {
+	case err == nil && b.left > 0 && stream != nil && stream.end.Ended() && stream.end.Buffered() == 0:
+		return 0, b.endedEarly() // and nobody sees what came with the end
 	case err != nil || b.left > 0:
 	case stream == nil:
 		err = io.EOF

@@ -131,6 +131,7 @@ func newServerConf(s *conf.Scope) (serverConf, error) {
 		}
 		c.largeBuffers, c.largeBufferSize = n, int(size)
 	}
+	c.http2.fieldSize, c.http2.headSize = c.largeBufferSize, c.largeBuffers*c.largeBufferSize
 	c.firstBufferSize = int(first)
 	c.largeBufferSize = max(c.largeBufferSize, int(first))
 	return c, g.err

@@ -63,7 +63,7 @@ func (r *Request) scanHead(head []byte) (f framing, status int) {
 	if !ok {
 		return f, r.invalidLine("request", 400)
 	}
-	f.line, status = scanRequestLine(text)
+	f.line, status = scanRequestLine(text, r.c.stream != nil)
 	r.headless = f.line.version == 9
 	switch {
 	case status == 505:
@@ -287,7 +287,7 @@ func (f *framing) keep() bool {
 // setTarget takes the request target apart. It returns 0 or 400.
 func (r *Request) setTarget(l *requestLine) int {
 	target := l.target
-	if string(l.method) == methodConnect {
+	if string(l.method) == methodConnect && r.c.stream == nil {
 		r.URI, r.Args = append(r.URI[:0], '/'), r.Args[:0]
 		r.target = append(r.target[:0], '/')
 		r.rawPath = r.target

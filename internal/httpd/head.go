@@ -174,7 +174,7 @@ func endsInLine(line []byte) bool {
 	if bytes.HasSuffix(line, []byte(" HTTP/1.1")) || bytes.HasSuffix(line, []byte(" HTTP/1.0")) {
 		return false // whatever it is: it is looked at when it is whole
 	}
-	l, status := scanRequestLine(line)
+	l, status := scanRequestLine(line, false)
 	return status != 0 || l.version == 9
 }
 

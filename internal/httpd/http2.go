@@ -14,6 +14,8 @@ type http2Conf struct {
 	on         bool // by the directive; the parameter of listen is in hosts
 	maxStreams int
 	preread    int
+	fieldSize  int // by large_client_header_buffers, each of which is for a field
+	headSize   int // and all for the head
 }
 
 // newHTTP2Conf reads the directives of the module http2.
@@ -68,8 +70,8 @@ func (c *conn) serveHTTP2() {
 	core := &def.root.core
 	_, _ = c.local(), c.peer.Text() // once, for all streams
 	hc := h2.New(h2Socket{c}, h2Host{c}, h2.Config{
-		MaxStreams: def.http2.maxStreams, Requests: core.keepaliveRequests, Preread: def.http2.preread,
-		FieldSize: def.largeBufferSize, HeadSize: def.maxHead(),
+		MaxStreams: def.http2.maxStreams, Requests: core.keepaliveRequests, Age: core.keepaliveTime,
+		Preread: def.http2.preread, FieldSize: def.http2.fieldSize, HeadSize: def.http2.headSize,
 		HeaderTimeout: def.clientHeaderTimeout, IdleTimeout: core.keepaliveTimeout, SendTimeout: core.sendTimeout,
 		Crew: &c.srv.crew,
 	})

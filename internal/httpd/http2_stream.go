@@ -175,7 +175,10 @@ func (r *Request) takeStream(st *h2.Stream) int {
 	}
 	r.headSize = int64(st.HeadBytes())
 	r.keepalive = false // it is not for a request to say
-	if status != 0 {
+	switch {
+	case !r.c.hosts.http2 && !r.Server.http2.on:
+		return r.invalid("client attempted to request the server name for which the negotiated protocol is disabled", 421)
+	case status != 0:
 		return status
 	}
 	return r.streamBody(st)

@@ -9,8 +9,8 @@ type requestLine struct {
 }
 
 // scanRequestLine takes a line without its line end apart. The status is 0, or
-// what nginx answers to such a line.
-func scanRequestLine(line []byte) (l requestLine, status int) {
+// what nginx answers to such a line. By HTTP/2 CONNECT has a path, too.
+func scanRequestLine(line []byte, stream bool) (l requestLine, status int) {
 	n := methodLen(line)
 	if n == 0 || n == len(line) || line[n] != ' ' {
 		return l, 400
@@ -28,7 +28,7 @@ func scanRequestLine(line []byte) (l requestLine, status int) {
 		}
 	}
 	l.protocol = bytes.TrimRight(rest, " ")
-	if string(l.method) == methodConnect {
+	if string(l.method) == methodConnect && !stream {
 		if !connectTarget(l.target) {
 			return l, 400
 		}

@@ -5,7 +5,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
+	"time"
+
+	"github.com/baton-deploy/baton/internal/httpd/sidebyside"
+	"golang.org/x/net/http2"
 )
 
 // What nginx has come to refuse, or to take, since 1.22: the answers are those of 1.31.5.
@@ -111,4 +116,79 @@ func backendOf(t *testing.T, h http.HandlerFunc) string {
 		<-served
 	})
 	return fmt.Sprint(ln.Addr().(*net.TCPAddr).Port)
+}
+
+// A server without HTTP/2 is not served on a connection that began with another's; a
+// field must fit one of the buffers for large fields; and a connection of some age serves
+// its last request, by either protocol.
+func TestLimitsAsNewerNginx(t *testing.T) {
+	p := sidebyside.StartAlone(t, `
+		server { listen ADDR; http2 on; server_name default; large_client_header_buffers 4 512; keepalive_time 1ms; return 200 ok; }
+		server { listen ADDR; server_name other.example.com; return 200 other; }`, nil)
+	g := get("/").fields
+	client := dial(t, p.Baton)
+	client.ask(1, true, g[0], g[1], g[2], ":authority: other.example.com")
+	if a := client.answer(1); a.Status != "HTTP/2 421" {
+		t.Errorf("of a server without HTTP/2: %s", a)
+	}
+	client.ask(3, true, get("/", "x: "+strings.Repeat("~", 513)).fields...)
+	if a := client.answer(3); a.Err != "GOAWAY ENHANCE_YOUR_CALM" {
+		t.Errorf("to a field that is too large: %s", a)
+	}
+
+	client = dial(t, p.Baton)
+	for id, told := uint32(1), false; !told; id += 2 {
+		client.ask(id, true, g...)
+		for ended := false; !ended; {
+			f, err := client.ReadFrame()
+			if err != nil {
+				t.Fatal("no GOAWAY of an old connection: ", err)
+			}
+			d, ok := f.(*http2.DataFrame)
+			ended = ok && d.StreamEnded()
+			_, ok = f.(*http2.GoAwayFrame)
+			told = told || ok
+		}
+	}
+
+	c, err := net.Dial("tcp", p.Baton)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(waitLimit))
+	time.Sleep(10 * time.Millisecond) // it has its age
+	_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	if all, err := io.ReadAll(c); err != nil || !strings.Contains(string(all), "\r\nConnection: close\r\n") {
+		t.Errorf("an old connection goes on: %q, %v", all, err)
+	}
+}
+
+// What comes with the end of a body that is shorter than was said is not passed on.
+func TestContentShortOfItsLength(t *testing.T) {
+	got := make(chan string, 10)
+	port := backendOf(t, func(_ http.ResponseWriter, r *http.Request) {
+		var first [4]byte
+		_, _ = io.ReadFull(r.Body, first[:])
+		got <- string(first[:])
+		rest, _ := io.ReadAll(r.Body)
+		got <- string(rest)
+	})
+	p := start(t, `server {
+		listen ADDR http2;
+		location / { proxy_request_buffering off; proxy_http_version 1.1; proxy_pass http://127.0.0.1:`+port+`; }
+	}`)
+	client := dial(t, p.Baton)
+	client.ask(1, false, ask("POST", "/", "content-length: 10").fields...)
+	_ = client.WriteData(1, false, []byte("0123"))
+	if s := <-got; s != "0123" {
+		t.Errorf("first came %q", s)
+	}
+	_ = client.WriteData(1, true, []byte("45678"))
+	if a := client.answer(1); a.Status != "HTTP/2 400" {
+		t.Errorf("got %s", a)
+	}
+	if s := <-got; s != "" {
+		t.Errorf("then came %q", s)
+	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"syscall"
 )
@@ -120,6 +121,9 @@ func parseOptions(args []string) (options, error) {
 			}
 			letters = rest
 		}
+	}
+	if o.noWait && o.signal != "reload" {
+		return o, errors.New("--no-wait goes with -s reload")
 	}
 	return o, nil
 }

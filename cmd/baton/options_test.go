@@ -127,7 +127,7 @@ func TestExitStatus(t *testing.T) {
 		args string
 		want int
 	}{
-		{"-v", 0}, {"-h", 0}, {"-x", 1}, {"help", 0}, {"man", 0},
+		{"-v", 0}, {"-h", 0}, {"-x", 1}, {"--no-wait", 1}, {"-s stop --no-wait", 1}, {"help", 0}, {"man", 0},
 		{"init", 2}, {"init --nonsense", 2}, {"init a b", 2}, {"man x", 2}, {"init /dev/null/x", 1},
 	} {
 		var out, err bytes.Buffer

@@ -62,9 +62,6 @@ func KeeperTitle() error {
 // IsKeeper reports whether process pid calls itself a keeper.
 func IsKeeper(pid int) bool { return strings.Contains(commandLine(pid), keeperPart) }
 
-// IsKeeperTitle reports the same of a command line as ps shows it.
-func IsKeeperTitle(title string) bool { return strings.Contains(title, keeperPart) }
-
 // commandLine returns the arguments of a process with blanks between them; "" when it has
 // none.
 func commandLine(pid int) string {

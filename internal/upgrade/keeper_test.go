@@ -16,6 +16,7 @@ func TestUpgradeUnderASupervisor(t *testing.T) {
 	s := newSite(t, kinds()[1])
 	p := s.Start(s.Binary(), "-p", s.Dir, "-g", "daemon off;")
 	s.WaitFor("workers", func() bool { return len(s.Workers(p.PID)) == 2 })
+	s.Pid() // it is written when they serve
 	for range 2 {
 		outcome, err := s.upgrade(s.new, func(o *upgrade.Options) { o.Soak = time.Millisecond })
 		if outcome != upgrade.Done || err != nil {

@@ -280,9 +280,9 @@ func TestSettingsGivenTwice(t *testing.T) {
 	t.Cleanup(func() { close(stay) })
 	c.ask(1, true, get("/")...)
 	c.ok(c.WriteWindowUpdate(1, 100)) // with which the largest initial window would be too large
-	settings := make([]http2.Setting, 2000)
-	for i := range settings {
-		settings[i] = http2.Setting{ID: http2.SettingInitialWindowSize, Val: maxWindow - uint32(i)}
+	var settings []http2.Setting
+	for i := range uint32(2000) {
+		settings = append(settings, http2.Setting{ID: http2.SettingInitialWindowSize, Val: maxWindow - i})
 	}
 	settings = append(settings, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 70000})
 	before := c.charged()

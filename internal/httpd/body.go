@@ -68,7 +68,7 @@ func (b *Body) Ahead() (whole bool, err error) {
 	}
 	client := b.r.Client()
 	if client.FillNow() != nil {
-		return false, nil // Read finds out why
+		return false, nil //nolint:nilerr // Read finds out why
 	}
 	return b.scanAhead()
 }

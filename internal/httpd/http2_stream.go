@@ -159,7 +159,7 @@ func (r *Request) serveStream(st *h2.Stream) {
 // be told.
 func (r *Request) takeStream(st *h2.Stream) int {
 	fault, line := st.Fault()
-	status := 0
+	var status int
 	switch {
 	case fault == "":
 		status = r.takeHead(st.Head())

@@ -17,12 +17,12 @@ func HasLineBreak(value []byte) bool {
 func UnfoldValue(value []byte) ([]byte, bool) {
 	kept := value[:0]
 	for i, c := range value {
-		switch {
-		case c == '\n':
+		switch c {
+		case '\n':
 			if i+1 == len(value) || value[i+1] != ' ' && value[i+1] != '\t' {
 				return nil, false
 			}
-		case c == '\r':
+		case '\r':
 			if i+1 == len(value) || value[i+1] != '\n' {
 				return nil, false
 			}

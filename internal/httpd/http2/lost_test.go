@@ -40,7 +40,9 @@ func TestEndOfAConnectionLosesNothing(t *testing.T) {
 
 // transport is the client of x/net, which keeps its connections by itself: that of
 // net/http gives up a body that it did not begin to send.
-func (c clients) transport(t *testing.T) *http2.Transport {
+//
+//nolint:staticcheck // it is deprecated, and what many programs are built with
+func (c clients) transport(t *testing.T) http.RoundTripper {
 	tr := &http2.Transport{
 		AllowHTTP: true,
 		DialTLSContext: func(ctx context.Context, network, _ string, config *tls.Config) (net.Conn, error) {

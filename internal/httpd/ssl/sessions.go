@@ -21,6 +21,8 @@ type sessions struct {
 	timeout time.Duration
 	// files are what the keys are made of; nil: they come with the handshake.
 	files [][]byte
+	// kept has the sessions of clients, which get no tickets; nil: they get tickets.
+	kept *cache
 
 	mu       sync.Mutex
 	variants []*variant // those that were made; they are never changed but for their tickets
@@ -38,7 +40,7 @@ type variant struct {
 	hour    int64 // whose keys it has; guarded by sessions.mu
 }
 
-func (in *instance) newSessions(s *conf.Scope, sv *server) (*sessions, error) {
+func (in *instance) newSessions(s *conf.Scope, sv *server, kept *cache) (*sessions, error) {
 	se := &sessions{sv: sv}
 	var err error
 	if se.timeout, err = s.Seconds("ssl_session_timeout", 5*time.Minute); err != nil {
@@ -48,7 +50,11 @@ func (in *instance) newSessions(s *conf.Scope, sv *server) (*sessions, error) {
 	if err != nil {
 		return nil, err
 	}
-	sv.settings.SessionTicketsDisabled = !on
+	if !on {
+		se.kept = kept
+	}
+	// For crypto/tls a name of a session is a ticket, too.
+	sv.settings.SessionTicketsDisabled = !on && kept == nil
 	// As nginx, which looks at these files when it has read the whole block.
 	end := &conf.Directive{File: in.b.HTTP.Self.File, Line: in.b.HTTP.Self.EndLine}
 	for _, d := range s.All("ssl_session_ticket_key") {
@@ -132,10 +138,19 @@ func (se *sessions) newVariant(protocols []string, certs *certificates) *variant
 	c.GetCertificate = se.sv.chooser(certs)
 	c.WrapSession = func(cs tls.ConnectionState, ss *tls.SessionState) ([]byte, error) {
 		ss.Extra = append(ss.Extra, stamp(time.Now()))
+		if se.kept != nil {
+			return se.kept.keep(purpose, ss)
+		}
 		return c.EncryptTicket(cs, ss)
 	}
+	read := c.DecryptTicket
+	if se.kept != nil {
+		read = func(name []byte, _ tls.ConnectionState) (*tls.SessionState, error) {
+			return se.kept.find(purpose, name)
+		}
+	}
 	c.UnwrapSession = func(ticket []byte, cs tls.ConnectionState) (*tls.SessionState, error) {
-		ss, err := c.DecryptTicket(ticket, cs)
+		ss, err := read(ticket, cs)
 		if err != nil || ss == nil || !se.lives(ss, time.Now()) {
 			return nil, err
 		}

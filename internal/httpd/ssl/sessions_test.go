@@ -48,6 +48,11 @@ func TestSessions(t *testing.T) {
 		server { listen ADDR ssl; server_name plain; `+place+`
 		server { listen ADDR ssl; server_name again; `+place+`
 		server { listen ADDR ssl; server_name off; ssl_session_tickets off;`+place+`
+		server { listen ADDR ssl; server_name kept; ssl_session_tickets off; ssl_session_cache shared:S:1m;`+place+`
+		server { listen ADDR ssl; server_name mine; ssl_session_tickets off; ssl_session_cache builtin:100;`+place+`
+		server { listen ADDR ssl; server_name same; ssl_session_tickets off; ssl_session_cache shared:S:1m;`+place+`
+		server { listen ADDR ssl; server_name judges; ssl_session_tickets off; ssl_session_cache shared:S:1m;
+			ssl_verify_client optional; ssl_client_certificate ROOT/ca.crt;`+place+`
 		server { listen ADDR ssl; server_name asks; ssl_verify_client optional; ssl_client_certificate ROOT/ca.crt;`+place+`
 		server { listen ADDR ssl; server_name wants; ssl_verify_client on; ssl_client_certificate ROOT/other.crt;`+place+`
 		server { listen ADDR ssl; server_name file; ssl_session_ticket_key ROOT/keys; ssl_session_ticket_key ROOT/more; `+place+`
@@ -65,13 +70,16 @@ func TestSessions(t *testing.T) {
 			c.ServerName = name
 			return c
 		}
-		for name, want := range map[string]string{"plain": ".rr", "off": "...", "file": ".rr", "asks": ".rr"} {
+		for name, want := range map[string]string{
+			"plain": ".rr", "off": "...", "file": ".rr", "asks": ".rr", "kept": ".rr", "mine": ".rr", "judges": ".rr",
+		} {
 			if got := visits(t, p.Baton, to(fresh(), name), 3); got != want {
 				t.Errorf("%s, %s: sessions %q, want %q", tls.VersionName(version), name, got, want)
 			}
 		}
 		// From one server to another: the same certificate and the same rules will do.
-		for _, names := range [][3]string{{"plain", "again", "r"}, {"plain", "asks", "."}, {"asks", "plain", "."}, {"file", "turned", "r"}, {"file", "plain", "."}} {
+		for _, names := range [][3]string{{"plain", "again", "r"}, {"plain", "asks", "."}, {"asks", "plain", "."}, {"file", "turned", "r"}, {"file", "plain", "."},
+			{"kept", "same", "r"}, {"kept", "judges", "."}, {"kept", "mine", "."}, {"kept", "plain", "."}, {"plain", "kept", "."}} {
 			c := fresh()
 			visits(t, p.Baton, to(c, names[0]), 1)
 			if got := visits(t, p.Baton, to(c, names[1]), 1); got != names[2] {

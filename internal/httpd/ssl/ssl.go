@@ -11,7 +11,6 @@ import (
 	"context"
 	"crypto/tls"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/baton-deploy/baton/internal/conf"
@@ -27,7 +26,7 @@ func Module() httpd.Module {
 		Directives: directives(),
 		Variables:  variables(),
 		New: func(b *httpd.Builder) (httpd.Instance, error) {
-			in := &instance{b: b, caches: map[string]int64{}, secured: map[string]bool{}, told: map[*conf.Directive]bool{}}
+			in := &instance{b: b, caches: map[string]*cache{}, secured: map[string]bool{}, told: map[*conf.Directive]bool{}}
 			in.ctx, in.cancel = context.WithCancel(context.Background())
 			return in, in.findSecured()
 		},
@@ -41,8 +40,8 @@ type instance struct {
 	asking sync.WaitGroup
 	ctx    context.Context
 	cancel context.CancelFunc
-	// caches are the sizes of those that ssl_session_cache names, which must agree.
-	caches map[string]int64
+	// caches are those that ssl_session_cache names.
+	caches map[string]*cache
 	// secured are the keys of the addresses where connections begin with TLS.
 	secured map[string]bool
 	told    map[*conf.Directive]bool // what was warned of
@@ -53,10 +52,11 @@ func (in *instance) Location(s *conf.Scope) (httpd.Part, error) {
 	if s.Context != conf.Server {
 		return httpd.Part{}, nil
 	}
-	if err := in.checkCaches(s); err != nil {
+	kept, err := in.cacheOf(s)
+	if err != nil {
 		return httpd.Part{}, err
 	}
-	sv, err := in.newServer(s)
+	sv, err := in.newServer(s, kept)
 	if err != nil || sv == nil {
 		return httpd.Part{}, err
 	}
@@ -103,7 +103,7 @@ type server struct {
 
 // newServer returns nil for a server that has no certificates and is not reached by
 // TLS.
-func (in *instance) newServer(s *conf.Scope) (*server, error) {
+func (in *instance) newServer(s *conf.Scope, kept *cache) (*server, error) {
 	rejects, err := s.Flag("ssl_reject_handshake", false)
 	if err != nil {
 		return nil, err
@@ -146,7 +146,7 @@ func (in *instance) newServer(s *conf.Scope) (*server, error) {
 			return nil, err
 		}
 	}
-	if sv.sessions, err = in.newSessions(s, sv); err != nil {
+	if sv.sessions, err = in.newSessions(s, sv, kept); err != nil {
 		return nil, err
 	}
 	return sv, nil
@@ -188,31 +188,6 @@ func (in *instance) protocols(s *conf.Scope) (p tlsconf.Protocols, err error) {
 		return p, conf.Errorf(s.One("ssl_protocols"), "crypto/tls has none of the protocols in \"ssl_protocols\"")
 	}
 	return p, nil
-}
-
-// checkCaches makes sure that the caches of ssl_session_cache have one size each; no
-// other use is made of them.
-func (in *instance) checkCaches(s *conf.Scope) error {
-	d := s.One("ssl_session_cache")
-	if d == nil {
-		return nil
-	}
-	for _, arg := range d.Args {
-		shared, ok := strings.CutPrefix(arg, "shared:")
-		if !ok {
-			continue
-		}
-		name, text, _ := strings.Cut(shared, ":")
-		size, err := conf.ParseSize(text)
-		if err != nil {
-			return conf.Errorf(d, "invalid session cache \"%s\"", arg)
-		}
-		if before, ok := in.caches[name]; ok && before != size {
-			return conf.Errorf(d, "the size %d of shared memory zone \"%s\" conflicts with already declared size %d", size, name, before)
-		}
-		in.caches[name] = size
-	}
-	return nil
 }
 
 // checkParameters makes sure of the file of ssl_dhparam, of which nothing else is made.

@@ -22,7 +22,7 @@ func TestUpgradeUnderASupervisor(t *testing.T) {
 		if outcome != upgrade.Done || err != nil {
 			t.Fatalf("upgrade: %s, %v", outcome, err)
 		}
-		st := s.waitPhase(upgrade.Serving)
+		st := s.waitKept(p.PID)
 		g := st.Generations[0]
 		if g.Keeper != p.PID || g.Master == p.PID || !strings.HasPrefix(g.Version, s.kind.versions[1]) {
 			t.Errorf("generation = %+v, want one of %s that %d keeps", g, s.kind.versions[1], p.PID)
@@ -37,7 +37,7 @@ func TestUpgradeUnderASupervisor(t *testing.T) {
 		if outcome != upgrade.Done || err != nil {
 			t.Fatalf("rollback: %s, %v", outcome, err)
 		}
-		if g := s.waitPhase(upgrade.Serving).Generations[0]; g.Keeper != p.PID || !strings.HasPrefix(g.Version, s.kind.versions[0]) {
+		if g := s.waitKept(p.PID).Generations[0]; g.Keeper != p.PID || !strings.HasPrefix(g.Version, s.kind.versions[0]) {
 			t.Errorf("generation = %+v, want one of %s that %d keeps", g, s.kind.versions[0], p.PID)
 		}
 	}
@@ -45,4 +45,15 @@ func TestUpgradeUnderASupervisor(t *testing.T) {
 	if status, err := p.Wait(t.Context()); err != nil || status.ExitStatus() != 0 {
 		t.Errorf("the supervisor's child ends with %v, %v", status, err)
 	}
+}
+
+// waitKept waits until one master serves that keeper has as its child: a moment after the
+// end of the one before.
+func (s *site) waitKept(keeper int) (st *upgrade.Status) {
+	s.t.Helper()
+	s.WaitFor("a master that is kept", func() bool {
+		st = s.look()
+		return st.Phase == upgrade.Serving && st.Generations[0].Keeper == keeper
+	})
+	return st
 }

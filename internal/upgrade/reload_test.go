@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/baton-deploy/baton/internal/testbed"
 	"github.com/baton-deploy/baton/internal/testbed/tree"
 	"github.com/baton-deploy/baton/internal/upgrade"
 )
@@ -91,5 +92,45 @@ func TestReloadInTheSoakThatIsSlow(t *testing.T) {
 			t.Errorf("upgrade: %s, %v", outcome, err)
 		}
 		s.stop()
+	})
+}
+
+// The new version loads the configuration that is on disk, which may be one that the
+// running master has never loaded: check says so.
+func TestCheckTellsWhatWasNotLoaded(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, kinds()[1])
+	s.start("$P/sbin/nginx")
+	const told = "the new version loads what master "
+	for _, changed := range []bool{false, true} {
+		if changed {
+			s.Configure(testbed.Conf{User: testbed.PackageUser(), HTTP: "# another one"})
+			s.waitChanged()
+		}
+		var notes []string
+		outcome, err := s.upgrade(s.new, func(o *upgrade.Options) {
+			o.DryRun = true
+			o.Tell = func(e upgrade.Event) { notes = append(notes, e.Text) }
+		})
+		if outcome != upgrade.Done || err != nil {
+			t.Fatalf("dry run: %s, %v", outcome, err)
+		}
+		has := slices.ContainsFunc(notes, func(text string) bool {
+			return strings.HasPrefix(text, told) && strings.Contains(text, s.ConfFile()+" changed since")
+		})
+		if has != changed {
+			t.Errorf("changed %v, and it said %q", changed, notes)
+		}
+	}
+	s.stop()
+}
+
+// waitChanged waits until the master tells that files have changed: it does not look at
+// each question.
+func (s *site) waitChanged() {
+	s.t.Helper()
+	s.WaitFor("changed files", func() bool {
+		r := s.look().Generations[0].Report
+		return r != nil && len(r.Changed) > 0
 	})
 }

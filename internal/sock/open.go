@@ -3,7 +3,6 @@ package sock
 import (
 	"errors"
 	"fmt"
-	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -34,22 +33,17 @@ func (e *BindError) Busy() bool { return errors.Is(e.Err, unix.EADDRINUSE) }
 
 // open opens, binds and listens on l.
 func open(l conf.Listen) (*Socket, error) {
+	if l.Network == "unix" {
+		return openUnix(l)
+	}
 	family, sa := address(l)
-	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	fd, err := newSocket(family, l)
 	if err != nil {
-		return nil, fmt.Errorf("socket() %s failed (%w)", l.Key(), proc.Errno(err))
+		return nil, err
 	}
 	if err := bind(fd, sa, l); err != nil {
 		unix.Close(fd)
 		return nil, err
-	}
-	if l.Network == "unix" {
-		// As nginx: whoever may reach the folder may connect.
-		if err := os.Chmod(l.Path, 0o666); err != nil {
-			unix.Close(fd)
-			_ = os.Remove(l.Path) // bound by us a moment ago
-			return nil, fmt.Errorf("chmod() %q failed (%w)", l.Path, proc.Errno(err))
-		}
 	}
 	err = configure(fd, l)
 	if err == nil {
@@ -62,10 +56,16 @@ func open(l conf.Listen) (*Socket, error) {
 	return nil, err
 }
 
-func address(l conf.Listen) (family int, sa unix.Sockaddr) {
-	if l.Network == "unix" {
-		return unix.AF_UNIX, &unix.SockaddrUnix{Name: l.Path}
+// newSocket opens a socket for l.
+func newSocket(family int, l conf.Listen) (fd int, err error) {
+	fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("socket() %s failed (%w)", l.Key(), proc.Errno(err))
 	}
+	return fd, nil
+}
+
+func address(l conf.Listen) (family int, sa unix.Sockaddr) {
 	port := int(l.Addr.Port())
 	if a := l.Addr.Addr(); a.Is4() {
 		return unix.AF_INET, &unix.SockaddrInet4{Port: port, Addr: a.As4()}
@@ -79,15 +79,12 @@ func bind(fd int, sa unix.Sockaddr, l conf.Listen) error {
 		level, name, value int
 		text               string
 	}
-	var opts []option
-	if l.Network != "unix" {
-		opts = append(opts, option{unix.SOL_SOCKET, unix.SO_REUSEADDR, 1, "SO_REUSEADDR"})
-		if l.Reuseport {
-			opts = append(opts, option{unix.SOL_SOCKET, unix.SO_REUSEPORT, 1, "SO_REUSEPORT"})
-		}
-		if l.Addr.Addr().Is6() {
-			opts = append(opts, option{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, number(l.IPv6Only), "IPV6_V6ONLY"})
-		}
+	opts := []option{{unix.SOL_SOCKET, unix.SO_REUSEADDR, 1, "SO_REUSEADDR"}}
+	if l.Reuseport {
+		opts = append(opts, option{unix.SOL_SOCKET, unix.SO_REUSEPORT, 1, "SO_REUSEPORT"})
+	}
+	if l.Addr.Addr().Is6() {
+		opts = append(opts, option{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, number(l.IPv6Only), "IPV6_V6ONLY"})
 	}
 	for _, o := range opts {
 		if err := unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil {

@@ -103,7 +103,7 @@ func (e *Entry) Write() {
 	if h := e.d.h; h == nil {
 		e.d.log.Log(context.Background(), e.level, string(e.text))
 	} else {
-		e.text = append(e.text, '\n')
+		e.text = endLine(e.text)
 		e.short, _ = h.put(e.text, e.short, e.head, e.level, true) // as slog, which drops the error too
 	}
 	if e.d = nil; cap(e.text) <= maxKept {

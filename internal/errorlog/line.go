@@ -44,6 +44,22 @@ func (l *line) appendBody(b []byte, msg string) []byte {
 	b = appendEscaped(b, msg, false)
 	b = append(b, l.cause...)
 	b = append(b, l.attrs...)
+	return endLine(b)
+}
+
+// maxLine is nginx's bound of a line, with its end (NGX_MAX_ERROR_STR): what somebody has
+// chosen must not fill a disk, and readers of logs have buffers of that size.
+const maxLine = 2048
+
+// endLine ends the only line in b, which is cut when it is too long, between characters.
+func endLine(b []byte) []byte {
+	if len(b) >= maxLine {
+		end := maxLine - 1
+		for end > maxLine-utf8.UTFMax && !utf8.RuneStart(b[end]) {
+			end--
+		}
+		b = b[:end]
+	}
 	return append(b, '\n')
 }
 

@@ -80,7 +80,8 @@ func (p *Pattern) Match(b []byte, dst [][]byte) (groups [][]byte, ok bool, err e
 func (p *Pattern) matchSlow(b []byte, dst [][]byte) ([][]byte, bool, error) {
 	m, err := p.slow.FindStringMatch(string(b))
 	if err != nil {
-		return dst, false, fmt.Errorf("match %q: %w", p.text, err)
+		// Time is what it runs out of, and its own message has all of b.
+		return dst, false, fmt.Errorf("match %q on %d bytes: no result after %v", p.text, len(b), patternTimeout)
 	}
 	if m == nil {
 		return dst, false, nil

@@ -72,7 +72,7 @@ func (p *program) runOptions(o options) int {
 		}
 	}
 	dir, err := os.Getwd()
-	if err != nil && o.prefix != nil {
+	if err != nil && o.prefix != nil && !filepath.IsAbs(*o.prefix) {
 		fmt.Fprintf(p.stderr, "%s: find working directory: %v\n", p.word, err)
 		return 1
 	}

@@ -2,7 +2,6 @@ package conf
 
 import (
 	"os"
-	"path"
 	"slices"
 	"strings"
 )
@@ -11,10 +10,8 @@ import (
 func isPattern(name string) bool { return strings.ContainsAny(name, "*?[") }
 
 // matchDisk returns the existing names that match pattern, sorted by bytes, as
-// glob(3) finds them. Not path/filepath's Glob: there "*" matches hidden files,
-// and a set is negated by "^" only.
+// glob(3) finds them.
 func matchDisk(pattern string) []string {
-	pattern = strings.ReplaceAll(pattern, "[!", "[^")
 	found := []string{""}
 	for i, part := range strings.Split(pattern, "/") {
 		var next []string
@@ -56,11 +53,7 @@ func matchPart(dir, part string) []string {
 		if strings.HasPrefix(name, ".") && !strings.HasPrefix(part, ".") {
 			continue
 		}
-		ok, err := path.Match(part, name)
-		if err != nil {
-			ok = part == name // an open "[" stands for itself
-		}
-		if ok {
+		if matches(part, name) {
 			names = append(names, dir+name)
 		}
 	}

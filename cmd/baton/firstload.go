@@ -6,6 +6,7 @@ import (
 	"github.com/baton-deploy/baton/internal/conf"
 	"github.com/baton-deploy/baton/internal/master"
 	"github.com/baton-deploy/baton/internal/proc"
+	"github.com/baton-deploy/baton/internal/worker"
 )
 
 // sealConfig returns a descriptor of what cfg was made of, for the master that is about to
@@ -26,7 +27,7 @@ func loadOnce(load func() (*conf.Config, error)) func() (*conf.Config, error) {
 		return load
 	}
 	f := os.NewFile(uintptr(fd), "configuration")
-	snapshot, err := proc.ReadSealed(f)
+	snapshot, err := proc.ReadSealed(f, worker.MaxMemory)
 	_ = f.Close() // it was read
 	if err != nil {
 		return load

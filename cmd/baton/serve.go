@@ -28,8 +28,12 @@ import (
 // be called master in ps has its title in argv[0]; without it, argv is that of
 // the start.
 func runRole(argv []string, stdout, stderr io.Writer) (code int, ok bool) {
+	forgetStrangers(argv)
 	if fd, ok := takeDescriptor(master.EnvWorker); ok {
 		return worker.Run(fd, workerOptions()), true
+	}
+	if proc.IsWorkerArgv(argv) {
+		return 1, true // whoever started this was no master: there is nothing to do
 	}
 	if original, titled := proc.OriginalArgv(argv); titled {
 		return run(original, stdout, stderr), true
@@ -245,15 +249,7 @@ func isKnown(m *master.Options) bool {
 func readTickets(fd int) *ticketkeys.Ring {
 	f := os.NewFile(uintptr(fd), "tickets")
 	defer f.Close()
-	data, err := proc.ReadSealed(f)
-	if err != nil {
-		return nil
-	}
-	ring, err := ticketkeys.Decode(data)
-	if err != nil {
-		return nil
-	}
-	return ring
+	return master.ReadTickets(f)
 }
 
 // inheritableEnv is the environment for a later master: what describes this

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"os"
 	"syscall"
 
 	"github.com/baton-deploy/baton/internal/conf"
 	"github.com/baton-deploy/baton/internal/errorlog"
+	"github.com/baton-deploy/baton/internal/proc"
 )
 
 // startLog opens the log that is in use until the configuration names its own:
@@ -23,7 +23,7 @@ func (p *program) startLog(level slog.Level) (log *slog.Logger, closeLog func())
 		return errorlog.New(errorlog.NewOutput(p.stderr, level)), none
 	}
 	path := p.paths.full(p.paths.errorLog)
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+	f, err := proc.OpenLog(path, nil)
 	if err != nil {
 		logFailure(errorlog.New(console), callFailed(errorlog.Alert, "could not open error log file: open()", path, err))
 		return errorlog.New(errorlog.NewOutput(p.stderr, level)), none

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -14,6 +15,8 @@ import (
 )
 
 const (
+	// anyFiles is more descriptors than any message of ours brings.
+	anyFiles = 1 << 16
 	// maxFiles is how many descriptors one message may carry: the kernel refuses
 	// more than 253 (SCM_MAX_FD).
 	maxFiles = 250
@@ -21,8 +24,16 @@ const (
 	maxMessageBytes = 128 << 10
 )
 
-// ErrTooLarge is what Receive returns for a message that does not fit.
-var ErrTooLarge = errors.New("message too large")
+// What Receive returns for messages that break the rules. The channel is then of no
+// more use.
+var (
+	// ErrTooLarge: a message does not fit.
+	ErrTooLarge = errors.New("message too large")
+	// ErrManyFiles: a message brings more descriptors than [Conn.MaxFiles] allows.
+	ErrManyFiles = errors.New("message with too many descriptors")
+	// ErrStranger: another process than [Conn.OnlyFrom] names sent a message.
+	ErrStranger = errors.New("message of another process")
+)
 
 // A Message is one datagram of the channel.
 type Message struct {
@@ -68,6 +79,10 @@ type Conn struct {
 	buf []byte // of Receive
 	oob []byte // of Receive
 
+	maxFiles int // see MaxFiles
+	from     int // see OnlyFrom; 0: whoever has the other end
+
+	closed   atomic.Bool
 	out      outbox
 	patience time.Duration // postPatience
 	lost     func(error)
@@ -107,15 +122,48 @@ func Open(fd int) (*Conn, error) {
 		nc.Close()
 		return nil, fmt.Errorf("open control socket %d: not a unix seqpacket socket", fd)
 	}
-	return &Conn{uc: uc, patience: postPatience}, nil
+	return &Conn{uc: uc, patience: postPatience, maxFiles: anyFiles}, nil
 }
+
+// MaxFiles bounds how many descriptors one Receive returns, those of "files" messages
+// included. The kernel drops what there is no room for before it is open in this process,
+// so that a peer cannot use up what we may have open. It must be called before Receive.
+func (c *Conn) MaxFiles(n int) { c.maxFiles = n }
+
+// WithSenders makes the kernel tell with each message that is sent from now on which
+// process sent it: to be called before the other end is given away, and followed by
+// OnlyFrom.
+func (c *Conn) WithSenders() error {
+	rc, err := c.uc.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("ask for senders: %w", err)
+	}
+	cerr := rc.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, 1) })
+	if err := errors.Join(cerr, err); err != nil {
+		return fmt.Errorf("ask for senders: %w", err)
+	}
+	return nil
+}
+
+// OnlyFrom makes a message of any other process than pid an error of Receive: whoever
+// that process has started may hold the other end, too. It must be called before Receive.
+func (c *Conn) OnlyFrom(pid int) { c.from = pid }
 
 // Close ends the channel; the other side's Receive returns io.EOF when it has got all
 // that was sent. What still waits to be sent is forgotten.
-func (c *Conn) Close() error { return c.uc.Close() }
+func (c *Conn) Close() error {
+	c.closed.Store(true)
+	return c.uc.Close()
+}
 
-// SetReadTimeout bounds Receive from now on.
+// Closed reports whether it was this side that ended the channel.
+func (c *Conn) Closed() bool { return c.closed.Load() }
+
+// SetReadTimeout bounds Receive from now on; 0 is no bound.
 func (c *Conn) SetReadTimeout(d time.Duration) error {
+	if d == 0 {
+		return c.uc.SetReadDeadline(time.Time{})
+	}
 	return c.uc.SetReadDeadline(time.Now().Add(d))
 }
 
@@ -173,7 +221,7 @@ func pack(kind string, body any, files []File) (packet, error) {
 func (c *Conn) Receive() (Message, error) {
 	var before Message
 	for {
-		m, err := c.receive()
+		m, err := c.receive(c.maxFiles - len(before.Files))
 		if err != nil {
 			before.Close()
 			return Message{}, err
@@ -187,17 +235,19 @@ func (c *Conn) Receive() (Message, error) {
 	}
 }
 
-func (c *Conn) receive() (Message, error) {
+// receive receives one datagram with room for so many descriptors.
+func (c *Conn) receive(room int) (Message, error) {
 	if c.buf == nil {
 		c.buf = make([]byte, maxMessageBytes)
-		c.oob = make([]byte, unix.CmsgSpace(4*(maxFiles+3)))
+		c.oob = make([]byte, unix.CmsgSpace(unix.SizeofUcred)+unix.CmsgSpace(4*maxFiles))
 	}
-	n, oobn, flags, _, err := c.uc.ReadMsgUnix(c.buf, c.oob)
+	oob := c.oob[:c.space(room)]
+	n, oobn, flags, _, err := c.uc.ReadMsgUnix(c.buf, oob)
 	if errors.Is(err, syscall.ECONNRESET) {
 		// The peer went away with messages unread. The kernel tells that first and
 		// once, before what the peer itself had sent, which is still there: why it
 		// failed, most likely.
-		n, oobn, flags, _, err = c.uc.ReadMsgUnix(c.buf, c.oob)
+		n, oobn, flags, _, err = c.uc.ReadMsgUnix(c.buf, oob)
 	}
 	if err != nil {
 		// A reset is the end as much as a close is, the peer's or ours.
@@ -206,25 +256,68 @@ func (c *Conn) receive() (Message, error) {
 		}
 		return Message{}, fmt.Errorf("receive: %w", err)
 	}
-	fds, err := parseRights(c.oob[:oobn])
-	if err != nil {
-		return Message{}, fmt.Errorf("receive: %w", err)
+	sender, fds, err := parseRights(oob[:oobn])
+	if err == nil {
+		var m Message
+		if m, err = c.judge(n, flags, sender, fds, room); err == nil {
+			for i, fd := range fds {
+				m.Files = append(m.Files, os.NewFile(uintptr(fd), m.Names[i]))
+			}
+			return m, nil
+		}
+	}
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
+	return Message{}, fmt.Errorf("receive: %w", err)
+}
+
+// space is how much control data there is room for.
+func (c *Conn) space(room int) int {
+	n := 0
+	if c.from != 0 {
+		n += unix.CmsgSpace(unix.SizeofUcred)
+	}
+	if room > 0 {
+		// Of what is rounded up there may be one descriptor more than room.
+		n += unix.CmsgSpace(4 * min(room, maxFiles))
+	}
+	return n
+}
+
+// judge decodes a datagram of n bytes, and refuses what breaks a rule.
+func (c *Conn) judge(n, flags, sender int, fds []int, room int) (Message, error) {
+	switch {
+	case c.from != 0 && sender != c.from:
+		return Message{}, fmt.Errorf("%w: %d", ErrStranger, sender)
+	case flags&unix.MSG_TRUNC != 0:
+		return Message{}, ErrTooLarge
+	case flags&unix.MSG_CTRUNC != 0 || len(fds) > max(room, 0):
+		return Message{}, ErrManyFiles
 	}
 	m, err := decode(c.buf[:n])
 	switch {
-	case flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0:
-		err = ErrTooLarge
-	case err == nil && len(m.Names) != len(fds):
-		err = fmt.Errorf("%d names for %d descriptors", len(m.Names), len(fds))
-	}
-	if err != nil {
-		for _, fd := range fds {
-			unix.Close(fd)
-		}
-		return Message{}, fmt.Errorf("receive: %w", err)
-	}
-	for i, fd := range fds {
-		m.Files = append(m.Files, os.NewFile(uintptr(fd), m.Names[i]))
+	case err != nil:
+		return Message{}, err
+	case len(m.Names) != len(fds):
+		return Message{}, fmt.Errorf("%d names for %d descriptors", len(m.Names), len(fds))
+	case m.Kind == KindFiles && len(fds) == 0:
+		return Message{}, errors.New("message of descriptors without any")
 	}
 	return m, nil
+}
+
+// FromParent reports whether descriptor fd is one end of a channel that the parent of
+// this process made, or made before it ended.
+func FromParent(fd int) bool {
+	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil || kind != unix.SOCK_SEQPACKET {
+		return false
+	}
+	// Of a socket pair it is who made it.
+	maker, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil {
+		return false
+	}
+	return int(maker.Pid) == os.Getppid() || unix.Kill(int(maker.Pid), 0) == unix.ESRCH
 }

@@ -15,8 +15,9 @@ const (
 	KindReady = "ready"
 	// KindFailed, from whoever was started: it cannot serve and ends. Body Failed.
 	KindFailed = "failed"
-	// KindReopen, master to worker: log files that were opened again, by path.
-	// Worker to master: please do so. No body.
+	// KindReopen, master to worker: log files that were opened again, by path. Master to
+	// master, from version 2 on: it was told to open its log files again; do so, too. No
+	// body.
 	KindReopen = "reopen"
 	// KindRetire, master to worker: stop accepting, move what can be moved over the
 	// link that comes along as FileGive, if any, drain the rest, exit. Said again: move
@@ -30,6 +31,11 @@ const (
 	// KindRetired, worker to master: how that went; it exits now. Body Retired.
 	KindRetired = "retired"
 
+	// KindInherit, new master to old, from version 2 on: it asks for what is to go on, once
+	// and before it is ready; no body. Old master to new: that, as FileStats and
+	// FileTickets, each if there is one. Body Inherit.
+	KindInherit = "inherit"
+
 	// KindHello is the first message of either master after an upgrade began, and
 	// of a master to the command that started it. Body Hello.
 	KindHello = "hello"
@@ -40,7 +46,11 @@ const (
 // there is none they say hello, ready and failed and nothing else.
 const (
 	ProtocolMin = 1
-	ProtocolMax = 1
+	ProtocolMax = 2
+
+	// ProtocolInherit is from when on a new master asks for what it inherits, and masters
+	// tell each other that logs are opened again.
+	ProtocolInherit = 2
 )
 
 // A Hello says who speaks and which protocol versions it knows.
@@ -59,6 +69,13 @@ func Agree(a, b Hello) int {
 		return 0
 	}
 	return v
+}
+
+// An Inherit tells a new master of which form the memory is that it inherits, and which
+// is the first of the seats there that are its own.
+type Inherit struct {
+	StatsVersion int `json:"stats_version,omitempty"`
+	StatsFirst   int `json:"stats_first,omitempty"`
 }
 
 // A Failed says why something did not come to serve.

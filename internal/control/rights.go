@@ -23,22 +23,22 @@ func decode(data []byte) (Message, error) {
 	return m, nil
 }
 
-// parseRights returns the descriptors of a control buffer.
-func parseRights(oob []byte) ([]int, error) {
+// parseRights returns the descriptors of a control buffer, also with an error, and the
+// process that sent them, if the kernel tells.
+func parseRights(oob []byte) (sender int, fds []int, err error) {
 	if len(oob) == 0 {
-		return nil, nil
+		return 0, nil, nil
 	}
 	msgs, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {
-		return nil, fmt.Errorf("parse control data: %w", err)
+		return 0, nil, fmt.Errorf("parse control data: %w", err)
 	}
-	var fds []int
 	for i := range msgs {
-		got, err := unix.ParseUnixRights(&msgs[i])
-		if err != nil {
-			continue // credentials or another kind we did not ask for
+		if got, err := unix.ParseUnixRights(&msgs[i]); err == nil {
+			fds = append(fds, got...)
+		} else if cred, err := unix.ParseUnixCredentials(&msgs[i]); err == nil {
+			sender = int(cred.Pid)
 		}
-		fds = append(fds, got...)
 	}
-	return fds, nil
+	return sender, fds, nil
 }

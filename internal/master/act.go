@@ -143,6 +143,7 @@ func (m *Master) startWorker(a spawn) (pid int, err error) {
 		conn.Close()
 		m.events <- deaf{fmt.Sprintf("worker process %d", pid), err.Error()}
 	})
+	conn.MaxFiles(0)
 	ch := &child{conn: conn, seat: m.freeSeat(), config: a.config, started: time.Now()}
 	m.children[pid] = ch
 	m.stats.give(ch.seat, pid)
@@ -217,46 +218,6 @@ func (m *Master) workerEnv(c *config) []string {
 
 func goVariables() []string {
 	return []string{"GODEBUG", "GOGC", "GOMAXPROCS", "GOMEMLIMIT", "GORACE", "GOTRACEBACK", "GOCOVERDIR"}
-}
-
-// listen passes on what a worker says until it is silent for good, and then
-// waits for its end. In this order its last word comes before its exit.
-func (m *Master) listen(pid int, conn *control.Conn) {
-	for {
-		msg, err := conn.Receive()
-		if err != nil {
-			break
-		}
-		if ev := workerSaid(pid, msg); ev != nil {
-			m.events <- ev
-		}
-	}
-	// The only failure is that it is no child of ours, which reap reports.
-	_ = proc.Await(pid)
-	m.ended <- pid
-}
-
-func workerSaid(pid int, msg control.Message) event {
-	defer msg.Close()
-	switch msg.Kind {
-	case control.KindReady:
-		return workerReady{pid}
-	case control.KindReopen:
-		return workerAsks{pid}
-	case control.KindRetired:
-		ev := workerRetired{pid: pid}
-		if msg.Into(&ev.Retired) != nil {
-			return nil // it exits all the same
-		}
-		return ev
-	case control.KindFailed:
-		f := control.Failed{Stage: "start", Reason: "unknown"}
-		if err := msg.Into(&f); err != nil {
-			f.Reason = err.Error()
-		}
-		return workerFailed{pid, f.Stage, f.Reason}
-	}
-	return nil
 }
 
 // retire tells a worker to go when it is done. One that cannot be told is hung

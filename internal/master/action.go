@@ -61,6 +61,16 @@ type (
 	readPidFile struct{}
 	// execute starts the binary on disk as new master. Outcome: executed.
 	execute struct{}
+	// bequeath gives a new master what it asked for: it inherits it.
+	bequeath struct{}
+	// hangUp closes the control socket to a new master that has no ear for it.
+	hangUp struct{}
+	// reopenOther has the other master open its log files again: the new one when pid is
+	// set, else the old one.
+	reopenOther struct {
+		pid    int
+		signal bool // by USR1, not by a message
+	}
 	// dropSuccessor closes the control socket to a new master that is gone.
 	dropSuccessor struct{}
 	// setTimer starts a timer. Outcome, later: fired.
@@ -127,10 +137,22 @@ func (removePidFile) String() string  { return "remove pid file" }
 func (forgetParent) String() string   { return "remove .oldbin of the dead old master" }
 func (readPidFile) String() string    { return "read pid file" }
 func (execute) String() string        { return "execute binary on disk" }
-func (dropSuccessor) String() string  { return "close control socket of the new master" }
-func (a setTimer) String() string     { return fmt.Sprintf("timer %s in %v", a.timer, a.after) }
-func (a dropTimer) String() string    { return fmt.Sprintf("no timer %s", a.timer) }
-func (tellReady) String() string      { return "tell starter: ready" }
+func (bequeath) String() string       { return "give the new master what it inherits" }
+func (hangUp) String() string         { return "close control socket: the new master has no ear" }
+func (a reopenOther) String() string {
+	who, how := "old master", "message"
+	if a.pid != 0 {
+		who = fmt.Sprintf("new master %d", a.pid)
+	}
+	if a.signal {
+		how = "USR1"
+	}
+	return fmt.Sprintf("have the %s reopen logs, by %s", who, how)
+}
+func (dropSuccessor) String() string { return "close control socket of the new master" }
+func (a setTimer) String() string    { return fmt.Sprintf("timer %s in %v", a.timer, a.after) }
+func (a dropTimer) String() string   { return fmt.Sprintf("no timer %s", a.timer) }
+func (tellReady) String() string     { return "tell starter: ready" }
 func (a tellFailed) String() string {
 	return fmt.Sprintf("tell starter: failed: %s: %s", a.stage, a.reason)
 }

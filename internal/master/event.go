@@ -41,13 +41,13 @@ type (
 		pid           int
 		stage, reason string
 	}
-	// workerAsks: it got USR1 and wants the logs opened again.
-	workerAsks struct{ pid int }
 	// workerRetired: it tells what became of its connections, and exits.
 	workerRetired struct {
 		pid int
 		control.Retired
 	}
+	// misled: what came from a process that we started breaks a rule.
+	misled struct{ who, reason string }
 	// deaf: a process of ours does not read what it is told.
 	deaf struct{ who, reason string }
 	// exited: a child is gone, a worker or the new master.
@@ -72,12 +72,14 @@ type (
 	pidFileNames struct{ pid int }
 	// successorSaid: the new master spoke on the control socket.
 	successorSaid struct {
-		kind          string // "hello", "ready", "failed"
+		kind          string // "hello", "ready", "failed", "inherit", "reopen"
 		protocol      int    // of "hello": the version that we both speak, 0 for none
 		stage, reason string // of "failed"
 	}
 	// parentSaid: the old master said hello. protocol is as above.
 	parentSaid struct{ protocol int }
+	// otherReopens: the old master was told to open log files again.
+	otherReopens struct{}
 	// linkCame: the other master has connections to give; its link waits under this
 	// number for [passLink].
 	linkCame struct{ link int }
@@ -95,8 +97,8 @@ func (spawned) isEvent()       {}
 func (spawnFailed) isEvent()   {}
 func (workerReady) isEvent()   {}
 func (workerFailed) isEvent()  {}
-func (workerAsks) isEvent()    {}
 func (workerRetired) isEvent() {}
+func (misled) isEvent()        {}
 func (deaf) isEvent()          {}
 func (exited) isEvent()        {}
 func (fired) isEvent()         {}
@@ -106,6 +108,7 @@ func (executed) isEvent()      {}
 func (pidFileNames) isEvent()  {}
 func (successorSaid) isEvent() {}
 func (parentSaid) isEvent()    {}
+func (otherReopens) isEvent()  {}
 func (linkCame) isEvent()      {}
 func (heirFound) isEvent()     {}
 func (parentGone) isEvent()    {}

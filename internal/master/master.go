@@ -49,8 +49,10 @@ type Master struct {
 	sent    chan *os.File    // links from another master
 	asked   chan chan answer
 	timers  map[timerID]*time.Timer
-	done    bool
-	code    int
+	// exitPatience is how long a worker may live that cannot be told to go.
+	exitPatience time.Duration
+	done         bool
+	code         int
 	// reloadAt is when the last reload began or ended.
 	reloadAt time.Time
 }
@@ -79,11 +81,10 @@ func Run(o Options) int {
 		ended:   make(chan int),
 		signals: make(chan os.Signal, 64),
 		timers:  map[timerID]*time.Timer{},
+
+		exitPatience: exitPatience,
 	}
 	m.state.self = o.Self
-	if m.tickets = o.Tickets; m.tickets == nil {
-		m.tickets = ticketkeys.New(time.Now())
-	}
 	signal.Ignore(syscall.SIGPIPE)
 	signal.Notify(m.signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT,
 		syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGCHLD, fence)
@@ -91,6 +92,10 @@ func Run(o Options) int {
 		o.Old.WhenLost(m.isDeaf(fmt.Sprintf("old binary process %d", o.Parent)))
 	}
 	m.greet()
+	protocol := m.askParent()
+	if m.tickets = m.o.Tickets; m.tickets == nil {
+		m.tickets = ticketkeys.New(time.Now())
+	}
 	facts, err := m.begin()
 	if err != nil {
 		m.logf(levelOf(err), "%v", err)
@@ -98,7 +103,7 @@ func Run(o Options) int {
 		m.closeStartLog()
 		return 1
 	}
-	m.watchParent()
+	m.watchParent(protocol)
 	m.apply(began{config: facts, parent: o.Upgrade && m.parentLives(), keep: o.Keep})
 	m.loop()
 	return m.code
@@ -237,11 +242,13 @@ func (m *Master) parentLives() bool {
 }
 
 // watchParent turns the end of the old master into an event. Ours holds a
-// control socket; nginx is watched as a process.
-func (m *Master) watchParent() {
+// control socket, and has said already which version of the protocol it speaks, or else
+// says so now; nginx is watched as a process.
+func (m *Master) watchParent(protocol int) {
 	switch {
 	case m.o.Old != nil:
-		go m.hearParent()
+		m.o.Old.MaxFiles(masterFiles)
+		go m.hearParent(protocol)
 	case m.o.Upgrade:
 		w, err := proc.WatchPid(m.o.Parent)
 		if err != nil {
@@ -257,8 +264,11 @@ func (m *Master) watchParent() {
 }
 
 // hearParent passes on what the old master says until it is no more.
-func (m *Master) hearParent() {
-	for protocol := 0; ; {
+func (m *Master) hearParent(protocol int) {
+	if protocol > 0 {
+		m.events <- parentSaid{protocol}
+	}
+	for {
 		msg, err := m.o.Old.Receive()
 		if err != nil {
 			m.o.Old.Close()
@@ -272,6 +282,11 @@ func (m *Master) hearParent() {
 			protocol = m.agree(msg)
 			msg.Close()
 			m.events <- parentSaid{protocol}
+		case control.KindReopen:
+			msg.Close()
+			if protocol >= control.ProtocolInherit {
+				m.events <- otherReopens{}
+			}
 		default:
 			msg.Close() // a later version's word
 		}

@@ -56,7 +56,7 @@ func (s *stage) chance(r *rand.Rand) string {
 		can = append(can, fmt.Sprintf("fire ready generation=%d", g.id))
 	}
 	if pid := s.state.succ.pid; pid != 0 {
-		can = append(can, "new-master hello", "new-master hello 0", "new-master ready", "new-master failed config no", "fire upgrade",
+		can = append(can, "new-master hello", "new-master hello 0", "new-master ready", "new-master failed config no", "new-master hello 2", "new-master inherit", "new-master reopen", "fire upgrade",
 			"fire end-new", "fire pid-file", fmt.Sprintf("pid-file %d", pid),
 			fmt.Sprintf("exit %d", pid), fmt.Sprintf("exit %d signal=9", pid))
 	}
@@ -64,7 +64,7 @@ func (s *stage) chance(r *rand.Rand) string {
 		can = append(can, "parent-gone")
 	}
 	can = append(can, "link 1", "fire stop", "fire links", "link 2", "next load fails no", "next spawn fails no", "next execute fails no",
-		"next pid-write fails no", "next workers 3", "signal HUP", "signal HUP", "signal USR2", "signal WINCH")
+		"next pid-write fails no", "next workers 3", "signal HUP", "signal HUP", "signal USR1", "signal USR2", "signal WINCH")
 	if r.IntN(6) == 0 {
 		can = append(can, "signal QUIT", "signal TERM")
 	}

@@ -97,7 +97,9 @@ type successor struct {
 	pid   int
 	ready bool
 	hello bool // it is one of ours and tells by itself when it is ready
-	talks bool // and it speaks a version of the protocol that we speak too
+	// protocol is the version that it and we speak; 0: none, or it did not say.
+	protocol int
+	asked    bool // it asked for what it inherits
 	// then is what the operator asked for before it was ready, to be done once it
 	// is: 0, SIGWINCH or SIGQUIT.
 	then signalled
@@ -118,11 +120,11 @@ type state struct {
 	reload      reload
 	// parent: the old master that started us by an upgrade is alive.
 	parent bool
-	// parentTalks: it is one of ours, speaks a version of the protocol that we speak
-	// too, and can be given connections.
-	parentTalks bool
-	turn        int   // of workers that take, in a round
-	waiting     []int // links that came while nobody served
+	// parentProtocol is the version that it and we speak, if it is one of ours; from 1 on
+	// it can be given connections.
+	parentProtocol int
+	turn           int   // of workers that take, in a round
+	waiting        []int // links that came while nobody served
 	// orphan: it died before we served, and its pid file is still to be removed.
 	orphan bool
 	succ   successor
@@ -218,9 +220,9 @@ func (h heirs) String() string {
 // others is who inherits when all workers of this master retire.
 func (s *state) others() heirs {
 	switch {
-	case s.succ.pid != 0 && s.succ.ready && s.succ.talks:
+	case s.succ.pid != 0 && s.succ.ready && s.succ.protocol > 0:
 		return toNewMaster
-	case s.parent && s.parentTalks:
+	case s.parent && s.parentProtocol > 0:
 		return toOldMaster
 	case s.parent || s.succ.pid != 0 && s.succ.ready:
 		return toStrangers

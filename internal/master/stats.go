@@ -16,7 +16,8 @@ import (
 
 // The memory in which workers count is one for a master and its successors, so that
 // totals go on over upgrade and roll-back. It travels as a descriptor; its form is
-// part of the contract between releases:
+// part of the contract between releases. It is sealed: nobody who gets it can make it
+// smaller, which would be the end of all who use it.
 //
 //	offset              size
 //	0                   128 for each of 1,024 seats: what one worker counts, see httpd.Stats
@@ -64,7 +65,8 @@ func parseStats(value string) (fd, first int, ok bool) {
 // openStats takes the memory that the old master passed, or makes one.
 func openStats(passed string, clear func([]byte, int)) (*statsMemory, error) {
 	s := &statsMemory{clear: clear}
-	if s.inherit(passed) {
+	before, ok := s.inherit(passed)
+	if ok {
 		return s, nil
 	}
 	var err error
@@ -75,29 +77,54 @@ func openStats(passed string, clear func([]byte, int)) (*statsMemory, error) {
 		_ = unix.Close(s.fd)
 		return nil, err
 	}
+	s.begin(before)
 	return s, nil
 }
 
 // inherit takes the memory that passed describes. A variable that somebody made up, or
 // a descriptor that is something else, is none.
-func (s *statsMemory) inherit(passed string) bool {
+//
+// Memory that is not sealed, as older releases make it, is not taken either, since
+// whoever has it may make it smaller, and to touch what is gone is the end of a process.
+// What was counted there is returned.
+func (s *statsMemory) inherit(passed string) (before []byte, ok bool) {
 	fd, first, ok := parseStats(passed)
 	var st unix.Stat_t
 	if !ok || unix.Fstat(fd, &st) != nil || st.Size != statsSize {
-		return false
+		return nil, false
 	}
 	if _, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0); err != nil {
-		return false // no memory
+		return nil, false // no memory
 	}
 	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
-		return false
+		return nil, false
 	}
-	mem, err := mapStats(fd)
-	if err != nil {
-		return false
+	if proc.KeepsSize(fd) {
+		mem, err := mapStats(fd)
+		if err != nil {
+			return nil, false
+		}
+		s.fd, s.mem, s.first = fd, mem, first
+		return nil, true
 	}
-	s.fd, s.mem, s.first = fd, mem, first
-	return true
+	defer func() { _ = unix.Close(fd) }() // nothing of it was written
+	before = make([]byte, statsBytes)
+	if n, err := unix.Pread(fd, before, 0); err != nil || n < len(before) {
+		return nil, false
+	}
+	s.first = first
+	return before, false
+}
+
+// begin begins with the totals of other memory, which may be nil. What workers are doing
+// who count there is not known here.
+func (s *statsMemory) begin(before []byte) {
+	copy(s.mem, before)
+	for seat := 0; before != nil && seat < statsSeats; seat++ {
+		if s.clear != nil {
+			s.clear(s.mem[:statsBytes], seat)
+		}
+	}
 }
 
 func mapStats(fd int) ([]byte, error) {
@@ -108,10 +135,8 @@ func mapStats(fd int) ([]byte, error) {
 	return mem, nil
 }
 
-// forSuccessor is the value of [EnvStats] for a new master that gets the memory as fd.
-func (s *statsMemory) forSuccessor(fd int) string {
-	return fmt.Sprintf("%d:%d:%d", statsVersion, fd, statsHalf-s.first)
-}
+// formatStats is the inverse of parseStats.
+func formatStats(version, fd, first int) string { return fmt.Sprintf("%d:%d:%d", version, fd, first) }
 
 // ours is what our own workers count, and those of masters before us that had the same
 // half.

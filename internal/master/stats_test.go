@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/baton-deploy/baton/internal/proc"
 )
 
 // testStats returns memory as openStats makes it, with what it cleared.
@@ -35,7 +37,7 @@ func TestStatsAreInherited(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		next, _ := testStats(t, old.forSuccessor(fd))
+		next, _ := testStats(t, formatStats(statsVersion, fd, statsHalf-old.first))
 		if next.fd != fd || next.first == old.first {
 			t.Fatalf("generation %d has descriptor %d and begins at %d, want %d and the other half", generation, next.fd, next.first, fd)
 		}
@@ -105,5 +107,58 @@ func TestSeatsOfTheDead(t *testing.T) {
 	}
 	if got := s.free(map[int]bool{statsSeats: true}); got != statsSeats+1 {
 		t.Errorf("without a free seat it is %d", got)
+	}
+}
+
+// The memory keeps its size, whoever has it: a process that touches what was cut off
+// would die of it. Memory that does not, of an older release, is read once, and nobody
+// counts there any more.
+func TestStatsKeepTheirSize(t *testing.T) {
+	s, _ := testStats(t, "")
+	for _, size := range []int64{0, statsSize - 4096, 2 * statsSize} {
+		if err := unix.Ftruncate(s.fd, size); err != unix.EPERM {
+			t.Errorf("its size becomes %d: %v", size, err)
+		}
+	}
+	if _, err := unix.FcntlInt(uintptr(s.fd), unix.F_ADD_SEALS, unix.F_SEAL_WRITE); err == nil {
+		t.Error("it can be made read-only")
+	}
+
+	old, err := unix.MemfdCreate("stats", unix.MFD_CLOEXEC) // as older releases
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs := os.NewFile(uintptr(old), "stats")
+	defer theirs.Close()
+	counted := make([]byte, statsSize)
+	counted[statsSeat*3] = 7
+	if _, err := theirs.Write(counted); err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []int64{statsSize, 4096} {
+		fd, err := unix.FcntlInt(uintptr(old), unix.F_DUPFD, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if size < statsSize { // cut after it was looked at is the same as before
+			if err := unix.Ftruncate(old, size); err != nil {
+				t.Fatal(err)
+			}
+		}
+		mine, cleared := testStats(t, formatStats(statsVersion, fd, statsHalf))
+		if size < statsSize {
+			if mine.mem[statsSeat*3] != 0 {
+				t.Error("something was read of memory that is too small")
+			}
+			continue
+		}
+		if mine.first != statsHalf || mine.mem[statsSeat*3] != 7 || len(*cleared) != statsSeats {
+			t.Errorf("it begins at %d with %d, %d seats were cleared", mine.first, mine.mem[statsSeat*3], len(*cleared))
+		}
+		mine.mem[0]++
+		var b [1]byte
+		if _, err := theirs.ReadAt(b[:], 0); err != nil || b[0] != 0 || !proc.KeepsSize(mine.fd) {
+			t.Errorf("the old memory is in use: %d, %v", b[0], err)
+		}
 	}
 }

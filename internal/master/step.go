@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"syscall"
 
+	"github.com/baton-deploy/baton/internal/control"
 	"github.com/baton-deploy/baton/internal/errorlog"
 )
 
@@ -36,10 +37,10 @@ func (s *state) step(ev event) []action {
 		s.workerReady(ev.pid)
 	case workerFailed:
 		s.workerFailed(ev)
-	case workerAsks:
-		s.reopen()
 	case workerRetired:
 		s.workerRetired(ev)
+	case misled:
+		s.log(errorlog.Alert, "%s: %s", ev.who, ev.reason)
 	case deaf:
 		s.log(errorlog.Alert, "%s does not read what it is told: %s", ev.who, ev.reason)
 	case exited:
@@ -50,7 +51,7 @@ func (s *state) step(ev event) []action {
 		s.pidWritten(ev.reason)
 	case heirFound:
 		s.heirFound(ev.pid)
-	case pidMoved, executed, pidFileNames, successorSaid, parentSaid, linkCame, parentGone:
+	case pidMoved, executed, pidFileNames, successorSaid, parentSaid, otherReopens, linkCame, parentGone:
 		s.upgradeEvent(ev)
 	default:
 		panic(fmt.Sprintf("master: step of unknown event %T", ev))
@@ -82,6 +83,7 @@ func (s *state) signalled(sig syscall.Signal) {
 		s.reconfigure()
 	case syscall.SIGUSR1:
 		s.reopen()
+		s.reopenOther()
 	case syscall.SIGUSR2:
 		s.upgrade()
 	case syscall.SIGWINCH:
@@ -141,10 +143,25 @@ func (s *state) reloaded(c configFacts) {
 	s.startGeneration(c)
 }
 
-// reopen is USR1.
+// reopen is USR1, or another master that got it.
 func (s *state) reopen() {
 	s.log(errorlog.Notice, "reopening logs")
 	s.do(reopen{})
+}
+
+// reopenOther passes USR1 on to the other master: whoever moved the log files away tells
+// the master that the pid file names, and both generations write to them. One that knows
+// the word is told on the control socket, and does not pass it on; any other by a signal,
+// as soon as it surely has a handler for it.
+func (s *state) reopenOther() {
+	switch {
+	case s.parent:
+		s.do(reopenOther{signal: s.parentProtocol < control.ProtocolInherit})
+	case s.succ.pid != 0 && s.succ.protocol >= control.ProtocolInherit:
+		s.do(reopenOther{pid: s.succ.pid})
+	case s.succ.pid != 0 && s.succ.ready:
+		s.do(reopenOther{pid: s.succ.pid, signal: true})
+	}
 }
 
 // stopAccepting is WINCH: the workers go and the master stays.

@@ -113,8 +113,8 @@ func (s *stage) event(words []string) {
 		s.play(workerReady{s.number(arg(1))})
 	case "failed":
 		s.play(workerFailed{s.number(arg(1)), arg(2), rest(3)})
-	case "asks":
-		s.play(workerAsks{s.number(arg(1))})
+	case "parent-reopens":
+		s.play(otherReopens{})
 	case "exit":
 		s.play(s.exit(words))
 	case "fire":
@@ -127,6 +127,8 @@ func (s *stage) event(words []string) {
 			return
 		}
 		s.play(successorSaid{kind: arg(1), stage: arg(2), reason: rest(3)})
+	case "misled":
+		s.play(misled{rest(2), arg(1)})
 	case "deaf":
 		s.play(deaf{rest(2), arg(1)})
 	case "link":
@@ -269,7 +271,7 @@ func (s *stage) signal(name string) syscall.Signal {
 // transcripts.
 func TestEveryActionIsShown(t *testing.T) {
 	for _, a := range []action{load{}, reopen{}, execute{}, movePidFile{}, restorePidFile{}, removePidFile{},
-		forgetParent{}, readPidFile{}, dropSuccessor{}, tellReady{}, spawn{}, retire{}, stop{}, kill{},
+		forgetParent{}, readPidFile{}, dropSuccessor{}, bequeath{}, hangUp{}, reopenOther{}, tellReady{}, spawn{}, retire{}, stop{}, kill{},
 		keep{}, findHeir{}, forward{}} {
 		if text := a.String(); text == "" || strings.Contains(text, "{") {
 			t.Errorf("%T is shown as %q", a, text)

@@ -1,9 +1,13 @@
 package master
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"os"
 	"runtime"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/baton-deploy/baton/internal/control"
@@ -11,20 +15,20 @@ import (
 	"github.com/baton-deploy/baton/internal/proc"
 	"github.com/baton-deploy/baton/internal/report"
 	"github.com/baton-deploy/baton/internal/sock"
-	"golang.org/x/sys/unix"
 )
 
 // The environment variables between our processes. Each names descriptors.
 const (
 	// EnvSockets is nginx's: the listening sockets, for a new master.
 	EnvSockets = "NGINX"
-	// EnvOld is the control socket to the old master, for a new one.
+	// EnvOld is the control socket to the old master, for a new one, who asks there for
+	// what else it inherits.
 	EnvOld = "BATON_CONTROL"
-	// EnvTickets is memory with what the keys of TLS session tickets are made of, for a
-	// new master.
+	// EnvTickets is memory with what the keys of TLS session tickets are made of, from an old
+	// master of a release that does not wait to be asked.
 	EnvTickets = "BATON_TICKETS"
-	// EnvStats is the memory in which all workers count, for a new master: a version,
-	// a descriptor, and where in it that master's workers have their place.
+	// EnvStats is the memory in which all workers count, from the same: a version, a
+	// descriptor, and where in it the new master's workers have their place.
 	EnvStats = "BATON_STATS"
 	// EnvStarter is the control socket to the command that started a master.
 	EnvStarter = "BATON_STARTER"
@@ -86,6 +90,14 @@ func (m *Master) doUpgrade(a action) event {
 		return m.execute()
 	case passLink:
 		m.passLink(a)
+	case bequeath:
+		m.report("pass on what the new master inherits", m.bequeath())
+	case hangUp:
+		if conn := m.ear(); conn != nil {
+			_ = conn.Close() // it may have been closed before
+		}
+	case reopenOther:
+		m.reopenOther(a)
 	case dropSuccessor:
 		m.dropSuccessor()
 	default:
@@ -95,8 +107,11 @@ func (m *Master) doUpgrade(a action) event {
 }
 
 // execute starts the binary on disk with our arguments and environment and the
-// listening sockets, as nginx does, and with a control socket, which nginx does
-// not look at.
+// listening sockets, as nginx does, and with a control socket. Of all this only the
+// sockets are of use to nginx: it does not look at the control socket, but its workers,
+// who run as somebody else, have it open. So nothing that comes from another process
+// than the one that we start is believed there, and it brings nothing by itself: a new
+// master of ours asks for what it inherits.
 func (m *Master) execute() event {
 	path := proc.Resolve(m.o.Argv[0], m.o.Dir)
 	pid, conn, err := m.startNew(path)
@@ -107,7 +122,7 @@ func (m *Master) execute() event {
 	heard := make(chan struct{})
 	go func() {
 		defer close(heard)
-		m.hear(conn)
+		m.hear(pid, conn)
 	}()
 	go func() {
 		_ = proc.Await(pid) // reap reports what is wrong
@@ -129,6 +144,10 @@ func (m *Master) startNew(path string) (int, *control.Conn, error) {
 		conn.Close()
 		return 0, nil, err
 	}
+	if err := conn.WithSenders(); err != nil {
+		conn.Close()
+		return 0, nil, err
+	}
 	const first = 3
 	fds := []int{0, 1, 2}
 	for _, sk := range m.sockets.All() {
@@ -136,30 +155,31 @@ func (m *Master) startNew(path string) (int, *control.Conn, error) {
 	}
 	n := len(fds) - first
 	env := append([]string(nil), m.o.Env...)
-	env = append(env, EnvSockets+"="+sock.FormatList(first, n), EnvOld+"="+strconv.Itoa(first+n),
-		EnvStats+"="+m.stats.forSuccessor(first+n+1))
-	fds = append(fds, fd, m.stats.fd)
-	if tickets, err := m.sealTickets(); err == nil { // else clients begin new sessions
-		defer unix.Close(tickets)
-		env = append(env, EnvTickets+"="+strconv.Itoa(len(fds)))
-		fds = append(fds, tickets)
-	}
+	env = append(env, EnvSockets+"="+sock.FormatList(first, n), EnvOld+"="+strconv.Itoa(first+n))
+	fds = append(fds, fd)
 	pid, err := proc.Start(proc.Spec{Path: path, Argv: m.o.Argv, Env: env, FDs: fds})
 	if err != nil {
 		conn.Close()
 		return 0, nil, err
 	}
+	conn.OnlyFrom(pid)
+	conn.MaxFiles(masterFiles)
 	conn.WhenLost(m.isDeaf(fmt.Sprintf("new binary process %d", pid)))
 	// A new master that has no ear for it does not mind.
 	_ = conn.Post(control.KindHello, m.hello())
 	return pid, conn, nil
 }
 
-// hear passes on what a new master says until it is silent for good.
-func (m *Master) hear(conn *control.Conn) {
+// hear passes on what a new master says until it is silent for good, or breaks a rule:
+// then it is not heard any more.
+func (m *Master) hear(pid int, conn *control.Conn) {
 	for protocol := 0; ; {
 		msg, err := conn.Receive()
 		if err != nil {
+			if brokeRule(err) {
+				m.events <- misled{who: fmt.Sprintf("control socket of new binary process %d", pid), reason: err.Error()}
+				conn.Close()
+			}
 			return
 		}
 		ev := successorSaid{kind: msg.Kind}
@@ -182,10 +202,25 @@ func (m *Master) hear(conn *control.Conn) {
 	}
 }
 
+// brokeRule reports whether Receive failed because of what was sent, and not because a
+// process ended, the time was over, or the system refused.
+func brokeRule(err error) bool {
+	var errno syscall.Errno
+	return !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.As(err, &errno)
+}
+
 // isDeaf returns what passes on that another master does not read what it is sent. We
 // do not hang up on it: that would tell it that we are gone.
 func (m *Master) isDeaf(who string) func(error) {
 	return func(err error) { m.events <- deaf{who, err.Error()} }
+}
+
+// ear is the control socket to the new master, or nil when it has none.
+func (m *Master) ear() *control.Conn {
+	if m.new == nil {
+		return nil
+	}
+	return m.new.conn
 }
 
 func (m *Master) dropSuccessor() {

@@ -96,7 +96,7 @@ func (m *Master) account() report.Report {
 	}
 	r.Reload = &report.Reload{Number: s.reload.number, Under: s.reload.under, At: m.reloadAt, Error: s.reload.reason}
 	if s.succ.pid != 0 {
-		r.Successor = &report.Successor{Pid: s.succ.pid, Ready: s.succ.ready, Moves: s.succ.talks}
+		r.Successor = &report.Successor{Pid: s.succ.pid, Ready: s.succ.ready, Moves: s.succ.protocol > 0}
 	}
 	for _, g := range s.gens {
 		r.Generations = append(r.Generations, g.told())

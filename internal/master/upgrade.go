@@ -54,8 +54,10 @@ func (s *state) upgradeEvent(ev event) {
 		s.pidFileNames(ev.pid)
 	case successorSaid:
 		s.successorSaid(ev)
+	case otherReopens:
+		s.reopen()
 	case parentSaid:
-		s.parentTalks = ev.protocol > 0
+		s.parentProtocol = ev.protocol
 	case linkCame:
 		s.linkCame(ev.link)
 	case parentGone:
@@ -126,10 +128,19 @@ func (s *state) successorSaid(ev successorSaid) {
 	}
 	switch ev.kind {
 	case control.KindHello:
-		s.succ.hello, s.succ.talks = true, ev.protocol > 0
+		s.succ.hello, s.succ.protocol = true, ev.protocol
 		s.do(dropTimer{timerID{name: timerPidFile}})
 	case control.KindReady:
 		s.successorReady()
+	case control.KindInherit:
+		if s.succ.protocol >= control.ProtocolInherit && !s.succ.asked {
+			s.succ.asked = true
+			s.do(bequeath{})
+		}
+	case control.KindReopen:
+		if s.succ.protocol >= control.ProtocolInherit {
+			s.reopen()
+		}
 	case control.KindFailed:
 		s.log(errorlog.Emerg, "new binary process %d failed: %s: %s", s.succ.pid, ev.stage, ev.reason)
 	}
@@ -143,6 +154,9 @@ func (s *state) successorReady() {
 	s.succ.ready = true
 	s.log(errorlog.Notice, "new binary process %d is ready", s.succ.pid)
 	s.do(dropTimer{timerID{name: timerUpgrade}}, dropTimer{timerID{name: timerPidFile}})
+	if !s.succ.hello {
+		s.do(hangUp{}) // it has no ear, and others may have the socket
+	}
 	switch s.succ.then.sig {
 	case syscall.SIGWINCH:
 		s.stopAccepting()

@@ -10,23 +10,38 @@ import (
 
 // OpenLog opens a log file for appending, creates it when it is not there, and
 // gives it to user id, which may be nil. The error is in nginx's words.
+//
+// A log may lie in a folder of the workers' user, or of a user who is nobody's friend:
+// links of other users are not followed, a file with several names is not written to where
+// others may have given it one of them, and one that holds something is not given away
+// where others may have put it. A FIFO that nobody reads is an error, since to wait would
+// make a master deaf.
 func OpenLog(path string, id *Identity) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+	fd, ours, err := openOwn(path, unix.O_WRONLY|unix.O_APPEND|unix.O_CREAT, 0o644)
 	if err != nil {
 		return nil, openError(path, err)
 	}
-	if id == nil {
-		return f, nil
+	var st unix.Stat_t
+	err = unix.Fstat(fd, &st)
+	regular := err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG
+	if regular {
+		if err = unix.SetNonblock(fd, false); err == nil && st.Nlink > 1 && !ours {
+			err = unix.EMLINK
+		}
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, openError(path, err)
 	}
 	// As nginx: the owner changes and the group does not. What is not a plain
 	// file (/dev/stdout, a pipe) is not ours to give away.
-	if fi, err := f.Stat(); err == nil && fi.Mode().IsRegular() {
-		if err := f.Chown(id.UID, -1); err != nil {
-			f.Close()
+	if id != nil && regular && st.Nlink == 1 && (ours || st.Size == 0) {
+		if err := unix.Fchown(fd, id.UID, -1); err != nil {
+			unix.Close(fd)
 			return nil, fmt.Errorf("chown(%q, %d) failed (%w)", path, id.UID, Errno(err))
 		}
 	}
-	return f, nil
+	return os.NewFile(uintptr(fd), path), nil
 }
 
 // Replace makes old another descriptor of what f is, in one step: whoever

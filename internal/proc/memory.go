@@ -26,7 +26,7 @@ func Sealed(name string, data []byte) (fd int, err error) {
 	}
 	if err == nil {
 		_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS,
-			unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE)
+			keepsSize|unix.F_SEAL_WRITE)
 	}
 	if err != nil {
 		unix.Close(fd)
@@ -35,12 +35,15 @@ func Sealed(name string, data []byte) (fd int, err error) {
 	return fd, nil
 }
 
-// ReadSealed returns the content of memory made by [Sealed]. f stays the
-// caller's.
-func ReadSealed(f *os.File) ([]byte, error) {
+// ReadSealed returns the content of memory made by [Sealed], of at most limit bytes. f
+// stays the caller's.
+func ReadSealed(f *os.File, limit int64) ([]byte, error) {
 	fi, err := f.Stat()
 	if err != nil {
 		return nil, fmt.Errorf("read memory: %w", err)
+	}
+	if fi.Size() > limit {
+		return nil, fmt.Errorf("read memory: %d bytes, %d at most", fi.Size(), limit)
 	}
 	// All processes share the descriptor's position: read by offset.
 	data := make([]byte, fi.Size())
@@ -50,10 +53,14 @@ func ReadSealed(f *os.File) ([]byte, error) {
 	return data, nil
 }
 
+// keepsSize is what keeps memory as large as it is, for ever.
+const keepsSize = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW
+
 // Shared returns a descriptor of zeroed anonymous memory of size bytes, to be
-// mapped by several processes. The caller owns the descriptor.
+// mapped by several processes. None of them can change its size: to touch memory that
+// somebody else has cut off is the end of a process. The caller owns the descriptor.
 func Shared(name string, size int) (fd int, err error) {
-	fd, err = unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	fd, err = unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return -1, fmt.Errorf("create memory %s: %w", name, err)
 	}
@@ -61,7 +68,18 @@ func Shared(name string, size int) (fd int, err error) {
 		unix.Close(fd)
 		return -1, fmt.Errorf("size memory %s: %w", name, err)
 	}
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, keepsSize); err != nil {
+		unix.Close(fd)
+		return -1, fmt.Errorf("seal memory %s: %w", name, err)
+	}
 	return fd, nil
+}
+
+// KeepsSize reports whether fd is memory whose size nobody can change, as [Shared] makes
+// it.
+func KeepsSize(fd int) bool {
+	seals, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0)
+	return err == nil && seals&keepsSize == keepsSize
 }
 
 // Map maps the first size bytes of f for reading and writing, shared with every

@@ -339,7 +339,7 @@ func TestSealed(t *testing.T) {
 	f := os.NewFile(uintptr(fd), "memory")
 	defer f.Close()
 	for range 2 { // reading moves nothing
-		if got, err := ReadSealed(f); err != nil || string(got) != "content" {
+		if got, err := ReadSealed(f, 7); err != nil || string(got) != "content" {
 			t.Errorf("%q, %v", got, err)
 		}
 	}

@@ -78,6 +78,11 @@ func WorkerArgv(word string) []string {
 	return []string{word + workerPart + strings.Repeat(" ", len(shuttingDown))}
 }
 
+// IsWorkerArgv reports whether argv is one that [WorkerArgv] makes.
+func IsWorkerArgv(argv []string) bool {
+	return len(argv) == 1 && strings.HasSuffix(argv[0], workerPart+strings.Repeat(" ", len(shuttingDown)))
+}
+
 // A Title is the memory in which ps finds the name of this process.
 type Title struct {
 	mem  []byte

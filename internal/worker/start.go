@@ -15,6 +15,9 @@ import (
 	"github.com/baton-deploy/baton/internal/proc"
 )
 
+// MaxMemory is more bytes than any configuration with all its files has.
+const MaxMemory = 1 << 30
+
 // gear is what a worker works with, all of it from the master.
 type gear struct {
 	config  *conf.Config
@@ -52,7 +55,7 @@ func (w *worker) start(m control.Message) error {
 	}
 	env := Env{Log: w.log, Logs: w.logs, Stats: stats, Slot: s.Seat, Generation: s.Generation}
 	if in.tickets != nil {
-		if env.Tickets, err = proc.ReadSealed(in.tickets); err != nil {
+		if env.Tickets, err = proc.ReadSealed(in.tickets, MaxMemory); err != nil {
 			return err
 		}
 		in.tickets.Close()
@@ -69,7 +72,7 @@ func (w *worker) start(m control.Message) error {
 
 // configure decodes the configuration and opens the error log.
 func (w *worker) configure(s control.Start, in received) error {
-	snapshot, err := proc.ReadSealed(in.config)
+	snapshot, err := proc.ReadSealed(in.config, MaxMemory)
 	if err != nil {
 		return err
 	}
@@ -182,6 +185,28 @@ func (w *worker) reopen(m control.Message) error {
 	}
 	w.service.Reopen(w.logs)
 	return w.redirect()
+}
+
+// reopenMine is USR1. Whoever runs as the workers' user may send that, so the log files are
+// opened with the rights of this process and no other's, as by nginx's workers: one that
+// it may not open stays what it is.
+func (w *worker) reopenMine() {
+	ctx := context.Background()
+	w.log.Log(ctx, errorlog.Notice, "reopening logs")
+	for path, old := range w.logs {
+		f, err := proc.OpenLog(path, nil)
+		if err == nil {
+			err = proc.Replace(old, f)
+			f.Close()
+		}
+		if err != nil {
+			w.log.Log(ctx, errorlog.Emerg, err.Error())
+		}
+	}
+	w.service.Reopen(w.logs)
+	if err := w.redirect(); err != nil {
+		w.log.Log(ctx, errorlog.Alert, err.Error())
+	}
 }
 
 // redirect makes standard error the error log: what we got from our master may

@@ -124,9 +124,7 @@ func (w *worker) serve() {
 			case syscall.SIGQUIT:
 				w.retire(ctx, nil)
 			case syscall.SIGUSR1:
-				if err := w.conn.Send(control.KindReopen, nil); err != nil {
-					w.log.Error("cannot ask the master to reopen logs", "err", err)
-				}
+				w.reopenMine()
 			default:
 				w.log.Log(ctx, errorlog.Notice, "exiting")
 				cut()

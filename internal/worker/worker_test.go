@@ -59,7 +59,17 @@ func decode(snapshot []byte) (*conf.Config, error) {
 }
 
 func newLog(_ conf.Process, logs map[string]*os.File) (*slog.Logger, error) {
-	return errorlog.New(errorlog.NewOutput(logs["error.log"], errorlog.Info)), nil
+	return errorlog.New(errorlog.NewOutput(named(logs, "error.log"), errorlog.Info)), nil
+}
+
+// named returns the log file of that name, whatever folder it is in.
+func named(logs map[string]*os.File, name string) *os.File {
+	for path, f := range logs {
+		if filepath.Base(path) == name {
+			return f
+		}
+	}
+	return nil
 }
 
 // A greeter tells every connection who it is and closes it.
@@ -114,7 +124,7 @@ func (g *greeter) Wants(byte, []byte, int) bool { return false }
 func (g *greeter) Take(byte, []byte, []int) error { return errors.New("not wanted") }
 
 func (g *greeter) Retire(ctx context.Context, give worker.Give) worker.Result {
-	fmt.Fprintf(g.env.Logs["access.log"], "retires, gives %v\n", give != nil)
+	fmt.Fprintf(named(g.env.Logs, "access.log"), "retires, gives %v\n", give != nil)
 	for _, ln := range g.lns {
 		ln.Close()
 	}
@@ -129,7 +139,7 @@ func (g *greeter) Retire(ctx context.Context, give worker.Give) worker.Result {
 }
 
 func (g *greeter) Reopen(logs map[string]*os.File) {
-	fmt.Fprintln(logs["access.log"], "reopened")
+	fmt.Fprintln(named(logs, "access.log"), "reopened")
 }
 
 func (g *greeter) Close() {
@@ -242,7 +252,7 @@ func (w *ward) logs() []control.File {
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		files = append(files, control.File{Name: control.FileLog + name, FD: fd})
+		files = append(files, control.File{Name: control.FileLog + filepath.Join(w.dir, name), FD: fd})
 	}
 	return files
 }
@@ -439,25 +449,43 @@ func TestIgnores(t *testing.T) {
 	w.exits(0)
 }
 
-// TestReopens: USR1 is passed on to the master, who alone may open files; what
-// it sends takes the place of the old ones, in every hand that holds them.
+// TestReopens: log files that the master opened again take the place of the old ones, in
+// every hand that holds them. USR1 does the same with the rights of the worker: it asks the
+// master for nothing, and what it cannot open stays.
 func TestReopens(t *testing.T) {
 	w := startWorker(t, plan{})
 	w.hear(control.KindReady)
-	w.signal(syscall.SIGUSR1)
-	w.hear(control.KindReopen)
-	for _, name := range []string{"error.log", "access.log"} {
-		if err := os.Rename(filepath.Join(w.dir, name), filepath.Join(w.dir, name+".1")); err != nil {
-			t.Fatal(err)
+	for n, how := range []string{"by the master", "by a signal"} {
+		for _, name := range []string{"error.log", "access.log"} {
+			if err := os.Rename(filepath.Join(w.dir, name), filepath.Join(w.dir, fmt.Sprint(name, ".", n))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n == 0 {
+			if err := w.conn.Send(control.KindReopen, nil, w.logs()...); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			w.signal(syscall.SIGUSR1)
+		}
+		waitFor(t, "the service to write to the new file "+how, func() bool {
+			b, _ := os.ReadFile(filepath.Join(w.dir, "access.log"))
+			return string(b) == "reopened\n"
+		})
+		if log := w.file(fmt.Sprint("error.log.", n)); !strings.Contains(log, "reopening logs") {
+			t.Errorf("%s: the old log does not say that it is over:\n%s", how, log)
 		}
 	}
-	if err := w.conn.Send(control.KindReopen, nil, w.logs()...); err != nil {
+	if err := os.Remove(filepath.Join(w.dir, "access.log")); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the service to write to the new file", func() bool { return w.file("access.log") == "reopened\n" })
-	if log := w.file("error.log.1"); !strings.Contains(log, "reopening logs") {
-		t.Errorf("the old log does not say that it is over:\n%s", log)
+	if err := os.Mkdir(filepath.Join(w.dir, "access.log"), 0o700); err != nil {
+		t.Fatal(err)
 	}
+	w.signal(syscall.SIGUSR1)
+	waitFor(t, "the worker to tell what it cannot open", func() bool {
+		return strings.Contains(w.file("error.log"), `open() "`+w.dir+`/access.log" failed (21: Is a directory)`)
+	})
 	w.signal(syscall.SIGQUIT)
 	w.hear(control.KindRetired)
 	w.exits(0)

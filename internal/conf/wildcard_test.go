@@ -21,7 +21,7 @@ func TestPatternsOfNames(t *testing.T) {
 	for _, pattern := range []string{
 		"*", "?", "??", "*.conf", "[ab]", "[!ab]", "[^ab]", "[a-z]", "[9-z]", "[[:alpha:]]", "[![:alpha:]]", "[[:alpha:][:digit:]]*",
 		"[[:upper:]]", "[[:lower:]]", "[[:digit:]]", "[[:punct:]]", "[[:space:]]", "a[[:space:]]b", "[[:alnum:]_]", "[[:xdigit:]]",
-		"[[:print:]]", "[[:graph:]]*", "[[:cntrl:]]", "[[:nothing:]]", "[]]", "[!]]", "[]a]", "[a-]", "[-a]", "[a", "[[]", "[[]a", 
+		"[[:print:]]", "[[:graph:]]*", "[[:cntrl:]]", "[[:nothing:]]", "[]]", "[!]]", "[]a]", "[a-]", "[-a]", "[a", "[[]", "[[]a",
 		"x[-]y", "[[.-.]]", "[[=a=]]", "*[b]*", "**", "a*b", "*a*b*", ".*", "[z-a]", "[[:alpha:]", "[[:alpha:]-z]",
 	} {
 		sh := exec.Command("bash", "-c", `cd "$1" && for f in $2; do [ -e "$f" ] && printf '%s\n' "$f"; done; :`, "sh", dir, pattern)

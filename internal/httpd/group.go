@@ -127,7 +127,7 @@ func idleSpecs() []conf.Spec {
 		checked(none(one("postpone_output", hsl), "Small writes are gathered as the response is built."), conf.CheckSize),
 		none(flag("reset_timedout_connection", hsl), "A connection that timed out is closed."),
 		none(flag("log_subrequest", hsl), "There are no subrequests yet."),
-		none(flag("client_body_in_single_buffer", hsl), "A body is passed on as a stream."),
+		none(flag("client_body_in_single_buffer", hsl), "A body that is kept in memory is in one piece."),
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/baton-deploy/baton/internal/errorlog"
+	"github.com/baton-deploy/baton/internal/proc"
 	"github.com/baton-deploy/baton/internal/report"
 )
 
@@ -58,7 +59,7 @@ func (p *program) sendSignal(o options) int {
 // readPid returns the number in the pid file path. Errors are *callError, or
 // say what nginx says of a file that holds no number.
 func readPid(path string) (int, error) {
-	f, err := os.Open(path)
+	f, err := proc.OpenRegular(path, os.O_RDONLY) // a pipe would hold us up
 	if err != nil {
 		return 0, callFailed(errorlog.Error, "open()", path, err)
 	}

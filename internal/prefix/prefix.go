@@ -120,7 +120,7 @@ func makeWay(path string) error {
 			err = &fs.PathError{Op: "mkdir", Path: path, Err: unix.ENOTDIR}
 		}
 		return err
-	case errors.Is(err, fs.ErrNotExist) && filepath.Dir(path) != path:
+	case (errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR)) && filepath.Dir(path) != path:
 		if err := makeWay(filepath.Dir(path)); err != nil {
 			return err
 		}

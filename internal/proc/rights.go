@@ -100,6 +100,13 @@ func (r Rights) Use(f func()) error {
 		// Never unlocked: the thread ends with the goroutine, and the runtime starts no
 		// other thread from one that is locked.
 		runtime.LockOSThread()
+		if unix.Gettid() == os.Getpid() {
+			// The first thread never ends, and stands for the process: while it waits here
+			// another one is found.
+			defer runtime.UnlockOSThread()
+			ended <- r.Use(f)
+			return
+		}
 		err := r.assumeHere()
 		if err == nil {
 			f()

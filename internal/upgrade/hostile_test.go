@@ -52,8 +52,9 @@ func playEvil() {
 		if err != nil {
 			os.Exit(1)
 		}
-		fmt.Fprintf(f, "uid %d of %s, own session %v, root's secret %q, %q\n",
-			os.Geteuid(), filepath.Base(exe), session == os.Getpid(), os.Getenv("ROOTS_SECRET"), os.Args[1:])
+		n, _ := unix.Getxattr(exe, "security.capability", nil)
+		fmt.Fprintf(f, "uid %d of %s, own session %v, root's secret %q, %q, capabilities %v\n",
+			os.Geteuid(), filepath.Base(exe), session == os.Getpid(), os.Getenv("ROOTS_SECRET"), os.Args[1:], n > 0)
 		f.Close()
 		fmt.Println("nginx version: nginx/9.9.9")
 		if os.Args[len(os.Args)-1] == "-t" {
@@ -258,6 +259,40 @@ func TestRootExecutesNothingOfAnotherUser(t *testing.T) {
 	}
 	if err != nil || len(left) != 3 { // program, pid file, calls
 		t.Errorf("left in the user's folder: %v, %v", left, err)
+	}
+}
+
+// A master whose file has capabilities can be looked into by root alone, and the new file
+// gets them, in that user's folder and only from that user's file.
+func TestRootKeepsFileCapabilities(t *testing.T) {
+	e := newEvil(t)
+	program := filepath.Join(e.dir, evilName)
+	// cap_net_bind_service, effective and permitted, as capabilities(7) has it in a file
+	bind := []byte{1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+	if err := unix.Setxattr(program, "security.capability", bind, 0); err != nil {
+		t.Fatal(err)
+	}
+	e.start(program)
+	o := e.options()
+	o.To = filepath.Join(e.dir, "new")
+	e.copyTo(o.To, stranger, 0o755, "another build")
+	outcome, err := upgrade.Run(t.Context(), o)
+	if outcome != upgrade.Failed || err == nil || !strings.Contains(err.Error(), "does not take the configuration") {
+		t.Errorf("upgrade: %s, %v; want failed by -t", outcome, err)
+	}
+	if calls, want := e.calls(), `["-t"], capabilities true`; !strings.Contains(calls, want) {
+		t.Errorf("the calls are\n%swithout %s", calls, want)
+	}
+	// What is not the user's own file gives nothing to the user.
+	if err := os.Chown(program, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setxattr(program, "security.capability", bind, 0); err != nil {
+		t.Fatal(err)
+	}
+	outcome, err = upgrade.Run(t.Context(), o)
+	if outcome != upgrade.Failed || err == nil || !strings.Contains(err.Error(), "only root can give it the file capabilities") {
+		t.Errorf("upgrade of root's file: %s, %v; want failed for want of rights", outcome, err)
 	}
 }
 

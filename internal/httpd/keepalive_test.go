@@ -112,8 +112,12 @@ func TestLimitRateVariable(t *testing.T) {
 	for _, target := range []string{"/set?l=40k", "/set", "/set?l=x", "/conf", "/both"} {
 		p.Same(sidebyside.Get(target))
 	}
-	nginx, baton := p.Logs("logs/rate.log")
-	if nginx != baton || nginx == "" {
+	var nginx, baton string
+	until(t, "lines of both logs", func() bool {
+		nginx, baton = p.Logs("logs/rate.log")
+		return strings.Count(nginx, "\n") == 5 && strings.Count(baton, "\n") == 5
+	})
+	if nginx != baton {
 		t.Errorf("--- nginx\n%s--- baton\n%s", nginx, baton)
 	}
 }

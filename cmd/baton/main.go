@@ -7,7 +7,10 @@ import (
 	"path/filepath"
 )
 
-func main() { os.Exit(run(os.Args, os.Stdout, os.Stderr)) }
+func main() {
+	useRules()
+	os.Exit(run(os.Args, os.Stdout, os.Stderr))
+}
 
 // A program is one start of the executable: what every verb and option needs.
 type program struct {

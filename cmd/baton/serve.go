@@ -312,5 +312,5 @@ func newErrorLog(p conf.Process, logs map[string]*os.File) (*slog.Logger, error)
 		}
 		outs = append(outs, errorlog.NewOutput(f, level))
 	}
-	return errorlog.New(outs...), nil
+	return errorlog.NewIn(zoneNow(localtime), outs...), nil
 }

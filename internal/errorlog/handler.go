@@ -22,9 +22,12 @@ const (
 
 // New returns a logger that writes each record to every output whose level it
 // reaches. With no outputs it discards everything.
-func New(outputs ...*Output) *slog.Logger {
+func New(outputs ...*Output) *slog.Logger { return NewIn(nil, outputs...) }
+
+// NewIn is New for lines that tell the time of zone, which is nil for that of the process.
+func NewIn(zone *time.Location, outputs ...*Output) *slog.Logger {
 	pid := strconv.Itoa(os.Getpid())
-	h := &handler{outputs: outputs, process: pid + "#" + pid + ": ", last: new(atomic.Pointer[stamp]), min: math.MaxInt}
+	h := &handler{outputs: outputs, process: pid + "#" + pid + ": ", last: new(atomic.Pointer[stamp]), zone: zone, min: math.MaxInt}
 	for _, o := range outputs {
 		h.min = min(h.min, o.level)
 		h.console = h.console || o.word != ""
@@ -37,6 +40,7 @@ type handler struct {
 	outputs []*Output
 	process string // "123#123: "
 	last    *atomic.Pointer[stamp]
+	zone    *time.Location // nil: time.Local
 	min     slog.Level
 	console bool // some output wants the short form
 
@@ -110,7 +114,9 @@ type stamp struct {
 
 // appendTime appends "2026/11/20 21:00:00", made once for each second.
 func (h *handler) appendTime(b []byte, t time.Time) []byte {
-	if t.Location() != time.Local {
+	if h.zone != nil {
+		t = t.In(h.zone)
+	} else if t.Location() != time.Local {
 		return t.AppendFormat(b, stampLayout)
 	}
 	last := h.last.Load()

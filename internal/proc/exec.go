@@ -48,9 +48,18 @@ func Start(s Spec) (pid int, err error) {
 		Sys:   &syscall.SysProcAttr{Setsid: s.Session},
 	})
 	if err != nil {
-		return 0, fmt.Errorf("execute %s: %w", s.Path, err)
+		return 0, executeError(s.Path, err)
 	}
 	return pid, nil
+}
+
+// executeError says what is missing where our own image cannot be executed: a root that
+// somebody made for a server (chroot) may have no /proc.
+func executeError(path string, err error) error {
+	if path == Image && errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("execute own image: %w: /proc must be mounted (mount -t proc proc /proc)", err)
+	}
+	return fmt.Errorf("execute %s: %w", path, err)
 }
 
 // Become executes this process's own image again in its place: same pid, new
@@ -66,7 +75,7 @@ func Become(argv, env []string, keep []int) error {
 		}
 	}
 	if err := syscall.Exec(Image, argv, env); err != nil {
-		return fmt.Errorf("execute own image: %w", err)
+		return executeError(Image, err)
 	}
 	return nil
 }

@@ -259,7 +259,7 @@ func TestSlowReader(t *testing.T) {
 	files := a.files()
 	files["large"] = strings.Repeat("0123456789abcdef", 2_000_000)
 	p := sidebyside.Start(t, certificate+`log_format s "$request_completion $body_bytes_sent"; access_log logs/slow.log s;
-		server { listen ADDR ssl sndbuf=32k; send_timeout 2s; root ROOT; sendfile on; }`, files)
+		server { listen ADDR ssl sndbuf=32k; root ROOT; sendfile on; } server { listen ADDR ssl; server_name stuck; send_timeout 2s; root ROOT; sendfile on; }`, files)
 	c := dial(t, p.Baton, named("a"))
 	_ = c.SetDeadline(time.Now().Add(4 * patience))
 	_, _ = io.WriteString(c, hostOf("a", "/large"))
@@ -272,9 +272,9 @@ func TestSlowReader(t *testing.T) {
 	if _, err := io.Copy(&got, c); err != nil || !strings.HasSuffix(got.String(), "\r\n\r\n"+files["large"]) {
 		t.Errorf("a slow client got %d bytes, %v", got.Len(), err)
 	}
-	c = dial(t, p.Baton, named("a"))
+	c = dial(t, p.Baton, named("stuck"))
 	_ = c.NetConn().(*net.TCPConn).SetReadBuffer(16 << 10)
-	_, _ = io.WriteString(c, hostOf("a", "/large"))
+	_, _ = io.WriteString(c, hostOf("stuck", "/large"))
 	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		_, log := p.Logs("logs/slow.log")
 		if lines := strings.Split(strings.TrimSpace(log), "\n"); len(lines) == 2 {

@@ -42,8 +42,8 @@ func TestTimeoutsGoOnCounting(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel() // mostly waits
 			r := newRelay(t, "tcp", "location / { echo WHO; } "+tc.directives)
-			c, _ := r.dial()
 			began := time.Now() // before the server's time runs
+			c, _ := r.dial()
 			if tc.request != "" {
 				if _, err := io.WriteString(c.nc, tc.request); err != nil {
 					t.Fatal(err)

@@ -324,7 +324,7 @@ func (op *operation) checkConfig(ctx context.Context) error {
 		env = cleanEnv() // the master wrote over its own
 	}
 	// It looks up all names that the configuration has, as the start does.
-	test := run{path: op.stagedPath(), argv: append(slices.Clone(op.old.argv), "-t"), dir: op.old.dir, env: plainEnv(env),
+	test := run{path: op.stagedPath(), argv: append(slices.Clone(op.old.argv), "-t"), dir: workingFolder(op.old.dir), env: plainEnv(env),
 		patience: max(askPatience, op.o.ReadyTimeout)}
 	out, err := ask(ctx, test)
 	if err != nil {
@@ -340,6 +340,16 @@ func (op *operation) checkConfig(ctx context.Context) error {
 			"build it for the same paths, or start the server with -p and -c", reads, is)
 	}
 	return nil
+}
+
+// workingFolder returns where a command for a master of this folder runs: there, or in the
+// root folder when it was removed, as a release's folder is after a while. A server whose
+// names are absolute does not need it.
+func workingFolder(dir string) string {
+	if _, err := os.Stat(dir); err != nil {
+		return "/"
+	}
+	return dir
 }
 
 var testedLine = regexp.MustCompile(`configuration file (.+) test is successful`)

@@ -112,6 +112,18 @@ func TestSameBuildIsUnchanged(t *testing.T) {
 	s.stop()
 }
 
+// The folder that a server was started in may be gone by the time it is upgraded.
+func TestWorkingFolderIsRemoved(t *testing.T) {
+	eachKind(t, func(t *testing.T, s *site) {
+		s.start("mkdir $P/release; cd $P/release; $P/sbin/nginx")
+		s.Sh("rmdir release")
+		if outcome, err := s.upgrade(s.new, nil); outcome != upgrade.Done || err != nil {
+			t.Errorf("upgrade: %s, %v; want committed", outcome, err)
+		}
+		s.stop()
+	})
+}
+
 // A server whose pid file is lost is found by its socket, and is told of as one that runs.
 func TestPidFileIsLost(t *testing.T) {
 	t.Parallel()

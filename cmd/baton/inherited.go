@@ -13,8 +13,9 @@ import (
 // ours passed to this one: a variable may come from whoever started a shell in which
 // somebody starts a server. What counts is the socket that a master, or the command that
 // starts one, makes for each process that it starts; the other variables go with it.
-func forgetStrangers(argv []string) {
-	if _, titled := proc.OriginalArgv(argv); !titled {
+func forgetStrangers() {
+	// Not the arguments that a master goes on with: its title is gone there.
+	if _, titled := proc.OriginalArgv(os.Args); !titled {
 		_ = os.Unsetenv(master.EnvConfig) // it comes from a process that gave us our title
 	}
 	for socket, others := range map[string][]string{

@@ -28,7 +28,7 @@ import (
 // be called master in ps has its title in argv[0]; without it, argv is that of
 // the start.
 func runRole(argv []string, stdout, stderr io.Writer) (code int, ok bool) {
-	forgetStrangers(argv)
+	forgetStrangers()
 	if fd, ok := takeDescriptor(master.EnvWorker); ok {
 		return worker.Run(fd, workerOptions()), true
 	}

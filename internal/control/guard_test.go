@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -36,9 +37,10 @@ func TestMaxFiles(t *testing.T) {
 			t.Fatalf("max %d: %d files, %v", max, len(m.Files), err)
 		}
 		m.Close()
+		var sent sync.WaitGroup
 		for _, n := range []int{max + 1, 80 * maxFiles} {
 			// Whoever sends so much waits until it is read.
-			go func() { _ = a.Send(KindReady, nil, files(n)...) }()
+			sent.Go(func() { _ = a.Send(KindReady, nil, files(n)...) })
 			if m, err := b.Receive(); !errors.Is(err, ErrManyFiles) {
 				t.Errorf("max %d, sent %d: %q, %v", max, n, m.Kind, err)
 			}
@@ -47,6 +49,7 @@ func TestMaxFiles(t *testing.T) {
 			}
 			b.Close()
 		}
+		sent.Wait()
 		if after := openFiles(t); after > before {
 			t.Errorf("max %d: %d descriptors before, %d after", max, before, after)
 		}

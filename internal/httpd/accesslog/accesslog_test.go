@@ -111,7 +111,6 @@ var requests = []string{
 	"GET /x HTTP/1.1\r\nHost: b\r\nUser-Agent: ua\r\nX-Long: " + strings.Repeat("a", 9000) + "\r\n\r\n",
 	"TRACE /x HTTP/1.1\r\nHost: b\r\n\r\n",
 	"OPTIONS * HTTP/1.1\r\nHost: b\r\n\r\n",
-	"CONNECT a.example.com:443 HTTP/1.1\r\nHost: b\r\n\r\n",
 }
 
 func TestLinesAreNginxs(t *testing.T) {

@@ -180,8 +180,13 @@ server {
 		if !strings.HasPrefix(a.Body, fmt.Sprintf("%d ", len(body))) {
 			t.Errorf("%s: PHP got %q", path, a)
 		}
-		p.SameBody(sidebyside.Ask("POST", path+"/app.php?do=post", "Transfer-Encoding: chunked") +
-			fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", 100000, body[:100000]))
+		chunked := sidebyside.Ask("POST", path+"/app.php?do=post", "Transfer-Encoding: chunked") +
+			fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", 100000, body[:100000])
+		if path != "/stream" { // where nginx tells PHP no length, and PHP reads nothing
+			p.SameBody(chunked)
+		} else if a := p.DoBaton(chunked); !strings.HasPrefix(a.Body, "100000 ") {
+			t.Errorf("PHP got %q", a)
+		}
 		if a := p.SameBody(sidebyside.Get(path + "/app.php?do=big")); len(a.Body) != 160*65536 {
 			t.Errorf("%s: answer of %d bytes", path, len(a.Body))
 		}

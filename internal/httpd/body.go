@@ -149,6 +149,16 @@ func (b *Body) Read(p []byte) (int, error) {
 	return n, b.err
 }
 
+// AwaitEnd waits for the end of a body of which all that its length says was read: by
+// HTTP/2 more may come. Its errors are those of Read.
+func (b *Body) AwaitEnd() error {
+	var more [1]byte
+	if _, err := b.Read(more[:]); err != io.EOF {
+		return err
+	}
+	return nil
+}
+
 // PutInto says that the body, or a part of it, lies in the file called name.
 func (b *Body) PutInto(name string) { b.file = name }
 

@@ -143,7 +143,7 @@ func (c Conf) String() string {
 	}
 	fmt.Fprintf(&b, "worker_processes %d;\npid logs/nginx.pid;\nerror_log logs/error.log notice;\n%s\n", or(c.Workers, 2), c.Main)
 	b.WriteString("events {\n    worker_connections 1024;\n}\n\nhttp {\n")
-	fmt.Fprintf(&b, "    access_log logs/access.log;\n    keepalive_timeout 30s;\n    %s\n", c.HTTP)
+	fmt.Fprintf(&b, "    access_log logs/access.log;\n    keepalive_timeout 30s; keepalive_requests 1000000000;\n    %s\n", c.HTTP)
 	b.WriteString("    server {\n")
 	for _, listen := range c.Listen {
 		fmt.Fprintf(&b, "        listen %s;\n", listen)

@@ -138,7 +138,7 @@ func (x *Exchange) readWhole() error {
 			return err
 		case int64(len(out.mem)) == in.Length():
 			out.Length = in.Length()
-			return nil
+			return in.AwaitEnd()
 		}
 	}
 }

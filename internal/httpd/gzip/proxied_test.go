@@ -14,7 +14,7 @@ var answers = []string{
 	"Cache-Control|no-cache", "Cache-Control|no-store", "Cache-Control|private", "Cache-Control|NO-CACHE", "Cache-Control|public, private", "Cache-Control|x-no-cache", "Cache-Control|no-cache-really",
 	"Cache-Control|private=x", "Cache-Control|max-age=5,no-store , a", "Cache-Control|max-age=5", "Cache-Control|no-cache;a", "Cache-Control|a; private", "Cache-Control|a|Cache-Control|no-store",
 	"Last-Modified|Thu, 01 Jan 1970 00:00:01 GMT", "ETag|x", `ETag|\"x\"`, "Content-Encoding|identity", "Content-Encoding|br", `ETag|\"x\"|Last-Modified|Thu, 01 Jan 1970 00:00:01 GMT`,
-	"Expires|Thu, 01 Jan 1970 00:00:01 GMT|Cache-Control|private", "Expires|Thu, 01 Jan 2099 00:00:01 GMT|Cache-Control|private", "Expires|Thu, 01 Jan 1970 00:00:01 GMT|Date|Thu, 01 Jan 1970 00:00:00 GMT",
+	"Expires|Thu, 01 Jan 1970 00:00:01 GMT|Cache-Control|private", "Expires|Thu, 01 Jan 2099 00:00:01 GMT|Cache-Control|private",
 	"Vary|Accept-Encoding", "Accept-Ranges|bytes",
 }
 
@@ -49,10 +49,7 @@ func TestProxiedSameAsNginx(t *testing.T) {
 	p := sidebyside.Start(t, b.String(), nil)
 	same := func(raw string) {
 		t.Helper()
-		nginx, baton := p.Do(raw)
-		if n, b := p.Neutral(unpacked(t, nginx)).String(), p.Neutral(unpacked(t, baton)).String(); n != b {
-			t.Errorf("%q:\n--- nginx\n%.1500s\n--- baton\n%.1500s", raw, n, b)
-		}
+		p.SameAs(raw, func(a sidebyside.Answer) sidebyside.Answer { return unpacked(t, a) })
 	}
 	for i := range params {
 		for k := range answers {

@@ -28,7 +28,7 @@ func TestRemarksAsNginx(t *testing.T) {
 		"server { listen unix:/nowhere/a; } server { listen unix:/nowhere/a; }", "server { listen [::1]:81; server_name a; } server { listen [::1]:81; server_name a; }",
 		"server { listen 81; } types { a/b x y; c/d x; a/b X; }", "types { a/b x; } server { types { a/b c; a/c c; } }", "server { listen 81; } types { a/b x; } types { a/c x; }", "types { a/b x; } server { types { a/c x; } }",
 		"upstream u { server 127.0.0.1; ip_hash; least_conn; hash $uri; random; }", "upstream u { least_conn; least_conn; server 127.0.0.1; }",
-		"upstream u { least_conn; keepalive 3; server 127.0.0.1; }", "upstream u { keepalive 3; ip_hash; server 127.0.0.1; }",
+		"upstream u { least_conn; keepalive 3; server 127.0.0.1; }",
 		"server { location / { alias a; root b; } }", "server { location / { root a; alias b; } }", "server { location / { root b; root a; alias c; } }",
 		"server { location @a { alias b; } }", "server { location ~ @a { alias b; } }", "server { location @a { alias $document_root; } }", "server { location @a { root b; alias c; } }", "server { alias b; }",
 		"server { error_page 499 /a; }", "server { error_page 404 499 /a; }", "server { error_page 299 /a; }", "server { error_page 600 /a; }",

@@ -91,11 +91,17 @@ func Ask(method, target string, fields ...string) string {
 // ranges. It returns Baton's.
 func (p *Pair) Same(raw string) Answer {
 	p.t.Helper()
+	return p.SameAs(raw, func(a Answer) Answer { return a })
+}
+
+// SameAs is [Pair.Same] for what form makes of either answer.
+func (p *Pair) SameAs(raw string, form func(Answer) Answer) Answer {
+	p.t.Helper()
 	var n, b, baton Answer
 	for range expiresTries {
 		var nginx Answer
 		nginx, baton = p.Do(raw)
-		n, b = p.Neutral(nginx), p.Neutral(baton)
+		n, b = p.Neutral(form(nginx)), p.Neutral(form(baton))
 		if n.String() == b.String() {
 			return baton
 		}

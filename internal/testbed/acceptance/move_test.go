@@ -120,7 +120,7 @@ func moverConf(m *mover) testbed.Conf {
 	return testbed.Conf{
 		Listen: []string{m.Addr, "unix:" + m.socket()}, Backend: m.backend,
 		Main: "worker_rlimit_nofile 20000;",
-		HTTP: "client_header_timeout 1h; keepalive_requests 1000000000; sendfile on;",
+		HTTP: "client_header_timeout 1h; sendfile on;",
 		Server: "keepalive_timeout 1h;" + fmt.Sprintf(place, "ws", m.backend, "upgrade") + fmt.Sprintf(place, "sse/", m.backend, "") + `
         location /limited/ {
             limit_rate 500k;

@@ -203,7 +203,7 @@ func nginxConf(h *host) string {
         }`
 	c := testbed.Conf{
 		Listen: []string{h.addr() + " backlog=4096"}, Main: "worker_rlimit_nofile 20000;",
-		HTTP:   "sendfile on; keepalive_requests 100000000; upstream backend { server " + h.backend + "; keepalive 256; }",
+		HTTP:   "sendfile on; upstream backend { server " + h.backend + "; keepalive 256; }",
 		Server: fmt.Sprintf(place, "/echo", `""`, `""`) + fmt.Sprintf(place, "/ws", "$http_upgrade", "upgrade"),
 	}
 	return strings.NewReplacer(

@@ -68,7 +68,7 @@ func newServer(tr *tree.Tree, name, binary, dir string, from origins, core strin
 	c := testbed.Conf{
 		Listen: []string{port.Addr() + " backlog=4096"}, Workers: 1,
 		Main: "worker_rlimit_nofile 65536;",
-		HTTP: "sendfile on; tcp_nopush on; keepalive_requests 100000000; client_max_body_size 0;",
+		HTTP: "sendfile on; tcp_nopush on; client_max_body_size 0;",
 	}
 	if from.http != "" {
 		c.HTTP += " upstream backend { server " + from.http + "; keepalive 64; }"

@@ -73,7 +73,7 @@ func setStage(oldBinary, newBinary string, foreign bool) (s *stage, err error) {
 	conf := testbed.Conf{Listen: []string{s.port.Addr()}, Backend: backendAddr,
 		// At the usual number of requests a connection ends with an announcement, as
 		// it should; that is not what is to be seen here.
-		HTTP: "sendfile on; keepalive_requests 1000000000;", Server: "location /ws {\n" +
+		HTTP: "sendfile on;", Server: "location /ws {\n" +
 			"            proxy_pass http://" + backendAddr + ";\n" +
 			"            proxy_http_version 1.1;\n" +
 			"            proxy_set_header Upgrade $http_upgrade;\n" +

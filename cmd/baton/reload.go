@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"syscall"
 	"time"
 
+	"github.com/baton-deploy/baton/internal/proc"
 	"github.com/baton-deploy/baton/internal/report"
 )
 
@@ -36,7 +36,7 @@ func awaitReload(ctx context.Context, pidFile string, pid, number int) error {
 	for {
 		r, err := report.Ask(ctx, pidFile, pid)
 		switch {
-		case err != nil && syscall.Kill(pid, 0) == syscall.ESRCH:
+		case err != nil && proc.HasEnded(pid):
 			return fmt.Errorf("the master process %d is gone", pid)
 		case err != nil && time.Since(told) > silencePatience:
 			return err

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/baton-deploy/baton/internal/proc"
 )
 
 const (
@@ -319,5 +321,5 @@ func FromParent(fd int) bool {
 	if err != nil {
 		return false
 	}
-	return int(maker.Pid) == os.Getppid() || unix.Kill(int(maker.Pid), 0) == unix.ESRCH
+	return int(maker.Pid) == os.Getppid() || proc.HasEnded(int(maker.Pid))
 }

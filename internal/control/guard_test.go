@@ -117,3 +117,72 @@ func TestFromParent(t *testing.T) {
 		}
 	}
 }
+
+// What the parent made counts when it has ended since, also while nobody has asked how.
+func TestFromParentThatEnded(t *testing.T) {
+	if os.Getenv("MAKER") != "" {
+		makePair()
+		return
+	}
+	c, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(c[0])
+	far := os.NewFile(uintptr(c[1]), "far end")
+	defer far.Close()
+	maker := exec.Command(os.Args[0], "-test.run=^TestFromParentThatEnded$")
+	maker.Env = append(os.Environ(), "MAKER=1")
+	maker.ExtraFiles = []*os.File{far}
+	stay, err := maker.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := maker.Start(); err != nil {
+		t.Fatal(err)
+	}
+	rights := make([]byte, unix.CmsgSpace(4))
+	_, n, _, _, err := unix.Recvmsg(c[0], make([]byte, 1), rights, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said, err := unix.ParseSocketControlMessage(rights[:n])
+	if err != nil {
+		t.Fatal(err)
+	}
+	fds, err := unix.ParseUnixRights(&said[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fds[0])
+	if FromParent(fds[0]) {
+		t.Error("what a process that lives and is not our parent made is taken")
+	}
+	stay.Close()
+	if err := unix.Waitid(unix.P_PID, maker.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
+		t.Fatal(err)
+	}
+	if !FromParent(fds[0]) {
+		t.Error("what a process made that has ended and still has its number is not taken")
+	}
+	if err := maker.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if !FromParent(fds[0]) {
+		t.Error("what a process made that is gone is not taken")
+	}
+}
+
+// makePair makes a channel, passes one end of it over descriptor 3, and stays until the
+// end of its standard input.
+func makePair() {
+	c, theirs, err := Pair()
+	if err != nil {
+		panic(err)
+	}
+	defer c.Close()
+	if err := unix.Sendmsg(3, []byte{0}, unix.UnixRights(int(theirs.Fd())), nil, 0); err != nil {
+		panic(err)
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin) // its end is what counts
+}

@@ -81,7 +81,8 @@ func (m *Master) begin() (configFacts, error) {
 	if err := proc.CheckPidFile(c.Process.Pid); err != nil {
 		return configFacts{}, &stageError{"pid", err}
 	}
-	if !m.o.Upgrade {
+	m.findParent(c.Process.Pid)
+	if !m.o.Upgrade || !m.parentLives() {
 		// Left by a master that was killed during an upgrade; scripts take it for a
 		// sign that one is under way.
 		m.report("remove stale pid file", proc.RemoveStalePidFile(c.Process.Pid+proc.OldBin))

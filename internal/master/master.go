@@ -236,6 +236,17 @@ func (m *Master) hello() control.Hello {
 	return control.Hello{Version: m.o.Version, Pid: m.o.Self, Min: control.ProtocolMin, Max: control.ProtocolMax}
 }
 
+// findParent finds out who started us when that one died so soon that we have had
+// another parent ever since: it left its pid file.
+func (m *Master) findParent(pidFile string) {
+	if !m.o.Upgrade {
+		return
+	}
+	if pid, err := proc.ReadPidFile(pidFile + proc.OldBin); err == nil && pid != m.o.Parent && proc.HasEnded(pid) {
+		m.o.Parent = pid
+	}
+}
+
 // parentLives is false when the old master died between starting us and now.
 func (m *Master) parentLives() bool {
 	return m.o.Old != nil || os.Getppid() == m.o.Parent && m.o.Parent > 1

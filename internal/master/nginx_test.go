@@ -2,12 +2,15 @@ package master_test
 
 import (
 	"os/exec"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/baton-deploy/baton/internal/testbed"
 	"github.com/baton-deploy/baton/internal/testbed/load"
+	"github.com/baton-deploy/baton/internal/testbed/tree"
 )
 
 // A binary is a server and the name that its answers give it.
@@ -150,5 +153,46 @@ func (x *exchange) answersOnBoth(b binary) {
 		if err != nil || a.Status != 200 || a.Server != b.server {
 			x.t.Errorf("%s answers %d as %q, %v; want 200 of %s", addr, a.Status, a.Server, err, b.server)
 		}
+	}
+}
+
+// A new master whose old one was killed before it began knows that it is alone: it can be
+// replaced, and nothing of the old one stays.
+func TestOldMasterDiesFirst(t *testing.T) {
+	t.Parallel()
+	for _, old := range []func(t *testing.T) binary{nginx, func(t *testing.T) binary { return baton(t, oldVersion) }} {
+		b := old(t)
+		name, _, _ := strings.Cut(b.server, "/")
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			x := startExchange(t, b, baton(t, newVersion))
+			x.Sh(`cat >$P/sbin/late <<END
+#!/bin/bash
+while kill -0 ` + strconv.Itoa(x.master) + ` 2>/dev/null; do sleep 0.01; done
+exec -a "\$0" $NEW "\$@"
+END
+chmod +x $P/sbin/late && mv $P/sbin/late $P/sbin/nginx`)
+			x.Signal(x.master, syscall.SIGUSR2)
+			x.WaitFor("the new process", func() bool {
+				return slices.ContainsFunc(x.Processes(), func(p tree.Process) bool { return strings.Contains(p.Title, "bash") })
+			})
+			orphans := x.Workers(x.master)
+			x.Signal(x.master, syscall.SIGKILL)
+			if name == "nginx" { // its workers stay when it is gone
+				for _, w := range orphans {
+					x.Signal(w.PID, syscall.SIGKILL)
+				}
+			}
+			x.WaitShape(oneMaster)
+			young := x.Pid()
+			x.gone(x.OldbinFile())
+
+			x.Sh(`cp -f $NEW $P/sbin/nginx`)
+			x.Signal(young, syscall.SIGUSR2)
+			x.WaitShape(twoMasters)
+			x.Signal(young, syscall.SIGQUIT)
+			x.WaitShape(oneMaster)
+			x.quit()
+		})
 	}
 }

@@ -28,12 +28,7 @@ func (w *Watch) Wait() error {
 	if err != nil {
 		return fmt.Errorf("watch process: %w", err)
 	}
-	err = rc.Read(func(fd uintptr) bool {
-		// Readable means ended, pidfd_open(2); there is nothing to read.
-		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		n, err := unix.Poll(p, 0)
-		return err == nil && n > 0
-	})
+	err = rc.Read(func(fd uintptr) bool { return ended(int(fd)) })
 	if err != nil {
 		return fmt.Errorf("watch process: %w", err)
 	}
@@ -42,3 +37,22 @@ func (w *Watch) Wait() error {
 
 // Close ends the watch; Wait returns.
 func (w *Watch) Close() error { return w.f.Close() }
+
+// HasEnded reports whether process pid is no more. One that has ended and whose parent
+// has not heard of it yet still has its number, and has ended as well.
+func HasEnded(pid int) bool {
+	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
+	if err != nil {
+		return err == unix.ESRCH
+	}
+	defer unix.Close(fd)
+	return ended(fd)
+}
+
+// ended reports whether the process of a pidfd has ended. Readable means ended,
+// pidfd_open(2); there is nothing to read.
+func ended(pidfd int) bool {
+	p := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
+	n, err := unix.Poll(p, 0)
+	return err == nil && n > 0
+}

@@ -118,7 +118,7 @@ func ReadPidFileOf(path string) (pid, owner int, err error) {
 // or none at all.
 func RemoveStalePidFile(path string) error {
 	pid, err := ReadPidFile(path)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && syscall.Kill(pid, 0) != syscall.ESRCH {
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !HasEnded(pid) {
 		return nil
 	}
 	if err := os.Remove(path); err != nil {

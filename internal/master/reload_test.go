@@ -17,7 +17,7 @@ var servesLine = regexp.MustCompile(`a generation serves: (\d+) goroutines, (\d+
 // notices one.
 func TestManyReloads(t *testing.T) {
 	t.Parallel()
-	const reloads = 50
+	const reloads = 20
 	s := start(t, testbed.Conf{Main: "error_log logs/debug.log debug;"})
 	l := s.Load(
 		load.Group{Name: "new connections", Clients: 1, MinPause: 1e6, MaxPause: 5e6},

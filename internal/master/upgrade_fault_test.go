@@ -379,7 +379,7 @@ func TestSignalsTooEarly(t *testing.T) {
 // TestManyUpgrades: nothing is left over from one upgrade to the next.
 func TestManyUpgrades(t *testing.T) {
 	t.Parallel()
-	const upgrades = 50
+	const upgrades = 20
 	s := start(t, testbed.Conf{})
 	l := s.clients()
 	var first, last [2]int // descriptors of the master, of a worker

@@ -286,7 +286,7 @@ func TestReloadBadThenGood(t *testing.T) {
 // After many upgrades nothing has piled up: descriptors, processes, files.
 func TestManyUpgradesLeaveNothingBehind(t *testing.T) {
 	batons(t, "", func(p *play, master int) {
-		const rounds, settled = 50, 5
+		const rounds, settled = 20, 5
 		fewest := math.MaxInt // descriptors of a master, of the first few
 		for round := 1; round <= rounds; round++ {
 			p.Sh(fmt.Sprintf(`cp -f $NEW $P/sbin/nginx && kill -USR2 %d`, master))

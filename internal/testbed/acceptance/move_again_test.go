@@ -16,7 +16,7 @@ func hasty(t *testing.T, test func(m *mover)) {
 	const clients = 50
 	m := newMover(t, moverConf)
 	s := m.sockets(clients, 0, 10*time.Millisecond)
-	l := m.Load(load.Group{Name: "POST", Clients: clients, MaxPause: 4 * time.Millisecond, KeepAlive: true, Post: true, Blind: true,
+	l := m.Load(load.Group{Name: "POST", Clients: clients, MaxPause: 20 * time.Millisecond, KeepAlive: true, Post: true, Blind: true,
 		Path: "/post", Timeout: patience})
 	m.WaitAnswers(l, clients)
 	test(m)

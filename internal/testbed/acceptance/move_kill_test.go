@@ -66,10 +66,10 @@ var stagings = []struct {
 // kill -9 of anybody at any moment of a move costs the clients of the others
 // nothing, and the port answers afterwards.
 func TestKilledInTheMiddleOfAMove(t *testing.T) {
-	const rounds = 10 // for each of ten victims
+	const rounds = 8 // for each of ten victims
 	for _, s := range stagings {
 		t.Run(s.name, func(t *testing.T) {
-			m := newMover(t, func(m *mover) testbed.Conf {
+			m := newPlainMover(t, func(m *mover) testbed.Conf {
 				c := moverConf(m)
 				c.Server += "add_header X-Pid $pid;"
 				return c
@@ -77,7 +77,7 @@ func TestKilledInTheMiddleOfAMove(t *testing.T) {
 			for round := range rounds * len(s.victims) {
 				victim := s.victims[round%len(s.victims)]
 				before := len(m.Log())
-				l := m.Load(load.Group{Name: "kept", Clients: 20, MaxPause: 2 * time.Millisecond, KeepAlive: true, Post: true, Blind: true,
+				l := m.Load(load.Group{Name: "kept", Clients: 20, MaxPause: 20 * time.Millisecond, KeepAlive: true, Post: true, Blind: true,
 					Path: "/post", Timeout: patience, By: "X-Pid"})
 				c := s.set(m)
 				m.WaitAnswers(l, 200)
@@ -218,7 +218,7 @@ func TestTakerHangs(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel() // mostly waits
 			m := newMover(t, moverConf)
-			l := m.Load(load.Group{Name: "kept", Clients: clients, MaxPause: 2 * time.Millisecond, KeepAlive: true, Post: true, Blind: true,
+			l := m.Load(load.Group{Name: "kept", Clients: clients, MaxPause: 20 * time.Millisecond, KeepAlive: true, Post: true, Blind: true,
 				Path: "/post", Timeout: patience})
 			sockets := m.sockets(clients, 0, 10*time.Millisecond)
 			w := load.Gather(context.Background(), load.Idlers(m.Addr, each)...)

@@ -260,14 +260,14 @@ func TestKeepAliveClientsNoticeNothing(t *testing.T) {
 	const ms = time.Millisecond
 	inEachDirection(t, func(m *mover, hop func()) {
 		l := m.Load(
-			load.Group{Name: "POST", Clients: 100, MaxPause: 4 * ms, KeepAlive: true, Post: true, Blind: true, Path: "/post", Timeout: patience},
-			load.Group{Name: "POST, proxied", Clients: 100, MaxPause: 4 * ms, KeepAlive: true, Post: true, Echo: true, Blind: true, Path: "/backend/echo", Timeout: patience},
+			load.Group{Name: "POST", Clients: 100, MaxPause: 60 * ms, KeepAlive: true, Post: true, Blind: true, Path: "/post", Timeout: patience},
+			load.Group{Name: "POST, proxied", Clients: 100, MaxPause: 60 * ms, KeepAlive: true, Post: true, Echo: true, Blind: true, Path: "/backend/echo", Timeout: patience},
 		)
-		for range 5 {
-			m.WaitAnswers(l, 1000)
+		for range 4 {
+			m.WaitAnswers(l, 400)
 			hop()
 		}
-		m.WaitAnswers(l, 1000)
+		m.WaitAnswers(l, 400)
 		wantNothingNoticed(m.t, l.Stop())
 	})
 }
@@ -276,7 +276,7 @@ func TestKeepAliveClientsNoticeNothing(t *testing.T) {
 func TestRequestsInPiecesMoveWhole(t *testing.T) {
 	const ms = time.Millisecond
 	inEachDirection(t, func(m *mover, hop func()) {
-		split := load.Group{Name: "split", Clients: 60, MaxPause: 4 * ms, KeepAlive: true, Post: true, Echo: true, Blind: true,
+		split := load.Group{Name: "split", Clients: 60, MaxPause: 40 * ms, KeepAlive: true, Post: true, Echo: true, Blind: true,
 			Path: "/backend/echo", Timeout: patience, Split: 10 * ms}
 		piped := split
 		piped.Name, piped.Split, piped.Pipeline = "pipelined", 0, 4
@@ -285,11 +285,11 @@ func TestRequestsInPiecesMoveWhole(t *testing.T) {
 		unix := both
 		unix.Name, unix.Addr = "both, unix socket", m.socket()
 		l := m.Load(split, piped, both, unix)
-		for range 5 {
-			m.WaitAnswers(l, 500)
+		for range 4 {
+			m.WaitAnswers(l, 300)
 			hop()
 		}
-		m.WaitAnswers(l, 500)
+		m.WaitAnswers(l, 300)
 		wantNothingNoticed(m.t, l.Stop())
 	})
 }

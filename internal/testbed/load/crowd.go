@@ -75,6 +75,7 @@ type Crowd struct {
 type member struct {
 	kind *Idler
 	conn net.Conn // nil when it was not opened, or is of no use
+	next string   // what makes a request whole
 }
 
 // Gather opens all connections and brings them to their silence. The caller must
@@ -115,7 +116,7 @@ func (w *Crowd) hush(ctx context.Context, m *member) {
 		w.note(func(c *CrowdCount) { c.Refused++ }, "%s: %v", m.kind.Name, err)
 		return
 	}
-	m.conn = conn
+	m.conn, m.next = conn, m.kind.After
 }
 
 const crowdTimeout = 20 * time.Second
@@ -140,7 +141,8 @@ func say(conn net.Conn, text string) (*http.Response, error) {
 }
 
 // Speak ends the silence: every connection looks whether it was cut, and sends its
-// request.
+// request. It may be called again; who was told that the connection will be closed is
+// silent then.
 func (w *Crowd) Speak(ctx context.Context) {
 	each(ctx, len(w.members), func(i int) {
 		m := &w.members[i]
@@ -151,13 +153,16 @@ func (w *Crowd) Speak(ctx context.Context) {
 			w.note(func(c *CrowdCount) { c.Cut++ }, "%s: cut while idle: %v", m.kind.Name, err)
 			return
 		}
-		resp, err := say(m.conn, m.kind.After)
+		resp, err := say(m.conn, m.next)
 		switch {
 		case err != nil:
 			w.note(func(c *CrowdCount) { c.Lost++ }, "%s: the request after the silence: %v", m.kind.Name, err)
 		case resp.Close:
 			w.note(func(c *CrowdCount) { c.Announced++ }, "%s: Connection: close", m.kind.Name)
+			m.conn.Close()
+			m.conn = nil
 		default:
+			m.next = m.kind.Begun + m.kind.After
 			by := resp.Header.Get("Server")
 			w.note(func(c *CrowdCount) { c.Answered[by]++ }, "")
 		}

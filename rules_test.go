@@ -110,64 +110,6 @@ func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
 	}
 }
 
-// arrows are the imports that may not be. A pattern matches a package and what
-// is below it.
-func arrows() []struct{ from, to, why string } {
-	const ours = module + "/internal"
-	return []struct{ from, to, why string }{
-		{"internal/conf", "net", "it reads text and opens no socket; that is what lets us fuzz it"},
-		{"internal/conf", "net/http", "it reads text and opens no socket; that is what lets us fuzz it"},
-		{"internal/conf", ours, "everything imports it, so it imports nothing of ours"},
-		{"internal/errorlog", ours, "everything logs, so it imports nothing of ours but what is below all"},
-		{"internal/gather", ours, "it is below all"},
-		{"internal/ticketkeys", ours, "it is below all"},
-		{"internal/tlsconf", ours, "it makes crypto/tls's words of OpenSSL's, and knows nobody who uses them"},
-		{"internal/tlsconf", "os", "files come to a worker from its master"},
-		{"internal/prefix", ours, "it writes files and knows nothing of what reads them"},
-		{"internal/sock", ours + "/httpd", "a socket must be able to carry any protocol"},
-		{"internal/sock", ours + "/master", "imports go downwards only"},
-		{"internal/sock", ours + "/worker", "imports go downwards only"},
-		{"internal/proc", ours, "it is the operating system, and knows none of us"},
-		{"internal/report", ours, "the master and those who look at it from outside share it"},
-		{"internal/control", ours + "/httpd", "messages between processes know nothing of HTTP"},
-		{"internal/control", ours + "/master", "imports go downwards only"},
-		{"internal/control", ours + "/worker", "imports go downwards only"},
-		{"internal/master", ours + "/httpd", "a crash in serving must not be able to reach the master"},
-		{"internal/master", ours + "/worker", "the master starts workers and shares no code that serves"},
-		{"internal/worker", ours + "/httpd", "it runs any service; cmd/baton gives it ours"},
-		{"internal/worker", ours + "/master", "nothing imports master but cmd/baton"},
-		{"internal/httpd", ours + "/master", "nothing imports master but cmd/baton"},
-		{"internal/httpd", ours + "/worker", "serving does not know which process it is in"},
-		{"internal/upgrade", ours + "/master", "it knows a server only as an operator does, so that it works for nginx too"},
-		{"internal/upgrade", ours + "/httpd", "it knows a server only as an operator does, so that it works for nginx too"},
-		{"internal/upgrade", ours + "/conf", "what a configuration means is for its server to say"},
-		{"internal", module + "/cmd", "imports go downwards only"},
-		{"internal", ours + "/testbed", "the test harness is for tests"},
-		{"cmd", ours + "/testbed", "the test harness is for tests"},
-	}
-}
-
-func TestImportsGoDownwards(t *testing.T) {
-	for _, s := range load(t).sources {
-		// Tests may use the harness and drive the whole.
-		if s.test || s.harness {
-			continue
-		}
-		for _, imp := range s.file.Imports {
-			path := strings.Trim(imp.Path.Value, `"`)
-			if path == module+"/internal/gather" {
-				continue
-			}
-			for _, a := range arrows() {
-				exact := !strings.Contains(a.to, ".")
-				if below(s.dir, a.from) && (path == a.to || !exact && below(path, a.to)) {
-					t.Errorf("%s imports %s: %s", s.path, path, a.why)
-				}
-			}
-		}
-	}
-}
-
 func below(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
 
 func TestNobodySleepsToWait(t *testing.T) {

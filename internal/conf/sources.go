@@ -9,18 +9,12 @@ import (
 	"time"
 )
 
-// lookAgainAfter is how long an answer of [Sources.Changed] is given again: whoever watches
-// a server asks often.
-const lookAgainAfter = 500 * time.Millisecond
-
 // Sources is what a configuration was made from, without the content: enough to tell
 // whether it is otherwise on disk by now. Its methods may be called by several goroutines.
 type Sources struct {
 	mu    sync.Mutex // guards all; it is held while the disk is looked at
 	files []source
 	globs []glob
-	found []string // the last answer
-	at    time.Time
 }
 
 // A source is one file and what it held.
@@ -48,29 +42,25 @@ func (s *Snapshot) Sources() *Sources {
 
 // Changed returns the names of files that hold something else than they did, or are gone,
 // and the patterns of includes that match other files, no more than most. What is no plain
-// file, or cannot be looked at, counts as it was. While another call looks at the disk, for
-// ever when that hangs, the result is nil.
-func (s *Sources) Changed(most int) []string {
+// file, or cannot be looked at, counts as it was. Each call looks at the disk: it asks for
+// the stamps of all files, and reads those that have another one, or were written within
+// the last second. While another call looks, for ever when the disk hangs, the result is nil.
+func (s *Sources) Changed(most int) (found []string) {
 	if !s.mu.TryLock() {
 		return nil
 	}
 	defer s.mu.Unlock()
-	if time.Since(s.at) < lookAgainAfter {
-		return s.found
-	}
-	s.found = nil
 	for i := range s.files {
-		if f := &s.files[i]; len(s.found) < most && f.changed() {
-			s.found = append(s.found, f.name)
+		if f := &s.files[i]; len(found) < most && f.changed() {
+			found = append(found, f.name)
 		}
 	}
 	for _, g := range s.globs {
-		if len(s.found) < most && !slices.Equal(matchDisk(g.pattern), g.names) {
-			s.found = append(s.found, g.pattern)
+		if len(found) < most && !slices.Equal(matchDisk(g.pattern), g.names) {
+			found = append(found, g.pattern)
 		}
 	}
-	s.at = time.Now()
-	return s.found
+	return found
 }
 
 func (f *source) changed() bool {

@@ -35,6 +35,7 @@ func allowed() []struct{ pkg, may, why string } {
 			"the only place where all parts meet"},
 		{"internal/control", "internal/proc", "messages between processes know nothing of HTTP"},
 		{"internal/errorlog", "internal/gather", "everything logs, so it imports only what is below all"},
+		{"internal/shm", "internal/proc", "a zone holds entries of any kind"},
 		{"internal/sock", "internal/conf internal/proc", "a socket can carry any protocol"},
 		{"internal/upgrade", "internal/proc internal/report", "it knows a server only as an operator does, so that it works for nginx too"},
 		{"internal/master", "internal/conf internal/control internal/errorlog internal/handoff internal/proc internal/report " +

@@ -56,3 +56,16 @@ func ended(pidfd int) bool {
 	n, err := unix.Poll(p, 0)
 	return err == nil && n > 0
 }
+
+// Started returns when process pid was started, in ticks since boot. Together with its
+// number that names a process for ever.
+func Started(pid int) (ticks uint64, err error) {
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err == nil {
+		_, _, ticks, err = parseStat(line)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("find out when process %d was started: %w", pid, err)
+	}
+	return ticks, nil
+}

@@ -111,21 +111,38 @@ func (o *Response) endEncoding(whole bool) {
 	}
 }
 
+// TypeNotes is what is known of a response's type beside its text.
+type TypeNotes struct {
+	// Foreign: ContentType is not only a type of ours: another server's, who put a charset
+	// into it, or a filter did. See [Response.TypeAlone].
+	Foreign bool
+	// Charset is the one that a server behind us wants the content to be said to be in,
+	// also when it lets another location answer; empty when it wants none.
+	Charset []byte
+}
+
 // TypeAlone is the content's type without its parameters when somebody put the charset
 // among them. As in nginx other parameters are part of the type.
 func (o *Response) TypeAlone() []byte {
-	t := o.ContentType
-	if !o.ForeignType {
-		return t
+	if !o.Type.Foreign {
+		return o.ContentType
 	}
+	alone, _ := SplitType(o.ContentType)
+	return alone
+}
+
+// SplitType splits a type before its charset, of which it returns the name without quotes.
+// There may be a charset whose name is empty: what is alone is shorter than t then.
+func SplitType(t []byte) (alone, charset []byte) {
 	for i, ch := range t {
 		if ch != ';' {
 			continue
 		}
 		const name = "charset="
 		if p := bytes.TrimLeft(t[i+1:], " "); len(p) >= len(name) && equalFold(p[:len(name)], name) {
-			return t[:i]
+			p = bytes.TrimPrefix(p[len(name):], []byte(`"`))
+			return t[:i], bytes.TrimSuffix(p, []byte(`"`))
 		}
 	}
-	return t
+	return t, nil
 }

@@ -20,9 +20,8 @@ type Response struct {
 	Reason string
 	// ContentType of the body; nil sends none.
 	ContentType []byte
-	// ForeignType: ContentType is not only a type of ours: another server's, who put a
-	// charset into it, or a filter did. See TypeAlone.
-	ForeignType bool
+	// Type is what else is known of ContentType.
+	Type TypeNotes
 	// ContentLength of the body, or -1 when only its end will tell.
 	ContentLength int64
 	// LastModified as an HTTP date; nil sends none. Location and ETag likewise.

@@ -6,7 +6,10 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/baton-deploy/baton/internal/httpd/sidebyside"
 )
@@ -77,5 +80,101 @@ server {
 	p.SameLogs("logs/type.log", regexp.MustCompile(`HTTP/1.1 [^m]`)) // boundaries are random
 	if _, a := p.Do(sidebyside.Get("/variable.html")); a.Field("Content-Type") != "text/html" || a.Body != "v" {
 		t.Errorf("without a value: %s", a) // nginx closes the connection
+	}
+}
+
+// A server behind us may want another charset to be told, as long as the configuration
+// names it, also when it lets another location answer. It says so by each protocol.
+func TestServerChoosesCharset(t *testing.T) {
+	t.Parallel()
+	const fast = "\x01\x06\x00\x01"
+	serve := func(status string) string {
+		return sidebyside.Script(t, func(c net.Conn, br *bufio.Reader) {
+			head, _ := br.Peek(1)
+			_, _ = br.Peek(br.Buffered())
+			head, _ = br.Peek(br.Buffered())
+			m := regexp.MustCompile(`q=([^&\x00 ]*)&(?:c=([^&\x00 ]*))?&(?:t=([^&\x00 ]*))?&(?:to=([^&\x00 \x05]*))?&`).FindSubmatch(head)
+			if m == nil {
+				return
+			}
+			fields := ""
+			for i, name := range []string{"Content-Type", "X-Accel-Charset", "Content-Type", "X-Accel-Redirect"} {
+				if i > 0 && m[i+1] != nil {
+					fields += name + ": " + string(m[i+1]) + "\r\n"
+				}
+			}
+			code := "200 OK"
+			if len(m[1]) > 0 {
+				code = string(m[1]) + " Found\r\nLocation: /x"
+			}
+			if status == fast {
+				code = "Status: " + code
+			}
+			answer := code + "\r\nServer: x\r\n" + fields + "\r\nhello"
+			if status == fast { // a record of output, and one that ends it
+				answer = status + string([]byte{byte(len(answer) >> 8), byte(len(answer)), 0, 0}) + answer + "\x01\x03\x00\x01\x00\x08\x00\x00" + strings.Repeat("\x00", 8)
+			} else {
+				answer = status + answer
+			}
+			_, _ = io.WriteString(c, answer)
+			_ = c.(*net.TCPConn).CloseWrite()
+			_, _ = io.Copy(io.Discard, br)
+		})
+	}
+	plain, cgi, records := serve("HTTP/1.0 "), serve("Status: "), serve(fast)
+	p := sidebyside.Start(t, `
+types { text/html html; image/png png; }
+fastcgi_param QUERY_STRING $args;
+scgi_param QUERY_STRING $args;
+uwsgi_param QUERY_STRING $args;
+server {
+	listen ADDR; root ROOT; charset utf-8;
+	location /off/ { charset off; alias ROOT/; }
+	location /other { charset KOI8-r; charset_types text/x; }
+	location /up { proxy_pass http://`+plain+`; }
+	location /up/off { charset off; proxy_pass http://`+plain+`; }
+	location /up/ignored { proxy_ignore_headers X-Accel-Charset; proxy_pass http://`+plain+`; }
+	location /up/error { proxy_intercept_errors on; error_page 302 =200 /a.html; proxy_pass http://`+plain+`; }
+	location /fastcgi { fastcgi_pass `+records+`; }
+	location /scgi { scgi_pass `+cgi+`; }
+	location /uwsgi { uwsgi_pass `+cgi+`; }
+	location /moved { return 301 /x; }
+	location /text { return 200 text; }
+}`, sidebyside.Files{"a.html": "<p>", "a.png": "png"})
+	places := []string{"/up", "/up/off", "/up/ignored", "/up/error", "/fastcgi", "/scgi", "/uwsgi"}
+	for i, place := range places {
+		for _, charset := range []string{"&", "c=Koi8-R&", "c=utf-8&", "c=unknown&"} {
+			kinds := []string{"&", "t=text/html&", "t=image/png&", "t=text/html;charset=koi8-r&", `t=text/html;charset="UTF-8"&`, "t=text/html;charset=odd&", "t=text/html;charset=&", "t=&"}
+			if i > 1 {
+				kinds = kinds[:4]
+			}
+			for _, kind := range kinds {
+				p.Same(sidebyside.Get(place + "?q=&" + charset + kind + "&"))
+				if place != "/up/ignored" {
+					p.Same(sidebyside.Get(place + "?q=302&" + charset + kind + "&"))
+				}
+				for _, to := range []string{"/a.html", "/off/a.html", "/a.png", "/moved", "/other", "/text"} {
+					// What a server said of its own page has nothing to do with ours.
+					ours := to == "/moved" || to == "/other"
+					if place == "/up" && (!ours || !strings.Contains(kind, "charset=")) {
+						p.Same(sidebyside.Get(place + "?q=&" + charset + kind + "to=" + to + "&"))
+					}
+				}
+			}
+		}
+	}
+	said := regexp.MustCompile(`(?:unknown charset "[^"]*" to override|no "charset_map" between the charsets "[^"]*" and "[^"]*")`)
+	var nginx, baton []string
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		n, b := p.Logs("logs/error.log")
+		nginx, baton = said.FindAllString(n, -1), said.FindAllString(b, -1)
+		if len(nginx) == len(baton) && len(nginx) > 0 {
+			break
+		}
+	}
+	slices.Sort(nginx)
+	slices.Sort(baton)
+	if !slices.Equal(nginx, baton) || len(nginx) == 0 {
+		t.Errorf("nginx logs %q\nbaton logs %q", nginx, baton)
 	}
 }

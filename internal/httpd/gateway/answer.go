@@ -22,6 +22,9 @@ func (x *Exchange) answer() int {
 			r.Out.SetRate(n)
 		}
 	}
+	if charset := x.control("x-accel-charset"); len(charset) > 0 { // likewise
+		r.Out.Type.Charset = bytes.Clone(charset)
+	}
 	if l.intercept && a.status >= 300 && r.HasErrorPage(a.status) {
 		x.keepChallenge()
 		x.done(x.empty())
@@ -83,13 +86,13 @@ func (x *Exchange) empty() bool {
 	return x.bodiless() && x.ans.status >= 200 || x.ans.length == 0
 }
 
-// control returns the value of one of the fields by which a server gives us
-// orders, or nil.
+// control returns the value of the last of the fields by which a server gives us
+// an order, or nil.
 func (x *Exchange) control(lower string) []byte {
 	if x.loc.ignored[lower] {
 		return nil
 	}
-	for i := range x.ans.fields {
+	for i := len(x.ans.fields) - 1; i >= 0; i-- {
 		if f := &x.ans.fields[i]; IsName(f.name, lower) {
 			return f.value
 		}
@@ -121,7 +124,9 @@ func (x *Exchange) accelRedirect(to []byte) int {
 		}
 		switch string(name) {
 		case "content-type":
-			r.Out.ContentType, r.Out.ForeignType = f.value, true
+			if len(f.value) > 0 { // else the type is that of what is served instead
+				r.Out.ContentType, r.Out.Type.Foreign = f.value, true
+			}
 		case "set-cookie":
 			if value, ok := x.loc.protocol.Rewrite(r, name, f.value); ok {
 				r.Out.Add("Set-Cookie", value)
@@ -224,7 +229,7 @@ func (x *Exchange) copyField(f *field) {
 	case "content-length", "transfer-encoding", "connection", "keep-alive":
 		return
 	case "content-type":
-		out.ContentType, out.ForeignType = f.value, true
+		out.ContentType, out.Type.Foreign = f.value, true
 		return
 	case "accept-ranges":
 		if l.forceRanges {

@@ -42,7 +42,8 @@ func allowed() []struct{ pkg, may, why string } {
 			"internal/sock internal/ticketkeys", "a crash in serving must not be able to reach the master"},
 		{"internal/worker", "internal/conf internal/control internal/errorlog internal/handoff internal/proc",
 			"it runs any service; cmd/baton gives it ours"},
-		{"internal/httpd", "internal/conf internal/errorlog internal/h2 internal/handoff internal/ticketkeys internal/tlsconf",
+		{"internal/httpd", "internal/bufpool internal/conf internal/errorlog internal/h2 internal/handoff internal/rawcall " +
+			"internal/ticketkeys internal/tlsconf",
 			"serving does not know which process it is in"},
 		{"internal/httpd/access", "internal/conf internal/httpd", ""},
 		{"internal/httpd/accesslog", "internal/conf internal/gather internal/httpd", ""},

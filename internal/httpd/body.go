@@ -3,6 +3,7 @@ package httpd
 import (
 	"errors"
 	"fmt"
+	"github.com/baton-deploy/baton/internal/bufpool"
 	"io"
 	"time"
 )
@@ -343,8 +344,8 @@ func (r *Request) discardBody() bool {
 	core := r.core()
 	b.limit, b.keep, b.timeout = 0, 0, core.lingeringTimeout
 	end := time.Now().Add(core.lingeringTime)
-	buf := getBuffer(bufferLarge)
-	defer putBuffer(buf)
+	buf := bufpool.Get(bufpool.Large)
+	defer bufpool.Put(buf)
 	for {
 		if _, err := b.Read(buf); err != nil {
 			return err == io.EOF

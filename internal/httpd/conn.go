@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/baton-deploy/baton/internal/bufpool"
 	"github.com/baton-deploy/baton/internal/h2"
 	"golang.org/x/sys/unix"
 )
@@ -258,9 +259,9 @@ func (c *conn) unsent() int64 {
 // hold makes p pending, however much that is.
 func (c *conn) hold(p []byte) {
 	if need := len(c.out) + len(p); need > cap(c.out) {
-		grown := append(getBuffer(need)[:0], c.out...)
+		grown := append(bufpool.Get(need)[:0], c.out...)
 		if c.out != nil {
-			putBuffer(c.out)
+			bufpool.Put(c.out)
 		}
 		c.out = grown
 	}
@@ -288,14 +289,14 @@ func (c *conn) push(n int, timeout time.Duration) error {
 // unless n is larger than any buffer.
 func (c *conn) outRoom(n int, timeout time.Duration) ([]byte, error) {
 	if c.out == nil {
-		c.out = getBuffer(bufferPage)[:0]
+		c.out = bufpool.Get(bufpool.Page)[:0]
 	}
 	if len(c.out)+n <= cap(c.out) {
 		return c.out, nil
 	}
-	if len(c.out) == 0 || cap(c.out) < bufferLarge && len(c.out)+n <= bufferLarge {
-		big := append(getBuffer(bufferLarge)[:0], c.out...)
-		putBuffer(c.out)
+	if len(c.out) == 0 || cap(c.out) < bufpool.Large && len(c.out)+n <= bufpool.Large {
+		big := append(bufpool.Get(bufpool.Large)[:0], c.out...)
+		bufpool.Put(c.out)
 		c.out = big
 		return c.out, nil
 	}
@@ -306,7 +307,7 @@ func (c *conn) outRoom(n int, timeout time.Duration) ([]byte, error) {
 // releaseOut gives the output buffer back between requests.
 func (c *conn) releaseOut() {
 	if c.out != nil && len(c.out) == 0 {
-		putBuffer(c.out)
+		bufpool.Put(c.out)
 		c.out = nil
 	}
 }

@@ -1,6 +1,9 @@
 package httpd
 
-import "bytes"
+import (
+	"bytes"
+	"github.com/baton-deploy/baton/internal/bufpool"
+)
 
 // An Encoder changes the content of one response on its way to the client, into
 // what a Content-Encoding names or back. Its output goes to [Response.WriteEncoded].
@@ -71,7 +74,7 @@ func weakETag(etag []byte) []byte {
 // WriteEncoded sends what an [Encoder] made. What makes much of little must not fill
 // memory with what a client has no room for: that is waited for.
 func (o *Response) WriteEncoded(p []byte) error {
-	for c := o.r.c; c.stalled && len(c.out) >= bufferLarge; {
+	for c := o.r.c; c.stalled && len(c.out) >= bufpool.Large; {
 		if err := o.push(); err != nil {
 			return err
 		}

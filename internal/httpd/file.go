@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"strconv"
 
+	"github.com/baton-deploy/baton/internal/bufpool"
+	"github.com/baton-deploy/baton/internal/rawcall"
 	"golang.org/x/sys/unix"
 )
 
@@ -250,7 +252,7 @@ func (o *Response) pacedStretch() error {
 	if err != nil {
 		return err
 	}
-	n, err := o.allowanceInWindow(min(b.left, bufferLarge))
+	n, err := o.allowanceInWindow(min(b.left, bufpool.Large))
 	if err != nil || n == 0 {
 		return err
 	}
@@ -296,7 +298,7 @@ func (o *Response) copyStretch() error {
 	if c.broken != nil {
 		return c.broken
 	}
-	want := int(min(b.left, bufferLarge))
+	want := int(min(b.left, bufpool.Large))
 	if b.copied > 0 && len(c.out) > 0 && len(c.out)+want > cap(c.out) {
 		return o.sendCopied(timeout)
 	}
@@ -324,8 +326,8 @@ func (o *Response) copyStretch() error {
 
 // writeStretch sends through Write, which frames and paces.
 func (o *Response) writeStretch() error {
-	buf := getBuffer(int(min(o.body.left, bufferLarge)))
-	defer putBuffer(buf)
+	buf := bufpool.Get(int(min(o.body.left, bufpool.Large)))
+	defer bufpool.Put(buf)
 	n, err := o.readStretch(buf[:min(int64(len(buf)), o.body.left)])
 	if err != nil {
 		return err
@@ -339,7 +341,7 @@ func (o *Response) writeStretch() error {
 func (o *Response) readStretch(p []byte) (int, error) {
 	b := &o.body
 	for {
-		n, err := pread(b.fd, p, b.off)
+		n, err := unix.Pread(b.fd, p, b.off)
 		switch {
 		case err == unix.EINTR:
 			continue
@@ -358,8 +360,6 @@ func (o *Response) readStretch(p []byte) (int, error) {
 	}
 }
 
-func pread(fd int, p []byte, off int64) (int, error) { return unix.Pread(fd, p, off) }
-
 // sendHead writes t.src; with more set the kernel waits for what follows instead
 // of sending a packet that is not full.
 func (t *transport) sendHead(fd int) (int, error) {
@@ -367,5 +367,5 @@ func (t *transport) sendHead(fd int) (int, error) {
 	if t.more {
 		flags = unix.MSG_MORE
 	}
-	return writeSocket(fd, t.src, flags)
+	return rawcall.Send(fd, t.src, flags)
 }

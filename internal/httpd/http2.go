@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/baton-deploy/baton/internal/bufpool"
 	"github.com/baton-deploy/baton/internal/h2"
 	"golang.org/x/net/http2"
 )
@@ -75,7 +76,7 @@ func (c *conn) serveHTTP2() {
 		HeaderTimeout: def.clientHeaderTimeout, IdleTimeout: core.keepaliveTimeout, SendTimeout: core.sendTimeout,
 		Crew: &c.srv.crew,
 	})
-	c.transport.first = bufferLarge // frames of bodies have 16 KB
+	c.transport.first = bufpool.Large // frames of bodies have 16 KB
 	c.h2.Store(hc)
 	if c.srv.retiring.Load() {
 		hc.Retire() // Retire may have looked too early

@@ -6,6 +6,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/baton-deploy/baton/internal/bufpool"
+	"github.com/baton-deploy/baton/internal/rawcall"
 	"golang.org/x/sys/unix"
 )
 
@@ -76,7 +78,7 @@ func (t *transport) recv(fd uintptr, p []byte) (int, error) {
 	if t.layer != nil {
 		return t.layer.Recv(int(fd), p)
 	}
-	return readSocket(int(fd), p)
+	return rawcall.Recv(int(fd), p)
 }
 
 // send is send(2) on what the connection writes to.
@@ -84,7 +86,7 @@ func (t *transport) send(fd uintptr, p []byte) (int, error) {
 	if t.layer != nil {
 		return t.layer.Send(int(fd), p, nil)
 	}
-	return writeSocket(int(fd), p, 0)
+	return rawcall.Send(int(fd), p, 0)
 }
 
 // peek says what recv would come to.
@@ -116,9 +118,9 @@ func (t *transport) canMove() bool { return t.layer == nil || t.layer.CanMove() 
 
 // trySendThrough is trySendfile for a layer, which wants to see the bytes.
 func (t *transport) trySendThrough(fd uintptr) bool {
-	buf := getBuffer(min(t.sendN, bufferLarge))
-	defer putBuffer(buf)
-	n, err := pread(t.sendFD, buf[:min(t.sendN, len(buf))], t.sendOff)
+	buf := bufpool.Get(min(t.sendN, bufpool.Large))
+	defer bufpool.Put(buf)
+	n, err := unix.Pread(t.sendFD, buf[:min(t.sendN, len(buf))], t.sendOff)
 	switch {
 	case err == unix.EINTR:
 		return t.trySendThrough(fd)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/baton-deploy/baton/internal/rawcall"
 	"golang.org/x/sys/unix"
 )
 
@@ -44,7 +45,7 @@ func (m *mask) Peek(fd int) error {
 		return nil
 	}
 	var b [1000]byte
-	n, err := readSocket(fd, b[:])
+	n, err := rawcall.Recv(fd, b[:])
 	switch {
 	case err != nil:
 		return err
@@ -59,7 +60,7 @@ func (m *mask) Send(fd int, a, b []byte) (int, error) {
 	if len(m.ahead) == 0 {
 		m.ahead = turnOver(nil, append(bytes.Clone(a), b...)[:min(maskBlock, len(a)+len(b))])
 	}
-	n, err := writeSocket(fd, m.ahead, 0)
+	n, err := rawcall.Send(fd, m.ahead, 0)
 	if err != nil {
 		return 0, err
 	}

@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"errors"
+	"github.com/baton-deploy/baton/internal/rawcall"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -57,7 +58,7 @@ const (
 )
 
 func (l *LogFile) writeTo(f *openLog, p []byte) (int, error) {
-	if f.raw == nil || len(p) == 0 || len(p) > maxRaw {
+	if f.raw == nil || len(p) == 0 || len(p) > rawcall.MaxBytes {
 		return f.Write(p) // a pipe's reader may take any time, and two calls let another's line between them
 	}
 	began := time.Now()
@@ -90,7 +91,7 @@ type logWrite struct {
 var logWrites = sync.Pool{New: func() any {
 	w := new(logWrite)
 	w.try = func(fd uintptr) bool {
-		w.n = writeRegular(int(fd), w.p)
+		w.n = rawcall.Write(int(fd), w.p)
 		return true
 	}
 	return w

@@ -3,6 +3,7 @@ package httpd
 import (
 	"bytes"
 	"errors"
+	"github.com/baton-deploy/baton/internal/rawcall"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,7 +33,7 @@ func TestLogLinesAreWrittenWhole(t *testing.T) {
 	l.set(openedLog(t, path, os.O_WRONLY|os.O_CREATE|os.O_APPEND))
 	var wg sync.WaitGroup
 	written := map[string]int{}
-	for w, size := range []int{0, 1, 100, 500, maxRaw - 1, maxRaw, 2*maxRaw + 1, 2*maxRaw + 1, 2*maxRaw + 1, 2*maxRaw + 1} {
+	for w, size := range []int{0, 1, 100, 500, rawcall.MaxBytes - 1, rawcall.MaxBytes, 2*rawcall.MaxBytes + 1, 2*rawcall.MaxBytes + 1, 2*rawcall.MaxBytes + 1, 2*rawcall.MaxBytes + 1} {
 		text := strings.Repeat(string(rune('a'+w)), size)
 		written[text] = each
 		wg.Go(func() {
@@ -94,7 +95,7 @@ func TestOnlyWritesThatDoNotWaitAreRaw(t *testing.T) {
 	if l.f.Load().raw == nil {
 		t.Error("a file is not written to at once")
 	}
-	large := make([]byte, maxRaw+1) // it would take two calls, and another's line between them
+	large := make([]byte, rawcall.MaxBytes+1) // it would take two calls, and another's line between them
 	raw := l.f.Load().raw
 	l.f.Load().raw = brokenRaw{t, raw}
 	if n, err := l.Write(large); n != len(large) || err != nil {

@@ -3,6 +3,7 @@ package httpd
 import (
 	"bytes"
 	"errors"
+	"github.com/baton-deploy/baton/internal/bufpool"
 	"log/slog"
 	"time"
 )
@@ -61,7 +62,7 @@ func (t *ticket) spoolConf() *SpoolConf {
 		return nil
 	}
 	c := &SpoolConf{
-		Memory: int64(t.memory), File: int64(t.fileSize), Write: max(int(t.fileWrite), bufferPage),
+		Memory: int64(t.memory), File: int64(t.fileSize), Write: max(int(t.fileWrite), bufpool.Page),
 		Temp: TempPath{Dir: string(dir)},
 	}
 	copy(c.Temp.Levels[:], levels)
@@ -88,7 +89,7 @@ func (r *Request) moveSpool(s *Stream) bool {
 
 // maxOwed bounds what travels in a ticket of bytes for the client; what is more lies
 // in a file.
-const maxOwed = bufferStall
+const maxOwed = bufpool.Largest
 
 func (r *Request) giveSpool(s *Stream) bool {
 	c, sp := r.c, s.spool
@@ -96,7 +97,7 @@ func (r *Request) giveSpool(s *Stream) bool {
 		c.stalled = true // so that all of it becomes pending
 		for block, _ := sp.next(); block != nil; block, _ = sp.next() {
 			_, err := r.Out.Write(block)
-			putBuffer(block)
+			bufpool.Put(block)
 			if err != nil {
 				return false
 			}

@@ -3,6 +3,7 @@ package httpd
 import (
 	"unsafe"
 
+	"github.com/baton-deploy/baton/internal/rawcall"
 	"golang.org/x/sys/unix"
 )
 
@@ -30,7 +31,7 @@ func (f *File) Close() {
 		f.cached.release()
 		f.cached = nil
 	case f.FD >= 0:
-		closeRead(f.FD)
+		rawcall.Close(f.FD)
 	}
 	f.FD = -1
 }
@@ -108,15 +109,15 @@ func openFile(path []byte) (File, identity, OpenFault) {
 // statFD makes a File of fd, which it owns from then on.
 func statFD(fd int) (File, identity, OpenFault) {
 	var st unix.Stat_t
-	if errno := statOpen(fd, &st); errno != 0 {
-		closeRead(fd)
+	if errno := rawcall.Fstat(fd, &st); errno != 0 {
+		rawcall.Close(fd)
 		return File{FD: -1}, identity{}, OpenFault{errno, "fstat()"}
 	}
 	f := fileOf(&st)
 	if f.Regular {
 		f.FD = fd
 	} else {
-		closeRead(fd)
+		rawcall.Close(fd)
 	}
 	return f, identity{st.Dev, st.Ino}, OpenFault{}
 }

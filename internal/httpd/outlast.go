@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"errors"
+	"github.com/baton-deploy/baton/internal/bufpool"
 	"log/slog"
 	"time"
 )
@@ -211,7 +212,7 @@ func (r *Request) sendSpooled(s *Stream) (bool, error) {
 	switch {
 	case block != nil:
 		_, err := o.Write(block)
-		putBuffer(block)
+		bufpool.Put(block)
 		return true, err
 	case st.n == 0:
 		return false, nil

@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"errors"
+	"github.com/baton-deploy/baton/internal/bufpool"
 	"strconv"
 	"time"
 )
@@ -419,7 +420,7 @@ func (o *Response) put(p []byte) error {
 		return o.putPaced(p)
 	}
 	if c.out == nil || len(c.out)+len(p) > cap(c.out) {
-		if len(p) > bufferPage || c.broken != nil {
+		if len(p) > bufpool.Page || c.broken != nil {
 			return c.send(p, timeout)
 		}
 		if _, err := c.outRoom(len(p), timeout); err != nil {

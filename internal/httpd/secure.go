@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/baton-deploy/baton/internal/bufpool"
 	"github.com/baton-deploy/baton/internal/conf"
 	"github.com/baton-deploy/baton/internal/ticketkeys"
 	"github.com/baton-deploy/baton/internal/tlsconf"
@@ -192,8 +193,8 @@ const typeHandshake = 0x16
 // begins with something else is served as a plain one: it gets an answer that says so.
 func (c *conn) secure(timeout time.Duration) (left time.Duration, ok bool) {
 	begun := time.Now()
-	c.first = bufferPage // a client that offers keys for times to come says more than 1 KB
-	defer func() { c.first = bufferSmall }()
+	c.first = bufpool.Page // a client that offers keys for times to come says more than 1 KB
+	defer func() { c.first = bufpool.Small }()
 	if err := c.fill(&c.in, timeout); err != nil {
 		c.handshakeFailed(err, true)
 		return 0, false

@@ -4,6 +4,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/baton-deploy/baton/internal/bufpool"
+	"github.com/baton-deploy/baton/internal/rawcall"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,8 +23,8 @@ type Socket struct {
 
 // Sizes of a Socket's input buffer that are pooled; see [Socket.SetBuffer].
 const (
-	BufferPage  = bufferPage
-	BufferLarge = bufferLarge
+	BufferPage  = bufpool.Page
+	BufferLarge = bufpool.Large
 )
 
 // NewSocket takes over the non-blocking descriptor fd, also when it fails.
@@ -165,7 +167,7 @@ func (s *Socket) Idle() bool {
 	if s.t.layer != nil {
 		return s.in.empty() && s.t.peek() == unix.EAGAIN
 	}
-	_ = s.t.raw.Control(func(fd uintptr) { quiet = wouldBlock(int(fd)) })
+	_ = s.t.raw.Control(func(fd uintptr) { quiet = rawcall.WouldBlock(int(fd)) })
 	return quiet && s.in.empty()
 }
 

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/baton-deploy/baton/internal/bufpool"
 	"golang.org/x/sys/unix"
 )
 
@@ -80,7 +81,7 @@ func (sp *spool) put(p []byte) {
 func (sp *spool) store(p []byte) int {
 	last := len(sp.mem) - 1
 	if last < 0 || len(sp.mem[last]) == cap(sp.mem[last]) {
-		sp.mem = append(sp.mem, getBuffer(bufferLarge)[:0])
+		sp.mem = append(sp.mem, bufpool.Get(bufpool.Large)[:0])
 		last++
 	}
 	b := sp.mem[last]
@@ -219,7 +220,7 @@ func (sp *spool) drop() {
 
 func freeBlocks(blocks [][]byte) {
 	for i, b := range blocks {
-		putBuffer(b)
+		bufpool.Put(b)
 		blocks[i] = nil
 	}
 }

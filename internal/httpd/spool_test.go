@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/baton-deploy/baton/internal/bufpool"
 	"golang.org/x/sys/unix"
 )
 
@@ -38,7 +39,7 @@ func takeAll(t *testing.T, sp *spool) (all []byte, inFile int64) {
 		switch {
 		case block != nil:
 			all = append(all, block...)
-			putBuffer(block)
+			bufpool.Put(block)
 		case st.n > 0:
 			n := min(st.n, 5000)
 			p := make([]byte, n)

@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"errors"
+	"github.com/baton-deploy/baton/internal/bufpool"
 	"io"
 	"log/slog"
 	"time"
@@ -182,7 +183,7 @@ func (r *Request) Relay(s *Stream) (lost, err error) {
 			}
 		}
 		if s.Whole {
-			if lost == nil && s.Content > bufferStall {
+			if lost == nil && s.Content > bufpool.Largest {
 				// Not left to the end of the request: here the connection can still move.
 				lost = r.Out.flush()
 			}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/baton-deploy/baton/internal/bufpool"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -74,7 +75,7 @@ func TestTicketsTellTheirDescriptors(t *testing.T) {
 
 // What a ticket says of keeping an answer is what the server keeps by.
 func TestSpoolConfTravels(t *testing.T) {
-	want := &SpoolConf{Memory: 1, File: 2, Write: bufferPage, Temp: TempPath{Dir: "/t", Levels: [3]uint8{1, 2, 0}}}
+	want := &SpoolConf{Memory: 1, File: 2, Write: bufpool.Page, Temp: TempPath{Dir: "/t", Levels: [3]uint8{1, 2, 0}}}
 	var tk ticket
 	tk.setSpoolConf(want)
 	if diff := cmp.Diff(want, tk.spoolConf()); diff != "" {

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/baton-deploy/baton/internal/bufpool"
+	"github.com/baton-deploy/baton/internal/rawcall"
 	"golang.org/x/sys/unix"
 )
 
@@ -125,7 +127,7 @@ func (c cipherConn) Read(p []byte) (int, error) {
 	if !l.until.IsZero() {
 		return l.readWaiting(p)
 	}
-	n, err := readSocket(l.readFD, p)
+	n, err := rawcall.Recv(l.readFD, p)
 	switch {
 	case err == unix.EAGAIN:
 		return 0, errAgain
@@ -158,7 +160,7 @@ func (l *tlsLayer) readWaiting(p []byte) (int, error) {
 	l.mu.Unlock()
 	if out != nil {
 		err := l.t.writeAll(out, nil, left)
-		putBuffer(out)
+		bufpool.Put(out)
 		if err != nil {
 			return 0, err
 		}
@@ -189,7 +191,7 @@ func (c cipherConn) Write(p []byte) (int, error) {
 	}
 	l.appended += int64(whole)
 	if l.direct && len(l.out) == 0 {
-		n, err := writeSocket(l.writeFD, p, 0)
+		n, err := rawcall.Send(l.writeFD, p, 0)
 		switch {
 		case err == unix.EAGAIN:
 		case err != nil:
@@ -204,7 +206,7 @@ func (c cipherConn) Write(p []byte) (int, error) {
 	}
 	if len(p) > 0 {
 		if l.out == nil {
-			l.out = getBuffer(max(len(p), l.room))[:0]
+			l.out = bufpool.Get(max(len(p), l.room))[:0]
 		}
 		l.out = append(l.out, p...)
 	}
@@ -238,7 +240,7 @@ func (l *tlsLayer) flushLocked(fd int) error {
 		return nil
 	}
 	for p := l.out; len(p) > 0; {
-		n, err := writeSocket(fd, p, 0)
+		n, err := rawcall.Send(fd, p, 0)
 		if err != nil {
 			l.out = l.out[:copy(l.out, p)]
 			if err != unix.EAGAIN {
@@ -249,7 +251,7 @@ func (l *tlsLayer) flushLocked(fd int) error {
 		l.flushed += int64(n)
 		p = p[n:]
 	}
-	putBuffer(l.out)
+	bufpool.Put(l.out)
 	l.out = nil
 	return nil
 }
@@ -305,7 +307,7 @@ func (l *tlsLayer) flushedSoFar() int64 {
 func (l *tlsLayer) seal(fd int, a, b []byte) error {
 	l.mu.Lock()
 	if l.writeFD, l.direct = fd, len(a)+len(b) <= l.record; !l.direct {
-		l.room = bufferStall // for all of maxSealed
+		l.room = bufpool.Largest // for all of maxSealed
 	}
 	l.mu.Unlock()
 	defer func() {
@@ -323,7 +325,7 @@ func (l *tlsLayer) seal(fd int, a, b []byte) error {
 			plain = b[:min(len(b), l.record)]
 			b = b[len(plain):]
 		default: // a record of both
-			joined = getBuffer(min(len(a)+len(b), l.record))
+			joined = bufpool.Get(min(len(a)+len(b), l.record))
 			n := copy(joined[:min(len(joined), l.record)], a)
 			m := copy(joined[n:min(len(joined), l.record)], b)
 			plain, a, b = joined[:n+m], nil, b[m:]
@@ -332,7 +334,7 @@ func (l *tlsLayer) seal(fd int, a, b []byte) error {
 		l.sealed = append(l.sealed, sealedRecord{len(plain), l.appendedSoFar()})
 		total += len(plain)
 		if joined != nil {
-			putBuffer(joined)
+			bufpool.Put(joined)
 		}
 		if err != nil {
 			return err
@@ -368,7 +370,7 @@ func (l *tlsLayer) Recv(fd int, p []byte) (int, error) {
 
 // drop reads what nobody is interested in.
 func (l *tlsLayer) drop(fd int, p []byte) (int, error) {
-	n, err := readSocket(fd, p)
+	n, err := rawcall.Recv(fd, p)
 	if n == 0 && err == nil {
 		return 0, io.EOF
 	}
@@ -401,7 +403,7 @@ func (l *tlsLayer) Peek(fd int) error {
 		return nil
 	}
 	if l.ended {
-		if wouldBlock(fd) {
+		if rawcall.WouldBlock(fd) {
 			return unix.EAGAIN
 		}
 		return nil

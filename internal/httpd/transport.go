@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/baton-deploy/baton/internal/bufpool"
+	"github.com/baton-deploy/baton/internal/rawcall"
 	"golang.org/x/sys/unix"
 )
 
@@ -92,7 +94,7 @@ func newTransport(fd int, name string) (*transport, error) {
 }
 
 func (t *transport) init() {
-	t.first, t.limit = bufferSmall, bufferLarge
+	t.first, t.limit = bufpool.Small, bufpool.Large
 	t.onFill, t.onFillNow, t.onAsk = t.tryFill, t.tryFillNow, t.tryAsk
 	t.onRead, t.onWrite, t.onSendfile = t.tryRead, t.tryWrite, t.trySendfile
 }
@@ -337,9 +339,9 @@ func (t *transport) tryWrite(fd uintptr) bool {
 	case len(t.src2) == 0:
 		n, err = t.sendHead(int(fd))
 	case len(t.src) == 0:
-		n, err = writeSocket(int(fd), t.src2, 0)
+		n, err = rawcall.Send(int(fd), t.src2, 0)
 	default:
-		n, err = writeSocket2(int(fd), t.src, t.src2)
+		n, err = rawcall.Send2(int(fd), t.src, t.src2)
 	}
 	if err == unix.EAGAIN && t.atOnce {
 		t.write.err = ErrWouldBlock

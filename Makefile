@@ -64,8 +64,8 @@ test: export GOFLAGS := $(GOFLAGS) -pgo=off
 test: packages format vet ## everything that must pass: format, vet, all tests with the race detector, linter
 	$(GO) test -race -run '^$$' ./... >/dev/null
 	@failed=; set -x; \
-	$(GO) test -race -p 2 -timeout 25m $(TESTFLAGS) $$($(GO) list ./... | grep -vxF "$$($(GO) list $(LOADED))") || failed=1; \
-	$(GO) test -race -p 1 -timeout 25m $(TESTFLAGS) $(LOADED) || failed=1; \
+	$(GO) test -race -p 2 -timeout 60m $(TESTFLAGS) $$($(GO) list ./... | grep -vxF "$$($(GO) list $(LOADED))") || failed=1; \
+	$(GO) test -race -p 1 -timeout 60m $(TESTFLAGS) $(LOADED) || failed=1; \
 	[ -z "$$failed" ]
 	$(MAKE) --no-print-directory lint
 

@@ -1,6 +1,7 @@
 package acceptance
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
@@ -245,7 +246,7 @@ func TestHTTP2DrainsForItsStreams(t *testing.T) {
 		return resp
 	}
 	get(clients[0], "/index.html").Body.Close()
-	events := get(clients[1], "/sse/20/60ms")
+	events := get(clients[1], "/sse/1000000/20ms")
 	defer events.Body.Close()
 	old := m.Workers(m.master)
 	m.Sh(fmt.Sprintf(`kill -HUP %d`, m.master))
@@ -259,11 +260,24 @@ func TestHTTP2DrainsForItsStreams(t *testing.T) {
 		return retiring == 1
 	})
 	get(clients[0], "/index.html").Body.Close()
-	body, err := io.ReadAll(events.Body)
-	if n := strings.Count(string(body), "data:"); err != nil || n != 20 {
-		t.Errorf("%d events, %v", n, err)
+	lines := bufio.NewScanner(events.Body)
+	event := func(id int) {
+		for lines.Scan() {
+			if text := lines.Text(); strings.HasPrefix(text, "id: ") {
+				if text != fmt.Sprintf("id: %d", id) {
+					t.Fatalf("%q comes, want event %d", text, id)
+				}
+				return
+			}
+		}
+		t.Fatalf("no event %d: %v", id, lines.Err())
 	}
 	began := time.Now()
+	for id := 0; id < 20 || time.Since(began) < time.Second; id++ { // more than what was on its way
+		event(id)
+	}
+	events.Body.Close() // the last request ends
+	began = time.Now()
 	m.WaitFor("the old workers' end", func() bool {
 		for _, p := range old {
 			if err := processGone(p.PID); err != nil {

@@ -13,6 +13,11 @@
 // is still good is asked when it is taken from the cache, and once a second for
 // all.
 //
+// Requests come in clumps, and a clump larger than the cache would find it empty while the
+// answers of the last one lie in their sockets already. So a request that finds no idle
+// connection waits for one turn of the poller before it opens another one, as long as
+// living connections are closed for want of room in the cache.
+//
 // # Names
 //
 // Host names of servers are resolved when the configuration is compiled, all of

@@ -35,6 +35,7 @@ type Upstreams struct {
 	blocks    map[string]*Group // by lower-cased name
 	implicit  map[string]*Group // by host and port of a proxy_pass
 	resolvers map[*conf.Directive]*names
+	turns     turns
 }
 
 // Of returns the upstreams of the configuration that b compiles.
@@ -60,9 +61,14 @@ func newUpstreams(b *httpd.Builder) (*Upstreams, error) {
 		if u.blocks[name] != nil {
 			return nil, conf.Errorf(d, "duplicate upstream \"%s\"", d.Arg(0))
 		}
-		if u.blocks[name], err = blockGroup(b, d); err != nil {
+		g, err := blockGroup(b, d)
+		if err != nil {
 			return nil, err
 		}
+		if g.pool != nil {
+			g.pool.turns = &u.turns
+		}
+		u.blocks[name] = g
 	}
 	return u, nil
 }
@@ -78,6 +84,7 @@ func (u *Upstreams) Close() {
 	for _, g := range u.blocks {
 		g.close()
 	}
+	u.turns.close()
 }
 
 // Group returns the group that text, "name" or "host:port" or "unix:path", stands

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"math"
 	"sync"
 	"time"
 )
@@ -13,12 +14,17 @@ type pool struct {
 	requests int           // on one connection
 	idle     time.Duration // 0 keeps none
 	age      time.Duration
+	turns    *turns // nil: nobody waits
 
-	// mu guards what follows. It is a leaf.
+	// mu guards what follows. Only that of turns is taken under it.
 	mu     sync.Mutex
 	conns  []*Conn // idle longest first
 	sweeps *time.Timer
 	closed bool
+
+	queue  queue // who waits for a connection
+	waits  int   // how often somebody may still wait in vain
+	listed bool  // turns knows that somebody waits
 }
 
 // sweepEvery is how often idle connections are looked through, at least.
@@ -28,15 +34,24 @@ const sweepEvery = time.Second
 // costs a system call for each request, and nginx does not look either.
 const justNow = time.Millisecond
 
-// take returns the connection to p, of a kind, that was used last and still lives. The
-// arguments are those of Group.Take.
+// take returns the connection to p, of a kind, that was used last and still lives. When
+// there is none it may wait for the length of one turn of the poller, once. The arguments
+// are those of Group.Take.
 func (pl *pool) take(p *Peer, kind, user any, now time.Time) *Conn {
+	waited := false
 	for {
-		c := pl.pop(p, kind, user)
+		c, w := pl.pop(p, kind, user, !waited)
+		if w != nil {
+			waited = true
+			c = w.wait()
+		}
 		if c == nil {
 			return nil
 		}
 		if pl.usable(c, now) {
+			if w != nil {
+				pl.allowWaits(1) // it was not in vain
+			}
 			c.Reused = true
 			return c
 		}
@@ -55,16 +70,26 @@ func (pl *pool) usable(c *Conn, now time.Time) bool {
 	return idle < pl.idle && (again && idle < justNow || c.Idle())
 }
 
-func (pl *pool) pop(p *Peer, kind, user any) *Conn {
+// pop takes an idle connection out. When there is none and mayWait is set, it may put the
+// caller into the queue in the same moment.
+func (pl *pool) pop(p *Peer, kind, user any, mayWait bool) (*Conn, *waiter) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	for i := len(pl.conns) - 1; i >= 0; i-- {
-		if c := pl.conns[i]; c.peer == p && c.Kind == kind && (!pl.local || c.User == user) {
+		if c := pl.conns[i]; pl.suits(c, p, kind, user) {
 			pl.remove(i)
-			return c
+			return c, nil
 		}
 	}
-	return nil
+	if !mayWait {
+		return nil, nil
+	}
+	return nil, pl.enlist(p, kind, user)
+}
+
+// suits reports whether c is for who asks with the arguments of Group.Take.
+func (pl *pool) suits(c *Conn, p *Peer, kind, user any) bool {
+	return c.peer == p && c.Kind == kind && (!pl.local || c.User == user)
 }
 
 // remove takes connection i out. pl.mu must be held.
@@ -88,6 +113,10 @@ func (pl *pool) keep(c *Conn, now time.Time) bool {
 		pl.mu.Unlock()
 		return false
 	}
+	if pl.give(c) {
+		pl.mu.Unlock()
+		return true
+	}
 	if len(pl.conns) >= pl.size {
 		old = pl.conns[0]
 		pl.remove(0)
@@ -98,6 +127,9 @@ func (pl *pool) keep(c *Conn, now time.Time) bool {
 	}
 	pl.mu.Unlock()
 	if old != nil {
+		if old.Idle() {
+			pl.allowWaits(waitsForOne)
+		}
 		old.Drop()
 	}
 	return true
@@ -132,11 +164,12 @@ func (pl *pool) untilSweep(now time.Time) time.Duration {
 	return min(sweepEvery, max(pl.idle-now.Sub(pl.conns[0].since), time.Millisecond))
 }
 
-// close closes all connections and keeps none from now on.
+// close closes all connections and keeps none from now on. Nobody waits any longer.
 func (pl *pool) close() {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	pl.closed = true
+	pl.endWaits(math.MaxUint64)
 	for _, c := range pl.conns {
 		c.Drop()
 	}

@@ -17,6 +17,7 @@ type serverConf struct {
 	largeBufferSize     int
 	maxFields           int // max_headers
 	mergeSlashes        bool
+	names               nameRules
 	http2               http2Conf
 }
 
@@ -62,7 +63,6 @@ type coreConf struct {
 	serverLine    []byte // whole "Server: …" line
 	serverToken   string
 	keepaliveLine []byte // whole "Keep-Alive: …" line or nil
-	noUnderscore  bool   // fields whose names have an underscore are not passed on
 }
 
 // A settings reads typed values from a scope and keeps the first error.
@@ -116,7 +116,11 @@ func newServerConf(s *conf.Scope) (serverConf, error) {
 		largeBuffers:        4,
 		largeBufferSize:     8 << 10,
 		maxFields:           g.int("max_headers", 1000),
-		http2:               newHTTP2Conf(&g),
+		names: nameRules{
+			underscores: g.flag("underscores_in_headers", false),
+			any:         !g.flag("ignore_invalid_headers", true),
+		},
+		http2: newHTTP2Conf(&g),
 	}
 	first := g.size("client_header_buffer_size", 1<<10)
 	if d := s.One("large_client_header_buffers"); d != nil {
@@ -162,7 +166,6 @@ func (b *Builder) newCoreConf(s *conf.Scope) (coreConf, error) {
 		noKeepalive:          browsersOf(s.One("keepalive_disable")),
 		lingeringTime:        g.time("lingering_time", 30*time.Second),
 		lingeringTimeout:     g.time("lingering_timeout", 5*time.Second),
-		noUnderscore:         !g.flag("underscores_in_headers", false),
 	}
 	if v, err := s.Offset("client_max_body_size", 1<<20); err != nil {
 		return c, err
@@ -353,10 +356,6 @@ func (l *Location) MaxRanges() int { return l.core.maxRanges }
 
 // BodyBuffer is client_body_buffer_size in bytes.
 func (l *Location) BodyBuffer() int64 { return l.core.bodyBuffer }
-
-// DropsUnderscores reports whether request fields with an underscore in their
-// name are ignored.
-func (l *Location) DropsUnderscores() bool { return l.core.noUnderscore }
 
 // SendTimeout is send_timeout.
 func (l *Location) SendTimeout() time.Duration { return l.core.sendTimeout }

@@ -54,6 +54,8 @@ const chunkedBody = -1
 // what of it is to be parsed: without the fields that are ignored, up to the first
 // that is broken. It returns 0 or the status to refuse it with.
 func (r *Request) scanHead(head []byte) (f framing, status int) {
+	r.Server = r.c.defaultServer() // until Host, if that was read before it was read again
+	r.loc = r.Server.root
 	rest, line := []byte(nil), head
 	if i := bytes.IndexByte(head, '\n'); i >= 0 {
 		line, rest = head[:i], head[i+1:]
@@ -83,15 +85,14 @@ func (r *Request) scanHead(head []byte) (f framing, status int) {
 	r.startClean(&f.line)
 	r.has = 0
 	defer func() { r.Head.set(&f.line, r.clean) }()
-	underscores := !r.c.defaultServer().root.core.noUnderscore
-	fields, most := 0, r.c.defaultServer().maxFields
-	for {
+	for fields := 0; ; {
+		vs := r.Server // which Host may change
 		n := bytes.IndexByte(rest, '\n')
 		if n < 0 || n == 0 || n == 1 && rest[0] == '\r' {
 			r.clean = append(r.clean, "\r\n"...)
 			return f, 0
 		}
-		name, value, kind := scanField(rest[:n+1], underscores)
+		name, value, kind := scanField(rest[:n+1], vs.names)
 		if kind == fieldBroken {
 			return f, r.invalid("client sent invalid header line", 400)
 		}
@@ -107,7 +108,7 @@ func (r *Request) scanHead(head []byte) (f framing, status int) {
 		if r.counts(name) {
 			fields++
 		}
-		if fields > most {
+		if fields > vs.maxFields {
 			return f, r.invalid("client sent too many header lines", statusHeaderTooLarge)
 		}
 		r.clean = append(append(r.clean, name...), ": "...)

@@ -16,7 +16,6 @@ func bareRequest(t testing.TB) *Request {
 	vs := &VirtualServer{root: &Location{}, serverConf: serverConf{
 		largeBuffers: 4, largeBufferSize: 8 << 10, mergeSlashes: true,
 	}}
-	vs.root.core.noUnderscore = true
 	srv := NewServer(&Site{}, Env{Log: slog.New(slog.DiscardHandler)})
 	r := srv.requests.Get().(*Request)
 	r.c = &conn{transport: &transport{}, srv: srv, hosts: &hosts{def: vs}}

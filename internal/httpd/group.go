@@ -78,6 +78,7 @@ func placeSpecs() []conf.Spec {
 		flag("chunked_transfer_encoding", hsl),
 		flag("merge_slashes", hs),
 		flag("underscores_in_headers", hs),
+		flag("ignore_invalid_headers", hs),
 		args(one("internal", conf.Location), 0, 0),
 	}
 }
@@ -119,7 +120,6 @@ func transferSpecs() []conf.Spec {
 // idleSpecs have no effect here.
 func idleSpecs() []conf.Spec {
 	return []conf.Spec{
-		none(flag("ignore_invalid_headers", hs), "Fields with names that are no names are always dropped."),
 		none(flag("tcp_nopush", hsl), "A response's head and body are sent together where they fit."),
 		none(flag("tcp_nodelay", hsl), "Always on."),
 		checked(none(one("sendfile_max_chunk", hsl), "A call sends 2 MB at most; a slow client delays no other."), conf.CheckSize),

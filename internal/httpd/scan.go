@@ -166,9 +166,13 @@ const (
 	fieldBroken
 )
 
-// scanField takes one line of a head, with its line end, apart. underscores says
-// that names may have them.
-func scanField(line []byte, underscores bool) (name, value []byte, kind fieldKind) {
+// nameRules are what names a server takes for those of fields, beside usual ones: such
+// with underscores (underscores_in_headers), and all that two parsers could not see in
+// two ways (ignore_invalid_headers).
+type nameRules struct{ underscores, any bool }
+
+// scanField takes one line of a head, with its line end, apart.
+func scanField(line []byte, rules nameRules) (name, value []byte, kind fieldKind) {
 	line = line[:len(line)-1]
 	for len(line) > 0 && line[len(line)-1] == '\r' {
 		line = line[:len(line)-1]
@@ -183,12 +187,12 @@ func scanField(line []byte, underscores bool) (name, value []byte, kind fieldKin
 		case class == nameEnd && i > 0:
 			colon = i
 		case class == nameUnderscore:
-			if !underscores {
+			if !rules.underscores && !rules.any {
 				kind = fieldIgnored
 			}
 		case class == nameControl, class == nameEnd && i == 0:
 			return nil, nil, fieldBroken
-		default:
+		case !rules.any:
 			kind = fieldIgnored
 		}
 		if colon >= 0 {

@@ -1,18 +1,5 @@
 package gateway
 
-// ValidName reports whether nginx would take a field of that name for one.
-func ValidName(name []byte, underscores bool) bool {
-	for _, c := range name {
-		switch {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-':
-		case c == '_' && underscores:
-		default:
-			return false
-		}
-	}
-	return len(name) > 0
-}
-
 // Lower is name in lower case, in buf when it fits.
 func Lower(buf *[64]byte, name []byte) []byte {
 	out := buf[:0]

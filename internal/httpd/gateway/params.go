@@ -104,13 +104,10 @@ type sentField struct {
 // collectFields reads the client's fields, and finds those that come several times: a
 // server knows one parameter of a name.
 func (x *Exchange) collectFields() {
-	underscores := !x.R.Location().DropsUnderscores()
 	x.fields = x.fields[:0]
 	x.R.EachField(func(name, value []byte) {
-		if ValidName(name, underscores) {
-			x.fields = append(x.fields, sentField{name: name, value: value, hash: hashName(name)})
-			x.join(len(x.fields) - 1)
-		}
+		x.fields = append(x.fields, sentField{name: name, value: value, hash: hashName(name)})
+		x.join(len(x.fields) - 1)
 	})
 }
 

@@ -89,10 +89,9 @@ func appendSet(x *gateway.Exchange, b []byte, f *setField) []byte {
 
 // appendFields appends the client's fields, in its order and spelling.
 func (l *location) appendFields(r *httpd.Request, b []byte) []byte {
-	underscores := !r.Location().DropsUnderscores()
 	r.EachField(func(name, value []byte) {
 		var buf [64]byte
-		if !gateway.ValidName(name, underscores) || l.replaced[string(gateway.Lower(&buf, name))] {
+		if l.replaced[string(gateway.Lower(&buf, name))] {
 			return
 		}
 		b = append(append(b, name...), ": "...)

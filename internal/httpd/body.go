@@ -342,8 +342,8 @@ func (r *Request) discardBody() bool {
 		return false // nobody knows what the client sends next
 	}
 	core := r.core()
-	b.limit, b.keep, b.timeout = 0, 0, core.lingeringTimeout
-	end := time.Now().Add(core.lingeringTime)
+	b.limit, b.keep, b.timeout = 0, 0, core.ending.timeout
+	end := time.Now().Add(core.ending.time)
 	buf := bufpool.Get(bufpool.Large)
 	defer bufpool.Put(buf)
 	for {

@@ -145,6 +145,7 @@ func (c *conn) finished(r *Request) bool {
 		return false // the successor completes it
 	}
 	r.complete()
+	resetTimedOut(c, r)
 	if !r.keepalive || c.broken != nil {
 		c.linger(r)
 		return false
@@ -162,7 +163,25 @@ func (c *conn) headFailed(r *Request, err error) bool {
 		r.Out.Status = 408
 	}
 	r.runLog()
+	resetTimedOut(c, r)
 	return false
+}
+
+// resetTimedOut makes the end of the connection a reset when its client was silent for too
+// long, or is to be told nothing, and the configuration wants that: the kernel drops what
+// the client has not fetched.
+func resetTimedOut(c *conn, r *Request) {
+	if c.stream != nil || !r.core().ending.reset || !timedOut(r) {
+		return
+	}
+	_ = c.raw.Control(func(fd uintptr) {
+		_ = unix.SetsockoptLinger(int(fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	})
+}
+
+// timedOut reports whether the client was silent for too long, or is to be told nothing.
+func timedOut(r *Request) bool {
+	return r.Out.Status == 444 || errors.Is(r.c.broken, errTimeout) || r.body.err == ErrBodyTimeout
 }
 
 func (c *conn) logIdleEnd(err error) {
@@ -356,7 +375,7 @@ func (c *conn) linger(r *Request) {
 		return
 	}
 	loc := r.core()
-	if loc.lingeringClose == lingerOff {
+	if loc.ending.linger == lingerOff {
 		return
 	}
 	c.drainInput(loc)
@@ -366,8 +385,8 @@ func (c *conn) linger(r *Request) {
 func (c *conn) drainInput(loc *coreConf) {
 	c.shutdownWrite()
 	var scratch [4096]byte
-	for end := time.Now().Add(loc.lingeringTime); time.Now().Before(end); {
-		if _, err := c.readInto(scratch[:], loc.lingeringTimeout); err != nil {
+	for end := time.Now().Add(loc.ending.time); time.Now().Before(end); {
+		if _, err := c.readInto(scratch[:], loc.ending.timeout); err != nil {
 			return
 		}
 	}

@@ -28,6 +28,13 @@ const (
 	lingerAlways
 )
 
+// endConf is how a connection ends.
+type endConf struct {
+	linger        int
+	time, timeout time.Duration // of lingering
+	reset         bool          // one that timed out is reset
+}
+
 // coreConf is the core module's configuration of one location.
 type coreConf struct {
 	root                 rootConf
@@ -52,9 +59,7 @@ type coreConf struct {
 	keepaliveRequests    int
 	keepaliveTime        time.Duration
 	noKeepalive          browsers
-	lingeringClose       int
-	lingeringTime        time.Duration
-	lingeringTimeout     time.Duration
+	ending               endConf
 	limitRate            Template
 	limitRateAfter       Template
 	ifModifiedSince      int
@@ -164,8 +169,11 @@ func (b *Builder) newCoreConf(s *conf.Scope) (coreConf, error) {
 		keepaliveRequests:    g.int("keepalive_requests", 1000),
 		keepaliveTime:        g.time("keepalive_time", time.Hour),
 		noKeepalive:          browsersOf(s.One("keepalive_disable")),
-		lingeringTime:        g.time("lingering_time", 30*time.Second),
-		lingeringTimeout:     g.time("lingering_timeout", 5*time.Second),
+		ending: endConf{
+			time:    g.time("lingering_time", 30*time.Second),
+			timeout: g.time("lingering_timeout", 5*time.Second),
+			reset:   g.flag("reset_timedout_connection", false),
+		},
 	}
 	if v, err := s.Offset("client_max_body_size", 1<<20); err != nil {
 		return c, err
@@ -175,12 +183,12 @@ func (b *Builder) newCoreConf(s *conf.Scope) (coreConf, error) {
 	if d := s.One("default_type"); d != nil {
 		c.defaultType = []byte(d.Arg(0))
 	}
-	c.lingeringClose = lingerOn
+	c.ending.linger = lingerOn
 	switch v := s.One("lingering_close"); v.Arg(0) {
 	case "off":
-		c.lingeringClose = lingerOff
+		c.ending.linger = lingerOff
 	case "always":
-		c.lingeringClose = lingerAlways
+		c.ending.linger = lingerAlways
 	}
 	for _, set := range []func(*conf.Scope, *coreConf) error{
 		b.setRoot, b.setTokens, b.setKeepalive, b.setErrorPages, b.setTypes, b.setRates,

@@ -101,6 +101,7 @@ func transferSpecs() []conf.Spec {
 		one("lingering_close", hsl),
 		one("lingering_time", hsl),
 		one("lingering_timeout", hsl),
+		flag("reset_timedout_connection", hsl),
 		flag("sendfile", hsl|conf.LocationIf),
 		one("limit_rate", hsl|conf.LocationIf),
 		one("limit_rate_after", hsl|conf.LocationIf),
@@ -125,7 +126,6 @@ func idleSpecs() []conf.Spec {
 		checked(none(one("sendfile_max_chunk", hsl), "A call sends 2 MB at most; a slow client delays no other."), conf.CheckSize),
 		checked(none(one("send_lowat", hsl), "FreeBSD only, in nginx too."), conf.CheckSize),
 		checked(none(one("postpone_output", hsl), "Small writes are gathered as the response is built."), conf.CheckSize),
-		none(flag("reset_timedout_connection", hsl), "A connection that timed out is closed."),
 		none(flag("log_subrequest", hsl), "There are no subrequests yet."),
 		none(flag("client_body_in_single_buffer", hsl), "A body that is kept in memory is in one piece."),
 	}

@@ -83,7 +83,7 @@ func (c *conn) serveHTTP2() {
 	}
 	hc.Serve()
 	c.resume()
-	if core.lingeringClose != lingerOff {
+	if core.ending.linger != lingerOff {
 		c.drainInput(core)
 	}
 }

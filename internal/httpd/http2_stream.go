@@ -145,7 +145,7 @@ func (r *Request) serveStream(st *h2.Stream) {
 	}
 	r.Out.end()
 	_ = c.flush(r.core().sendTimeout)
-	if r.Out.Status == 444 || errors.Is(c.broken, errTimeout) || r.body.err == ErrBodyTimeout {
+	if timedOut(r) {
 		st.FailWith(http2.ErrCodeProtocol)
 	}
 	if errors.Is(c.broken, h2.ErrReset) && st.Canceled() {

@@ -33,17 +33,17 @@ func allowed() []struct{ pkg, may, why string } {
 		{"cmd/baton", "internal/conf internal/control internal/errorlog internal/httpd internal/httpd/modules internal/master " +
 			"internal/prefix internal/proc internal/report internal/sock internal/ticketkeys internal/upgrade internal/worker",
 			"the only place where all parts meet"},
-		{"internal/control", "internal/proc", "messages between processes know nothing of HTTP"},
+		{"internal/control", "internal/conf internal/proc", "messages between processes know nothing of HTTP"},
 		{"internal/errorlog", "internal/gather", "everything logs, so it imports only what is below all"},
 		{"internal/shm", "internal/proc", "a zone holds entries of any kind"},
 		{"internal/sock", "internal/conf internal/proc", "a socket can carry any protocol"},
 		{"internal/upgrade", "internal/proc internal/report", "it knows a server only as an operator does, so that it works for nginx too"},
 		{"internal/master", "internal/conf internal/control internal/errorlog internal/handoff internal/proc internal/report " +
-			"internal/sock internal/ticketkeys", "a crash in serving must not be able to reach the master"},
+			"internal/shm internal/sock internal/ticketkeys", "a crash in serving must not be able to reach the master"},
 		{"internal/worker", "internal/conf internal/control internal/errorlog internal/handoff internal/proc",
 			"it runs any service; cmd/baton gives it ours"},
 		{"internal/httpd", "internal/bufpool internal/conf internal/errorlog internal/h2 internal/handoff internal/rawcall " +
-			"internal/ticketkeys internal/tlsconf",
+			"internal/shm internal/ticketkeys internal/tlsconf",
 			"serving does not know which process it is in"},
 		{"internal/httpd/access", "internal/conf internal/httpd", ""},
 		{"internal/httpd/accesslog", "internal/conf internal/gather internal/httpd", ""},
@@ -57,9 +57,10 @@ func allowed() []struct{ pkg, may, why string } {
 		{"internal/httpd/headers", "internal/conf internal/httpd", ""},
 		{"internal/httpd/http2", "internal/conf internal/httpd", ""},
 		{"internal/httpd/index", "internal/conf internal/errorlog internal/httpd", ""},
+		{"internal/httpd/limitreq", "internal/conf internal/errorlog internal/httpd internal/shm", ""},
 		{"internal/httpd/modules", "internal/conf internal/httpd internal/httpd/access internal/httpd/accesslog internal/httpd/autoindex " +
 			"internal/httpd/charset internal/httpd/fastcgi internal/httpd/flv internal/httpd/gzip internal/httpd/headers internal/httpd/http2 " +
-			"internal/httpd/index internal/httpd/proxy internal/httpd/rewrite internal/httpd/scgi internal/httpd/ssl internal/httpd/static " +
+			"internal/httpd/index internal/httpd/limitreq internal/httpd/proxy internal/httpd/rewrite internal/httpd/scgi internal/httpd/ssl internal/httpd/static " +
 			"internal/httpd/status internal/httpd/tryfiles internal/httpd/upstream internal/httpd/uwsgi", "it is the list of modules"},
 		{"internal/httpd/proxy", "internal/conf internal/httpd internal/httpd/gateway internal/httpd/upstream", ""},
 		{"internal/httpd/rewrite", "internal/conf internal/errorlog internal/httpd", ""},

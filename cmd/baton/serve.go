@@ -278,7 +278,7 @@ func masterConfig(load func() (*conf.Config, error)) (*master.Config, error) {
 		return nil, err
 	}
 	c := &master.Config{
-		Process: cfg.Process, Listens: cfg.Listens, Logs: cfg.Logs, Temps: cfg.Temps,
+		Process: cfg.Process, Listens: cfg.Listens, Logs: cfg.Logs, Temps: cfg.Temps, Zones: cfg.Zones,
 		Warnings: cfg.Warnings, Snapshot: snapshot, Changed: changed(cfg.Snapshot.Sources()),
 	}
 	if !c.Process.Master {

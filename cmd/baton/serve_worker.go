@@ -33,6 +33,7 @@ func newService(c *conf.Config, env worker.Env) (worker.Service, error) {
 		Tickets: tickets,
 		Log:     env.Log,
 		Logs:    env.Logs,
+		Zones:   env.Zones,
 		Shared:  env.Stats,
 		Slot:    env.Slot,
 		// One worker of ours does the work of several of nginx's: it has their room.

@@ -36,7 +36,11 @@ func checkConfig(cfg *conf.Config) (*conf.Config, error) {
 		return nil, err
 	}
 	cfg.Warnings = append(cfg.Warnings, site.Warnings()...)
-	return cfg, cfg.CheckEvents()
+	if err := cfg.CheckEvents(); err != nil {
+		return cfg, err
+	}
+	cfg.Zones, err = site.Zones()
+	return cfg, err
 }
 
 // count reads what all workers of a master counted.

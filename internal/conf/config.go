@@ -58,13 +58,16 @@ func (o Options) withDefaults() Options {
 // of HTTP directives mean is for their modules to check. It is never changed after
 // [Load] returned it.
 type Config struct {
-	Root     *Scope
-	File     string // the main file's full name
-	Process  Process
-	Listens  []Listen     // the sockets to open, one for each [Listen.Key]
-	Logs     []string     // full names of all log files, of every level, each once
-	Temps    []TempFolder // each once
-	Warnings []string     // with their place, without "[warn]"
+	Root    *Scope
+	File    string // the main file's full name
+	Process Process
+	Listens []Listen     // the sockets to open, one for each [Listen.Key]
+	Logs    []string     // full names of all log files, of every level, each once
+	Temps   []TempFolder // each once
+	// Zones is the shared memory that modules asked for, each once. It is filled in when
+	// the configuration is compiled.
+	Zones    []Zone
+	Warnings []string // with their place, without "[warn]"
 	Snapshot *Snapshot
 	// AccessLog is the full name of the log of servers that have no access_log at
 	// any level.
@@ -95,6 +98,16 @@ type Process struct {
 	Env               []string // NAME or NAME=value, as written
 	WorkingDirectory  string   // "" for none
 	WorkerConnections int
+}
+
+// A Zone is memory with a name that all workers share.
+type Zone struct {
+	Name string `json:"name"`
+	// Kind is what uses it, in nginx's word for messages: "limit_req".
+	Kind string `json:"kind"`
+	// Key is the text that keys of the entries are made of.
+	Key  string `json:"key,omitempty"`
+	Size int64  `json:"size"`
 }
 
 // An ErrorLog is one error_log: messages of Level and worse go to Path.

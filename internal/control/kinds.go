@@ -1,6 +1,9 @@
 package control
 
-import "github.com/baton-deploy/baton/internal/proc"
+import (
+	"github.com/baton-deploy/baton/internal/conf"
+	"github.com/baton-deploy/baton/internal/proc"
+)
 
 // Kinds of messages. Each side ignores what it does not know.
 const (
@@ -33,7 +36,8 @@ const (
 
 	// KindInherit, new master to old, from version 2 on: it asks for what is to go on, once
 	// and before it is ready; no body. Old master to new: that, as FileStats and
-	// FileTickets, each if there is one. Body Inherit.
+	// FileTickets, each if there is one, and from version 3 on a FileZone for each zone.
+	// Body Inherit.
 	KindInherit = "inherit"
 
 	// KindHello is the first message of either master after an upgrade began, and
@@ -46,11 +50,14 @@ const (
 // there is none they say hello, ready and failed and nothing else.
 const (
 	ProtocolMin = 1
-	ProtocolMax = 2
+	ProtocolMax = 3
 
 	// ProtocolInherit is from when on a new master asks for what it inherits, and masters
 	// tell each other that logs are opened again.
 	ProtocolInherit = 2
+
+	// ProtocolZones is from when on a new master inherits shared zones, too.
+	ProtocolZones = 3
 )
 
 // A Hello says who speaks and which protocol versions it knows.
@@ -76,6 +83,8 @@ func Agree(a, b Hello) int {
 type Inherit struct {
 	StatsVersion int `json:"stats_version,omitempty"`
 	StatsFirst   int `json:"stats_first,omitempty"`
+	// Zones tells what the zones are that come along.
+	Zones []conf.Zone `json:"zones,omitempty"`
 }
 
 // A Failed says why something did not come to serve.
@@ -86,7 +95,7 @@ type Failed struct {
 }
 
 // Names of the descriptors that come with Start. A listening socket is
-// "listen " and its key, a log file "log " and its path.
+// "listen " and its key, a log file "log " and its path, a zone "zone " and its name.
 const (
 	FileConfig = "config"
 	FileStats  = "stats"
@@ -94,6 +103,7 @@ const (
 	FileTickets = "tickets"
 	FileListen  = "listen "
 	FileLog     = "log "
+	FileZone    = "zone "
 )
 
 // Names of the two ends of a hand-over link.

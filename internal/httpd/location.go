@@ -34,6 +34,7 @@ type Location struct {
 	block        int         // which of another's blocks it is, from 1 on
 
 	rewrite    func(r *Request) int
+	preaccess  []func(r *Request) int
 	access     []func(r *Request) int
 	precontent []func(r *Request) int
 	content    []Handler

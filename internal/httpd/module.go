@@ -35,6 +35,9 @@ type Part struct {
 	// Rewrite runs first; on a server block's own scope it runs before a location
 	// is chosen. It returns Declined to go on.
 	Rewrite func(r *Request) int
+	// Preaccess runs before it is asked who may have the content: limits of requests and
+	// connections. It returns Declined to let the request pass, or a status.
+	Preaccess func(r *Request) int
 	// Access may refuse a request before any content is looked for: it returns
 	// Declined to let it pass, or a status.
 	Access func(r *Request) int

@@ -108,6 +108,20 @@ func (o *Response) putPaced(p []byte) error {
 	return nil
 }
 
+// delayLook is how often a delay looks whether the client is still there.
+const delayLook = 100 * time.Millisecond
+
+// Delay waits for d. It returns false, at once, when the peer closed at least its sending
+// side or the socket was closed here.
+func (s *Socket) Delay(d time.Duration) bool {
+	for until := time.Now().Add(d); d > 0; d = time.Until(until) {
+		if s.HungUp() || s.t.pause(min(d, delayLook)) != nil {
+			return false
+		}
+	}
+	return true
+}
+
 // pause waits for d; it ends early, with an error, when the connection is closed
 // by its server. The write side's deadline is the timer.
 func (t *transport) pause(d time.Duration) error {

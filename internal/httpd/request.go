@@ -264,7 +264,7 @@ func (r *Request) serve() {
 }
 
 // run is nginx's phases: rewrite of the server, location, rewrite of the location,
-// access, precontent, content.
+// preaccess, access, precontent, content.
 func (r *Request) run() int {
 	r.loc = r.Server.root
 	r.strayed, r.aliasWithURI = false, false
@@ -325,6 +325,11 @@ func (r *Request) phases() int {
 			return Declined
 		}
 		loc = r.loc // of an "if" that was true
+	}
+	for _, preaccess := range loc.preaccess {
+		if status := preaccess(r); status != Declined {
+			return status
+		}
 	}
 	for _, access := range loc.access {
 		if status := access(r); status != Declined {

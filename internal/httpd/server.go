@@ -27,6 +27,9 @@ type Env struct {
 	Log *slog.Logger
 	// Logs are the files of all logs by absolute path, open for appending.
 	Logs map[string]*os.File
+	// Zones are the shared zones of the site, by name; the server closes them. A zone that
+	// is not there is the worker's own.
+	Zones map[string]*os.File
 	// Shared is memory with the counters of all workers, Slot the number of this
 	// worker's. Nil: the worker counts for itself.
 	Shared []byte
@@ -109,6 +112,7 @@ func NewServer(site *Site, env Env) *Server {
 	s.streams.New = func() any { return new(streamConn) }
 	s.openErrorLogs()
 	s.Reopen(env.Logs)
+	site.openZones(env.Zones, s.log)
 	return s
 }
 

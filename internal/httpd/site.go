@@ -22,6 +22,7 @@ type Site struct {
 	process   conf.Process
 	product   string
 	warnings  []string
+	zones     []*Zone // each once
 	// keepBodies: a template has $request_body in it.
 	keepBodies bool
 }
@@ -359,6 +360,9 @@ func (b *Builder) location(vs *VirtualServer, s *conf.Scope, loc *Location) (*Lo
 func (l *Location) addPart(p Part) (defaults []Handler) {
 	if p.Rewrite != nil {
 		l.rewrite = chain(l.rewrite, p.Rewrite)
+	}
+	if p.Preaccess != nil {
+		l.preaccess = append(l.preaccess, p.Preaccess)
 	}
 	if p.Access != nil {
 		l.access = append(l.access, p.Access)

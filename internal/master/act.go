@@ -171,6 +171,7 @@ func (m *Master) equip(ch *child, c *config, a spawn) error {
 		control.File{Name: control.FileTickets, FD: tickets},
 		control.File{Name: control.FileConfig, FD: c.snapshot},
 		control.File{Name: control.FileStats, FD: m.stats.fd})
+	files = append(files, zoneFiles(c.zones)...)
 	for _, sk := range m.sockets.ForWorker(c.Listens, a.slot, a.workers) {
 		files = append(files, control.File{Name: control.FileListen + sk.Key, FD: sk.FD})
 	}

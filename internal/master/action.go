@@ -62,7 +62,7 @@ type (
 	// execute starts the binary on disk as new master. Outcome: executed.
 	execute struct{}
 	// bequeath gives a new master what it asked for: it inherits it.
-	bequeath struct{}
+	bequeath struct{ protocol int }
 	// hangUp closes the control socket to a new master that has no ear for it.
 	hangUp struct{}
 	// reopenOther has the other master open its log files again: the new one when pid is

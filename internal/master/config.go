@@ -36,6 +36,7 @@ type config struct {
 	logs     map[string]*os.File
 	log      *slog.Logger
 	snapshot int // descriptor
+	zones    []*zone
 	identity *proc.Identity
 }
 
@@ -91,6 +92,7 @@ func (m *Master) begin() (configFacts, error) {
 		return configFacts{}, &stageError{"start", err}
 	}
 	m.use(c)
+	m.shared.disinherit()
 	m.closeStartLog()
 	for _, l := range c.Process.ErrorLogs {
 		// The log is the terminal: no need to say everything twice.
@@ -164,6 +166,9 @@ func (m *Master) prepare() (_ *config, err error) {
 	}
 	if c.log, err = m.o.NewLog(c.Process, c.logs); err != nil {
 		return nil, &stageError{"logs", err}
+	}
+	if c.zones, err = m.shared.zones(c.Zones, m.configs, m.logf); err != nil {
+		return nil, &stageError{"config", err}
 	}
 	if c.snapshot, err = proc.Sealed("configuration", c.Snapshot); err != nil {
 		return nil, &stageError{"start", err}
@@ -293,6 +298,8 @@ func (c *config) close() {
 	if c.snapshot >= 0 {
 		unix.Close(c.snapshot)
 	}
+	releaseZones(c.zones)
+	c.zones = nil
 }
 
 // logFiles returns the log files of c as they travel to a worker.

@@ -19,15 +19,16 @@ const (
 	// askPatience is how long an old master may take to answer a new one that asks for
 	// what it inherits. Without an answer it serves all the same.
 	askPatience = 10 * time.Second
-	// masterFiles is more descriptors than a message between two masters brings.
+	// masterFiles is more descriptors than a message between two masters brings, but for
+	// what the new one inherits.
 	masterFiles = 16
 	// maxTickets is more bytes than any release needs for the secret of tickets.
 	maxTickets = 4 << 10
 )
 
 // bequeath answers a new master of ours that asked: the memory in which all workers
-// count, and the secret of session tickets.
-func (m *Master) bequeath() error {
+// count, the secret of session tickets, and the zones if it knows of any.
+func (m *Master) bequeath(protocol int) error {
 	conn := m.ear()
 	if conn == nil || m.stats == nil {
 		return nil // it has taken over already
@@ -38,6 +39,13 @@ func (m *Master) bequeath() error {
 		files = append(files, control.File{Name: control.FileTickets, FD: tickets})
 	}
 	body := control.Inherit{StatsVersion: statsVersion, StatsFirst: statsHalf - m.stats.first}
+	if c := m.configs[m.state.config.id]; c != nil && protocol >= control.ProtocolZones {
+		zones := fitting(c.zones)
+		for _, z := range zones {
+			body.Zones = append(body.Zones, z.Zone)
+		}
+		files = append(files, zoneFiles(zones)...)
+	}
 	if err := conn.Post(control.KindInherit, body, files...); err != nil && !hasGone(err) {
 		return err
 	}
@@ -51,7 +59,7 @@ func (m *Master) askParent() (protocol int) {
 	if m.o.Old == nil || m.o.Stats != "" || m.o.Tickets != nil {
 		return 0
 	}
-	m.o.Old.MaxFiles(masterFiles)
+	m.o.Old.MaxFiles(masterFiles + maxPassedZones)
 	if err := m.o.Old.SetReadTimeout(askPatience); err != nil {
 		return 0
 	}
@@ -98,6 +106,8 @@ func (m *Master) inherit(msg control.Message) {
 			if err == nil {
 				m.o.Stats = formatStats(in.StatsVersion, fd, in.StatsFirst)
 			}
+		default:
+			m.shared.inherit(in.Zones, msg.Names[i], f)
 		}
 	}
 }

@@ -45,7 +45,7 @@ func (m *Master) keep(pid int) {
 		}
 	}
 	m.stats.close()
-	m.stats, m.strangers, m.tickets = nil, nil, nil
+	m.stats, m.shared.strangers, m.tickets = nil, nil, nil
 	// A master that upgrades below us and goes leaves its successor to us.
 	m.report("adopt processes", proc.AdoptOrphans())
 	debug.FreeOSMemory()
@@ -69,5 +69,6 @@ func (c *config) forget() {
 		unix.Close(c.snapshot)
 		c.snapshot = -1
 	}
-	c.Listens, c.Temps = nil, nil
+	releaseZones(c.zones)
+	c.Listens, c.Temps, c.zones = nil, nil, nil
 }

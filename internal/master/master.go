@@ -29,14 +29,13 @@ type Master struct {
 	sockets  sock.Set
 	configs  map[int]*config // loaded and not released
 	lastLoad int
-	children map[int]*child // by pid, workers only
-	new      *newMaster     // the successor, or nil
-	stats    *statsMemory   // in which all workers count
-	// strangers is when to look again at workers that are not ours, nil for never.
-	strangers <-chan time.Time
-	links     map[int]*os.File // hand-over links that another master sent, by number
-	lastLink  int
-	pid       pidFile
+	children map[int]*child   // by pid, workers only
+	new      *newMaster       // the successor, or nil
+	stats    *statsMemory     // in which all workers count
+	shared   sharing          // what else concerns memory that workers share
+	links    map[int]*os.File // hand-over links that another master sent, by number
+	lastLink int
+	pid      pidFile
 	// teller is where operators are told, beside the pid file; nil when there is none.
 	teller   *report.Listener
 	tellerAt string           // path of the pid file that it was opened beside
@@ -149,7 +148,7 @@ func (m *Master) next(watchdog <-chan time.Time) event {
 		return linkCame{m.lastLink}
 	case asked := <-m.asked:
 		asked <- answer{m.account(), m.changed()}
-	case <-m.strangers:
+	case <-m.shared.strangers:
 		m.sweepStats()
 	case <-watchdog:
 		if m.state.phase != starting { // systemd waits for READY first

@@ -67,6 +67,7 @@ type Config struct {
 	Listens  []conf.Listen // one for each key
 	Logs     []string
 	Temps    []conf.TempFolder
+	Zones    []conf.Zone // each once
 	Warnings []string
 	Snapshot []byte // what workers get
 	// Changed names files that are otherwise on disk by now than when they were read. It is

@@ -179,9 +179,9 @@ const sweepEvery = time.Second
 
 // sweepStats is sweep, now and then again as long as it matters.
 func (m *Master) sweepStats() {
-	m.strangers = nil
+	m.shared.strangers = nil
 	if m.stats != nil && m.stats.sweep(m.children) {
-		m.strangers = time.After(sweepEvery)
+		m.shared.strangers = time.After(sweepEvery)
 	}
 }
 

@@ -91,7 +91,7 @@ func (m *Master) doUpgrade(a action) event {
 	case passLink:
 		m.passLink(a)
 	case bequeath:
-		m.report("pass on what the new master inherits", m.bequeath())
+		m.report("pass on what the new master inherits", m.bequeath(a.protocol))
 	case hangUp:
 		if conn := m.ear(); conn != nil {
 			_ = conn.Close() // it may have been closed before

@@ -135,7 +135,7 @@ func (s *state) successorSaid(ev successorSaid) {
 	case control.KindInherit:
 		if s.succ.protocol >= control.ProtocolInherit && !s.succ.asked {
 			s.succ.asked = true
-			s.do(bequeath{})
+			s.do(bequeath{s.succ.protocol})
 		}
 	case control.KindReopen:
 		if s.succ.protocol >= control.ProtocolInherit {

@@ -107,16 +107,14 @@ func Open(f *os.File) (*Store, error) {
 }
 
 // NewPrivate returns a store of at least size bytes that no other process has.
-func NewPrivate(size int64) (*Store, error) {
-	size = max(pages(size), pages(MinSize))
-	head, err := newHead(int(size), "")
-	if err != nil {
-		return nil, err
-	}
-	words := make([]uint64, size/8)
-	mem := unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), size)
+func NewPrivate(size int64) *Store {
+	words := make([]uint64, pages(max(size, MinSize))/8)
+	mem := unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), 8*len(words))
+	// It is large enough, and the only kind of it fits.
+	head, _ := newHead(len(mem), "")
 	copy(mem, head)
-	return newStore(mem)
+	s, _ := newStore(mem)
+	return s
 }
 
 // newStore makes a store of a zone in memory, whatever is written there.

@@ -65,6 +65,9 @@ type Env struct {
 	Log *slog.Logger
 	// Logs is every log file of the configuration, open for appending, by path.
 	Logs map[string]*os.File
+	// Zones are the shared zones of the configuration, by name, for package shm. They may
+	// be closed when they were opened there.
+	Zones map[string]*os.File
 	// Stats is memory that all workers of a master share, zeroed when the master
 	// starts.
 	Stats []byte

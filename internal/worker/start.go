@@ -53,7 +53,7 @@ func (w *worker) start(m control.Message) error {
 	if err := w.become(s, w.config.Process); err != nil {
 		return err
 	}
-	env := Env{Log: w.log, Logs: w.logs, Stats: stats, Slot: s.Seat, Generation: s.Generation}
+	env := Env{Log: w.log, Logs: w.logs, Zones: in.zones, Stats: stats, Slot: s.Seat, Generation: s.Generation}
 	if in.tickets != nil {
 		if env.Tickets, err = proc.ReadSealed(in.tickets, MaxMemory); err != nil {
 			return err
@@ -132,13 +132,13 @@ func (w *worker) become(s control.Start, p conf.Process) error {
 type received struct {
 	config, stats *os.File
 	tickets       *os.File // nil: none came
-	logs          map[string]*os.File
+	logs, zones   map[string]*os.File
 	listeners     map[string][]net.Listener
 }
 
 // sortFiles takes m's descriptors apart.
 func sortFiles(m control.Message) (received, error) {
-	in := received{logs: map[string]*os.File{}, listeners: map[string][]net.Listener{}}
+	in := received{logs: map[string]*os.File{}, zones: map[string]*os.File{}, listeners: map[string][]net.Listener{}}
 	for i, f := range m.Files {
 		name := m.Names[i]
 		switch {
@@ -150,6 +150,8 @@ func sortFiles(m control.Message) (received, error) {
 			in.tickets = f
 		case strings.HasPrefix(name, control.FileLog):
 			in.logs[strings.TrimPrefix(name, control.FileLog)] = f
+		case strings.HasPrefix(name, control.FileZone):
+			in.zones[strings.TrimPrefix(name, control.FileZone)] = f
 		case strings.HasPrefix(name, control.FileListen):
 			key := strings.TrimPrefix(name, control.FileListen)
 			ln, err := net.FileListener(f)

@@ -43,6 +43,15 @@ func TestFaultsAsNginx(t *testing.T) {
 		"scgi_pass 127.0.0.1;", "scgi_pass scgi://127.0.0.1:9;", "scgi_pass unix:/a:/b;", "scgi_param A B C;", "scgi_buffers 1 4k;", "scgi_busy_buffers_size 1k;", "scgi_next_upstream http_504;", "scgi_keep_conn on;",
 		"} } upstream u { server 127.0.0.1:9; zone \"\"; } server { location / {", "} } upstream u { server 127.0.0.1:9; zone u x; } server { location / {",
 		"} } upstream u { server 127.0.0.1:9; zone u 31k; } server { location / {", "} } upstream u { server 127.0.0.1:9; zone u 1m x; } server { location / {",
+		"limit_req;", "limit_req a b c d;", "limit_req zone=one burst=x;", "limit_req zone=one x;", "limit_req burst=1;", "limit_req_status 99;", "limit_req_status x;", "limit_req_log_level crit;",
+		"limit_req_dry_run x;", "if ($uri) { limit_req zone=one; }", "limit_req_zone $uri zone=one:1m rate=1r/s;", "} } limit_req_zone $nope zone=one:1m rate=1r/s; server { location / {",
+		"} } limit_req_zone $uri zone=one:1m; server { location / {", "} } limit_req_zone $uri zone=one:1k rate=1r/s; server { location / {", "} } limit_req_zone $uri zone=one rate=1r/s; server { location / {",
+		"} } limit_req_zone $uri zone=one:1m rate=0r/s; server { location / {", "} } limit_req_zone $uri zone=one:1m zone=two:2m; server { location / {",
+		"} } limit_req_zone $uri zone=one:1m rate=1r/s; limit_req_zone $uri zone=one:1m rate=1r/s; server { location / {",
+		"} } limit_req_zone $uri zone=one:1m rate=1r/s; limit_req_zone $uri zone=one:2m rate=1r/s; server { location / {",
+		"limit_req zone=one; limit_req zone=one burst=5; } } limit_req_zone $uri zone=one:1m rate=1r/s; server { location / {",
+		"limit_req zone=one; } } limit_req_zone $uri zone=one:1m rate=1r/s; limit_req_zone $host zone=one:1m rate=1r/s; server { location / {",
+		"limit_req zone=one;",
 		"resolver 127.0.0.1 valid=x; proxy_pass http://$host;", "resolver 127.0.0.1 ipv6=x; proxy_pass http://$host;", "resolver valid=5s; proxy_pass http://$host;",
 		"resolver 127.0.0.1:99999; proxy_pass http://$host;", "resolver_timeout x; resolver 127.0.0.1; proxy_pass http://$host;",
 	} {
@@ -106,7 +115,10 @@ func batonSays(t *testing.T, dir, text string) string {
 	}
 	c, err := conf.Load(table, conf.Options{Prefix: dir})
 	if err == nil {
-		_, err = httpd.Compile(c, All(), "nginx/1.22.1")
+		var site *httpd.Site
+		if site, err = httpd.Compile(c, All(), "nginx/1.22.1"); err == nil {
+			_, err = site.Zones()
+		}
 	}
 	if err == nil {
 		return ""

@@ -15,6 +15,7 @@ import (
 	"github.com/baton-deploy/baton/internal/httpd/headers"
 	"github.com/baton-deploy/baton/internal/httpd/http2"
 	"github.com/baton-deploy/baton/internal/httpd/index"
+	"github.com/baton-deploy/baton/internal/httpd/limitreq"
 	"github.com/baton-deploy/baton/internal/httpd/proxy"
 	"github.com/baton-deploy/baton/internal/httpd/rewrite"
 	"github.com/baton-deploy/baton/internal/httpd/scgi"
@@ -37,6 +38,7 @@ func All() []httpd.Module {
 		scgi.Module(),
 		uwsgi.Module(),
 		rewrite.Module(),
+		limitreq.Module(),
 		access.Module(),
 		tryfiles.Module(),
 		headers.Module(),

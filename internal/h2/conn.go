@@ -154,7 +154,7 @@ func New(sock Socket, host Host, conf Config) *Conn {
 		sendWindow: initialWindow, initial: initialWindow, frameSize: readFrameSize, resizeTable: true,
 	}
 	c.priorities = max(conf.MaxStreams, 100)
-	c.pace = pace{answer: answerTime, quiet: quietTime, whole: retireTime}
+	c.pace = pace{moment: momentTime, answer: answerTime, quiet: quietTime, whole: retireTime}
 	c.head.limit = conf.HeadSize
 	c.framer = http2.NewFramer(nil, reader{c})
 	c.framer.SetMaxReadFrameSize(readFrameSize)

@@ -12,9 +12,18 @@ import (
 // word, but a request may be on its way between two of its goroutines meanwhile, and come
 // behind that answer; it is served, too. So the last word goes out only when nothing is
 // open and nothing has come for a while. What comes after that all the same is refused in
-// the way that says that it was not begun. The connection's mu guards it.
+// the way that says that it was not begun.
+//
+// A client may also lose a request by itself when it hears the first word in the moment
+// in which it begins one: Go's gives up a body that cannot be read twice, though nothing
+// was sent. So the first word goes out when the client has as much open as it lately had
+// at most: what begins requests in it most likely waits for answers then, all of which
+// come behind the word. The connection's mu guards it.
 type retirement struct {
 	pace        pace
+	crest       crest
+	due         bool // it was told to retire, and the moment for the first word is waited for
+	late        int  // streams opened since there is a reason to retire
 	retiring    bool // the client was told the first word
 	retiredAt   time.Time
 	sinceRetire int       // streams opened since
@@ -26,16 +35,39 @@ type retirement struct {
 
 // A pace is how long the steps of a retirement last.
 type pace struct {
+	moment time.Duration // that the first word may wait for a good moment
 	answer time.Duration // that a client may take to answer the PING, while it has nothing open
 	quiet  time.Duration // in which nothing must come from one that has answered
 	whole  time.Duration // from the first word to the last
 }
 
 const (
+	momentTime = 100 * time.Millisecond
 	answerTime = 3 * time.Second
 	quietTime  = 200 * time.Millisecond
 	retireTime = 15 * time.Second
+	// maxLate is how many streams may be opened before the first word goes out in any
+	// moment.
+	maxLate = 64
 )
+
+// A crest is the most streams that a client has lately had open at once.
+type crest struct {
+	before, last, seen int // crestSpan streams are seen before last becomes before
+}
+
+const crestSpan = 64
+
+// rise counts one more stream; open of them are by now.
+func (c *crest) rise(open int) {
+	if c.seen++; c.seen > crestSpan {
+		c.before, c.last, c.seen = c.last, 0, 1
+	}
+	c.last = max(c.last, open)
+}
+
+// reached reports whether so many open streams are as many as there lately were at most.
+func (c *crest) reached(open int) bool { return open >= max(c.before, c.last) }
 
 // retirePing is what the PING carries that follows the first GOAWAY.
 var retirePing = [8]byte{'r', 'e', 't', 'i', 'r', 'e', 'd', '?'}
@@ -45,8 +77,22 @@ var retirePing = [8]byte{'r', 'e', 't', 'i', 'r', 'e', 'd', '?'}
 func (c *Conn) Retire() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.notify()
-	c.flush(false)
+	idle := c.live == 0 && time.Since(c.idleSince) >= c.pace.quiet
+	switch {
+	case c.due || c.retiring:
+		return
+	case idle || c.crest.reached(c.live-c.ending):
+		c.notify()
+		c.flush(false)
+		return
+	}
+	c.due = true // wearOut looks for the moment
+	c.clock = time.AfterFunc(c.pace.moment, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.notify()
+		c.flush(false)
+	})
 }
 
 // retireIdle is Retire for a connection that was idle for long enough. It reports false
@@ -63,13 +109,16 @@ func (c *Conn) retireIdle() bool {
 // wearOut retires a connection that had as many streams as there may be, or is too old, and does not let
 // a client that was told so go on for ever. c.mu is held.
 func (c *Conn) wearOut() {
+	c.crest.rise(c.live - c.ending)
 	switch {
 	case c.retiring:
 		if c.sinceRetire++; c.sinceRetire >= 2*max(c.conf.MaxStreams, 100) {
 			c.sayLast()
 		}
-	case c.opened >= c.conf.Requests || c.conf.IdleTimeout <= 0 || c.old:
-		c.notify()
+	case c.due || c.opened >= c.conf.Requests || c.conf.IdleTimeout <= 0 || c.old:
+		if c.late++; c.late > maxLate || c.crest.reached(c.live-c.ending) {
+			c.notify()
+		}
 	}
 }
 
@@ -86,6 +135,9 @@ func (c *Conn) notify() {
 		return
 	}
 	c.retiring, c.retiredAt = true, time.Now()
+	if c.clock != nil {
+		c.clock.Stop() // it was postponed
+	}
 	c.clock = time.AfterFunc(c.pace.answer, c.settle)
 	if c.started {
 		c.appendNotice()

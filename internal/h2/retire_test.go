@@ -97,6 +97,127 @@ func TestRetireRefusesWhatIsTooLate(t *testing.T) {
 	c.wantEnd()
 }
 
+// holding starts a connection with open streams that are served when they are released,
+// in any order, by the number in their path.
+func holding(t *testing.T, conf Config, open int) (c *client, release func(id uint32)) {
+	t.Helper()
+	held := make([]chan struct{}, 500)
+	for i := range held {
+		held[i] = make(chan struct{})
+	}
+	c = start(t, conf, &host{serve: func(st *Stream) {
+		<-held[st.ID()]
+		hello("served")(st)
+	}})
+	for i := range open {
+		c.ask(uint32(2*i+1), true, get("/")...)
+	}
+	c.unannounced()
+	return c, func(id uint32) { close(held[id]) }
+}
+
+// unannounced makes sure that everything that was sent has been read, and was not
+// followed by a word of retirement.
+func (c *client) unannounced() {
+	c.t.Helper()
+	mark := [8]byte{'m', 'a', 'r', 'k'}
+	c.ok(c.WritePing(false, mark))
+	c.until("answer to a PING", func(f http2.Frame) bool {
+		if g, ok := f.(*http2.GoAwayFrame); ok {
+			c.t.Errorf("got %v too early", g)
+		}
+		p, ok := f.(*http2.PingFrame)
+		return ok && p.Data == mark
+	})
+}
+
+// The first word goes out in a moment in which the client waits for as many answers as it
+// lately did at most, and before these: what begins its requests is waiting then, and
+// nothing is begun while the word arrives.
+func TestRetirementAwaitsAMoment(t *testing.T) {
+	t.Parallel()
+	for name, retire := range map[string]bool{"told": true, "by the number of requests": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conf := config()
+			if !retire {
+				conf.Requests = 5
+			}
+			c, release := holding(t, conf, 4)
+			c.setPace(pace{moment: time.Hour, answer: time.Hour, quiet: time.Hour, whole: time.Hour})
+			for _, id := range []uint32{1, 3, 5} {
+				release(id)
+				c.answer(id)
+			}
+			if retire {
+				c.conn.Retire()
+			}
+			for id := uint32(9); id <= 11; id += 2 { // the fifth and the sixth, of which three are open
+				c.ask(id, true, get("/")...)
+				c.unannounced()
+			}
+			c.ask(13, true, get("/")...)
+			c.untilWord(noStream)
+			for _, id := range []uint32{7, 9, 11, 13} {
+				release(id)
+				c.answer(id)
+			}
+		})
+	}
+}
+
+// A client that never has as much open again hears the first word all the same: after a
+// while, or a number of streams.
+func TestRetirementAwaitsNoMomentForEver(t *testing.T) {
+	t.Parallel()
+	c, release := holding(t, config(), 2)
+	release(1)
+	c.answer(1)
+	c.setPace(pace{moment: time.Millisecond, answer: time.Hour, whole: time.Hour})
+	c.conn.Retire()
+	c.untilWord(noStream)
+	release(3)
+	c.answer(3)
+
+	conf := config()
+	conf.Requests = 3
+	c, release = holding(t, conf, 2)
+	for id := uint32(1); id <= 3; id += 2 {
+		release(id)
+		c.answer(id)
+	}
+	last := uint32(3)
+	for range maxLate {
+		last += 2
+		c.ask(last, true, get("/")...)
+		c.unannounced()
+		release(last)
+		c.answer(last)
+	}
+	c.ask(last+2, true, get("/")...)
+	c.untilWord(noStream)
+	release(last + 2)
+	c.answer(last + 2)
+}
+
+// What a client had open at once counts as long as it did lately.
+func TestCrest(t *testing.T) {
+	t.Parallel()
+	var c crest
+	for _, open := range []int{1, 7, 2} {
+		c.rise(open)
+	}
+	if c.reached(6) || !c.reached(7) {
+		t.Error("the crest is not 7")
+	}
+	for range 2 * crestSpan {
+		c.rise(2)
+	}
+	if c.reached(1) || !c.reached(2) {
+		t.Error("the crest is not 2 after a while")
+	}
+}
+
 // When the last word may be said depends on what the client has said, on what is open,
 // and on what came since.
 func TestWhenARetirementIsOver(t *testing.T) {

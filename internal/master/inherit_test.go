@@ -165,9 +165,10 @@ func TestStrangersVariables(t *testing.T) {
 	t.Parallel()
 	for _, env := range []string{
 		"BATON_WORKER=3", "BATON_CONTROL=3 BATON_STATS=1:4:512 BATON_TICKETS=4", "BATON_STARTER=3 BATON_LISTEN='3;'",
-		"BATON_WORKER=0", "BATON_CONTROL=x", "BATON_STATS=1:3:0", "BATON_TICKETS=3", "BATON_LISTEN='9;'", "BATON_CONFIG=3",
+		"BATON_WORKER=0", "BATON_CONTROL=x", "BATON_STATS=1:3:0 BATON_TICKETS=3 BATON_LISTEN='9;' BATON_CONFIG=3",
 	} {
 		t.Run(env, func(t *testing.T) {
+			t.Parallel()
 			s := site(t, testbed.Conf{})
 			// 3 is a socket, and not one of ours.
 			s.Sh(`exec 4</dev/null 3</dev/null; ` + env + ` $P/sbin/nginx`)

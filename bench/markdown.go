@@ -11,10 +11,20 @@ import (
 func (r *report) Markdown() string {
 	var b strings.Builder
 	if len(r.rows) > 0 {
-		b.WriteString("| case | Baton, requests/s | nginx, requests/s | ratio | ratio by processor time |\n|---|---:|---:|---:|---:|\n")
+		b.WriteString("| case | Baton, requests/s | nginx, requests/s | ratio | ratio by processor time | connections opened to the server for each request, Baton / nginx |\n|---|---:|---:|---:|---:|---:|\n")
 		for _, row := range r.rows {
-			fmt.Fprintf(&b, "| %s | %.0f | %.0f | **%.2f** | %.2f |\n", row.name, median(row.baton.rate), median(row.nginx.rate),
-				row.ratio(), row.costRatio())
+			opened := ""
+			if len(row.baton.conn) > 0 {
+				opened = fmt.Sprintf("%.3f / %.3f", median(row.baton.conn), median(row.nginx.conn))
+			}
+			fmt.Fprintf(&b, "| %s | %.0f | %.0f | **%.2f** | %.2f | %s |\n", row.name, median(row.baton.rate), median(row.nginx.rate),
+				row.ratio(), row.costRatio(), opened)
+		}
+	}
+	if len(r.late) > 0 {
+		b.WriteString("\n| at half of nginx's throughput | requests/s | Baton, ms: p50 / p99 / p99.9 | nginx, ms: p50 / p99 / p99.9 |\n|---|---:|---:|---:|\n")
+		for _, l := range r.late {
+			fmt.Fprintf(&b, "| %s | %.0f | %s | %s |\n", l.name, l.rate, l.baton, l.nginx)
 		}
 	}
 	if len(r.life) > 0 {

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -33,6 +36,7 @@ type server struct {
 	binary string
 	core   string
 	master int
+	asked  int // times that it was asked for its counters
 }
 
 // files are the documents that every server has, by their size.
@@ -73,6 +77,9 @@ func newServer(tr *tree.Tree, name, binary, dir string, from origins, core strin
 	if from.http != "" {
 		c.HTTP += " upstream backend { server " + from.http + "; keepalive 64; }"
 		c.Server = `location /proxy/ { proxy_pass http://backend/; proxy_http_version 1.1; proxy_set_header Connection ""; }`
+	}
+	if from.http == "" && from.fastcgi == "" {
+		c.Server = "location = " + statusPath + " { stub_status; }"
 	}
 	if from.fastcgi != "" {
 		if s.secure, err = testbed.TakePort(); err != nil {
@@ -177,6 +184,40 @@ func (s *server) spent(tr *tree.Tree) (sum time.Duration, err error) {
 		}
 	}
 	return sum, nil
+}
+
+// statusPath is where a server without origins tells how many connections it had.
+const statusPath = "/status"
+
+var counters = regexp.MustCompile(`(?m)^ (\d+) \d+ \d+ $`)
+
+// accepted is how many connections a server without origins has accepted, those of former
+// questions included but not that of this one; 0 when want is not set.
+func (s *server) accepted(ctx context.Context, want bool) (int, error) {
+	if !want {
+		return 0, nil
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.port.Addr()+statusPath, nil)
+	if err != nil {
+		return 0, err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err
+	}
+	m := counters.FindSubmatch(text)
+	if m == nil {
+		return 0, fmt.Errorf("read the counters of %s: %q", s.name, text)
+	}
+	n, err := strconv.Atoi(string(m[1]))
+	s.asked++
+	return n - s.asked, err
 }
 
 // tick is the unit of times in /proc/PID/stat: USER_HZ, which is 100 everywhere.

@@ -22,6 +22,8 @@ type benchCase struct {
 	tls        bool   // at the address that serves TLS
 	header     string // of each request, "" for none
 	load       loader // nil: wrk
+	clients    int    // of wrk, 0: 64
+	behind     bool   // connections to the server behind are counted
 }
 
 // A loader loads a server for d and returns its requests per second.
@@ -30,11 +32,19 @@ type loader func(ctx context.Context, tr *tree.Tree, s *server, c benchCase, d t
 // cases are what is compared; access_log is on in all.
 var cases = []benchCase{
 	{name: "static 1 KB", path: "/1k.bin", status: 200},
+	{name: "static 1 KB, 1 client", path: "/1k.bin", status: 200, clients: 1},
+	{name: "static 1 KB, 1,000 clients", path: "/1k.bin", status: 200, clients: 1000},
+	{name: "static 1 KB, 5,000 clients", path: "/1k.bin", status: 200, clients: 5000},
 	{name: "static 100 KB", path: "/100k.bin", status: 200},
 	{name: "404", path: "/missing", status: 404},
-	{name: "proxy 1 KB", path: "/proxy/1k.bin", status: 200},
+	{name: "proxy 1 KB", path: "/proxy/1k.bin", status: 200, behind: true},
+	{name: "proxy 1 KB, 1 client", path: "/proxy/1k.bin", status: 200, clients: 1, behind: true},
+	{name: "proxy 1 KB, 300 clients", path: "/proxy/1k.bin", status: 200, clients: 300, behind: true},
+	{name: "proxy 1 KB, 1,000 clients", path: "/proxy/1k.bin", status: 200, clients: 1000, behind: true},
+	{name: "proxy 1 KB, 5,000 clients", path: "/proxy/1k.bin", status: 200, clients: 5000, behind: true},
 	{name: "proxy 100 KB", path: "/proxy/100k.bin", status: 200},
 	{name: "static 1 KB, new connections", path: "/1k.bin", status: 200, header: closeConnection},
+	{name: "static 1 KB, new connections, 1 client", path: "/1k.bin", status: 200, header: closeConnection, clients: 1},
 	{name: "FastCGI 1 KB", path: "/fcgi/1k.bin", status: 200},
 	{name: "gzip level 1, 100 KB of text", path: "/100k.txt", status: 200, header: "Accept-Encoding: gzip"},
 	{name: "TLS static 1 KB", path: "/1k.bin", status: 200, tls: true},
@@ -56,6 +66,7 @@ type row struct {
 type sample struct {
 	rate []float64 // requests per second
 	cost []float64 // microseconds of the worker's processor time for each request
+	conn []float64 // connections to the server behind for each request, where they are counted
 }
 
 // ratio compares what came out under the same load.
@@ -67,6 +78,7 @@ func (r row) costRatio() float64 { return median(r.nginx.cost) / median(r.baton.
 // A report is everything that was measured.
 type report struct {
 	rows []row
+	late []lateRow
 	life []lifeRow
 	time time.Duration
 
@@ -111,11 +123,14 @@ func runCases(ctx context.Context, o options, tr *tree.Tree, progress io.Writer)
 		if !o.only.MatchString(c.name) {
 			continue
 		}
-		got, err := runCase(ctx, o, tr, c, servers, progress)
+		got, err := runCase(ctx, o, tr, c, servers, backend, progress)
 		if err != nil {
 			return nil, err
 		}
 		r.rows = append(r.rows, got)
+	}
+	if err := r.latency(ctx, o, tr, servers, dir, progress); err != nil {
+		return nil, err
 	}
 	for _, s := range all {
 		if err := s.stop(ctx); err != nil {
@@ -125,7 +140,7 @@ func runCases(ctx context.Context, o options, tr *tree.Tree, progress io.Writer)
 	return r, stopApp()
 }
 
-func runCase(ctx context.Context, o options, tr *tree.Tree, c benchCase, servers []*server, progress io.Writer) (row, error) {
+func runCase(ctx context.Context, o options, tr *tree.Tree, c benchCase, servers []*server, backend *server, progress io.Writer) (row, error) {
 	got := row{name: c.name}
 	if c.load == nil {
 		c.load = wrk
@@ -140,13 +155,27 @@ func runCase(ctx context.Context, o options, tr *tree.Tree, c benchCase, servers
 	}
 	for round := range o.rounds {
 		for i, s := range servers {
+			before, err := backend.accepted(ctx, c.behind)
+			if err != nil {
+				return got, err
+			}
 			rate, cost, err := s.measure(ctx, tr, c, o.time)
 			if err != nil {
 				return got, err
 			}
-			fmt.Fprintf(progress, "%-30s round %d  %-6s %9.0f requests/s %7.1f µs each\n", c.name, round+1, s.name, rate, cost)
+			after, err := backend.accepted(ctx, c.behind)
+			if err != nil {
+				return got, err
+			}
 			to := []*sample{&got.baton, &got.nginx}[i]
 			to.rate, to.cost = append(to.rate, rate), append(to.cost, cost)
+			fmt.Fprintf(progress, "%-30s round %d  %-6s %9.0f requests/s %7.1f µs each", c.name, round+1, s.name, rate, cost)
+			if c.behind {
+				opened := float64(after-before) / (rate * o.time.Seconds())
+				to.conn = append(to.conn, opened)
+				fmt.Fprintf(progress, ", %.3f connections", opened)
+			}
+			fmt.Fprintln(progress)
 		}
 	}
 	return got, nil
@@ -196,7 +225,11 @@ var (
 
 // wrk is the loader of plain requests.
 func wrk(ctx context.Context, tr *tree.Tree, s *server, c benchCase, d time.Duration) (float64, error) {
-	args := []string{"wrk", "-t1", "-c64", "-d" + seconds(d)}
+	clients := c.clients
+	if clients == 0 {
+		clients = 64
+	}
+	args := []string{"wrk", "-t1", "-c" + strconv.Itoa(clients), "-d" + seconds(d), "--timeout", "30s"}
 	if c.header != "" {
 		args = append(args, "-H", c.header)
 	}
@@ -208,7 +241,11 @@ func wrk(ctx context.Context, tr *tree.Tree, s *server, c benchCase, d time.Dura
 	if bad := badAnswer.FindString(out); bad != "" && c.status == 200 && !(closes && strings.HasPrefix(bad, "Socket errors: connect 0, read")) {
 		return 0, fmt.Errorf("%s of %s: %s", c.name, s.name, bad)
 	}
-	return readRate(rateLine, out)
+	rate, err := readRate(rateLine, out)
+	if err == nil && rate == 0 {
+		err = fmt.Errorf("%s of %s: nothing was answered", c.name, s.name)
+	}
+	return rate, err
 }
 
 // runLoad runs a load to its end, on its core, and returns what it printed.

@@ -3,15 +3,17 @@ package httpd
 import (
 	"sync/atomic"
 	"unsafe"
+
+	"github.com/baton-deploy/baton/internal/shm"
 )
 
 // StatsBytes is the size of one worker's counters in the memory that all workers
 // of a master share: two cache lines of 64-bit numbers.
-const StatsBytes = 128
+const StatsBytes = shm.RowBytes
 
 // Stats are one worker's counters. They live in shared memory, so that any
 // worker can answer for all, and outlive the worker.
-type Stats struct{ n *[16]int64 }
+type Stats struct{ n *[StatsBytes / 8]int64 }
 
 // The numbers of stub_status, and how answers were, by place. A master and its
 // successor, which is another release, share them: places keep their meaning.
@@ -32,9 +34,9 @@ const (
 // 8 bytes. With nil they are private.
 func NewStats(b []byte) Stats {
 	if len(b) < StatsBytes {
-		return Stats{new([16]int64)}
+		return Stats{new([StatsBytes / 8]int64)}
 	}
-	return Stats{(*[16]int64)(unsafe.Pointer(&b[0]))}
+	return Stats{(*[StatsBytes / 8]int64)(unsafe.Pointer(&b[0]))}
 }
 
 // bytes is the memory of counters that no other worker shares.

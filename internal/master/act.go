@@ -13,6 +13,7 @@ import (
 
 	"github.com/baton-deploy/baton/internal/control"
 	"github.com/baton-deploy/baton/internal/proc"
+	"github.com/baton-deploy/baton/internal/shm"
 	"golang.org/x/sys/unix"
 )
 
@@ -146,7 +147,7 @@ func (m *Master) startWorker(a spawn) (pid int, err error) {
 	conn.MaxFiles(0)
 	ch := &child{conn: conn, seat: m.freeSeat(), config: a.config, started: time.Now()}
 	m.children[pid] = ch
-	m.stats.give(ch.seat, pid)
+	m.stats.Give(ch.seat, pid)
 	go m.listen(pid, conn)
 	if err := m.equip(ch, c, a); err != nil {
 		// It will end by itself when its master hangs up.
@@ -170,7 +171,7 @@ func (m *Master) equip(ch *child, c *config, a spawn) error {
 	files = append(files,
 		control.File{Name: control.FileTickets, FD: tickets},
 		control.File{Name: control.FileConfig, FD: c.snapshot},
-		control.File{Name: control.FileStats, FD: m.stats.fd})
+		control.File{Name: control.FileStats, FD: m.stats.FD()})
 	files = append(files, zoneFiles(c.zones)...)
 	for _, sk := range m.sockets.ForWorker(c.Listens, a.slot, a.workers) {
 		files = append(files, control.File{Name: control.FileListen + sk.Key, FD: sk.FD})
@@ -179,7 +180,7 @@ func (m *Master) equip(ch *child, c *config, a spawn) error {
 		Generation: a.gen,
 		Seat:       ch.seat,
 		Workers:    a.workers,
-		StatsBytes: statsBytes,
+		StatsBytes: shm.TableBytes,
 		Identity:   c.identity,
 	}, files...)
 }
@@ -196,7 +197,7 @@ func (m *Master) freeSeat() int {
 		taken[ch.seat] = true
 	}
 	m.sweepStats()
-	return m.stats.free(taken)
+	return m.stats.Free(taken)
 }
 
 // workerEnv is nginx's: TZ and what "env" names, and what Go's runtime looks

@@ -12,6 +12,7 @@ import (
 	"github.com/baton-deploy/baton/internal/control"
 	"github.com/baton-deploy/baton/internal/errorlog"
 	"github.com/baton-deploy/baton/internal/proc"
+	"github.com/baton-deploy/baton/internal/shm"
 	"github.com/baton-deploy/baton/internal/ticketkeys"
 )
 
@@ -33,12 +34,12 @@ func (m *Master) bequeath(protocol int) error {
 	if conn == nil || m.stats == nil {
 		return nil // it has taken over already
 	}
-	files := []control.File{{Name: control.FileStats, FD: m.stats.fd}}
+	files := []control.File{{Name: control.FileStats, FD: m.stats.FD()}}
 	if tickets, err := m.sealTickets(); err == nil { // else clients begin new sessions
 		defer unix.Close(tickets)
 		files = append(files, control.File{Name: control.FileTickets, FD: tickets})
 	}
-	body := control.Inherit{StatsVersion: statsVersion, StatsFirst: statsHalf - m.stats.first}
+	body := control.Inherit{StatsVersion: shm.TableVersion, StatsFirst: m.stats.Other()}
 	if c := m.configs[m.state.config.id]; c != nil && protocol >= control.ProtocolZones {
 		zones := fitting(c.zones)
 		for _, z := range zones {

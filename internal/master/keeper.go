@@ -44,7 +44,7 @@ func (m *Master) keep(pid int) {
 			m.release(id, false)
 		}
 	}
-	m.stats.close()
+	m.stats.Close()
 	m.stats, m.shared.strangers, m.tickets = nil, nil, nil
 	// A master that upgrades below us and goes leaves its successor to us.
 	m.report("adopt processes", proc.AdoptOrphans())

@@ -13,6 +13,7 @@ import (
 	"github.com/baton-deploy/baton/internal/errorlog"
 	"github.com/baton-deploy/baton/internal/proc"
 	"github.com/baton-deploy/baton/internal/report"
+	"github.com/baton-deploy/baton/internal/shm"
 	"github.com/baton-deploy/baton/internal/sock"
 	"github.com/baton-deploy/baton/internal/ticketkeys"
 )
@@ -31,7 +32,7 @@ type Master struct {
 	lastLoad int
 	children map[int]*child   // by pid, workers only
 	new      *newMaster       // the successor, or nil
-	stats    *statsMemory     // in which all workers count
+	stats    *shm.Table       // in which all workers count
 	shared   sharing          // what else concerns memory that workers share
 	links    map[int]*os.File // hand-over links that another master sent, by number
 	lastLink int

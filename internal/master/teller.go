@@ -102,7 +102,7 @@ func (m *Master) account() report.Report {
 		r.Generations = append(r.Generations, g.told())
 	}
 	if m.o.Count != nil && m.stats != nil {
-		r.Counters = m.o.Count(m.stats.ours())
+		r.Counters = m.o.Count(m.stats.Ours())
 	}
 	return r
 }

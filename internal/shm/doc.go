@@ -16,5 +16,8 @@
 // the next one, which takes its place and repairs what was left half done; so is one that
 // was stopped for longer than a second.
 //
-// The package knows nothing of what the entries mean.
+// A [Table] is older and simpler: a row of numbers for each worker, which only that one
+// writes.
+//
+// The package knows nothing of what entries and rows mean.
 package shm

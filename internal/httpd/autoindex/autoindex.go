@@ -25,7 +25,7 @@ func Module() httpd.Module {
 			{Name: "autoindex", In: in, Min: 1, Max: 1, Flag: true},
 			{Name: "autoindex_exact_size", In: in, Min: 1, Max: 1, Flag: true},
 			{Name: "autoindex_localtime", In: in, Min: 1, Max: 1, Flag: true},
-			{Name: "autoindex_format", In: in, Min: 1, Max: 1, Note: "html and json; xml and jsonp are refused."},
+			{Name: "autoindex_format", In: in, Min: 1, Max: 1},
 		},
 		New: func(*httpd.Builder) (httpd.Instance, error) { return instance{}, nil },
 	}
@@ -48,9 +48,11 @@ func (instance) Location(s *conf.Scope) (httpd.Part, error) {
 	switch d := s.One("autoindex_format"); strings.ToLower(d.Arg(0)) {
 	case "", "html":
 	case "json":
-		l.json = true
-	case "xml", "jsonp":
-		return httpd.Part{}, conf.Errorf(d, "value \"%s\" of \"autoindex_format\" is not supported by baton", d.Arg(0))
+		l.format = formatJSON
+	case "jsonp":
+		l.format = formatJSONP
+	case "xml":
+		l.format = formatXML
 	default:
 		return httpd.Part{}, conf.Errorf(d, "invalid value \"%s\"", d.Arg(0))
 	}
@@ -62,8 +64,17 @@ func (instance) Location(s *conf.Scope) (httpd.Part, error) {
 
 // A list is how one location lists folders.
 type list struct {
-	exact, local, json bool
+	exact, local bool
+	format       int
 }
+
+// Formats of a list.
+const (
+	formatHTML = iota
+	formatJSON
+	formatJSONP // JSON as the argument of a call of what the client names
+	formatXML
+)
 
 // An entry is a file or folder in a list.
 type entry struct {
@@ -86,6 +97,16 @@ func (l *list) Serve(r *httpd.Request) int {
 	if len(path) > 1 {
 		path = strings.TrimSuffix(path, "/")
 	}
+	format, callback := l.format, []byte(nil)
+	if format == formatJSONP {
+		var ok bool
+		if callback, ok = callbackOf(r); !ok {
+			return 400
+		}
+		if len(callback) == 0 {
+			format = formatJSON
+		}
+	}
 	entries, err := l.read(r, path)
 	if err != nil {
 		return refuse(r, path, err)
@@ -93,16 +114,42 @@ func (l *list) Serve(r *httpd.Request) int {
 	o := &r.Out
 	o.Status, o.ContentLength = 200, -1
 	o.Conditional = true
-	if l.json {
+	switch format { // a client that left is told nothing
+	case formatJSON:
 		o.ContentType = []byte("application/json")
-		_, _ = o.Write(l.appendJSON(nil, entries)) // a client that left is told nothing
-		return httpd.Done
-	}
-	o.ContentType = []byte("text/html")
-	if o.SendHead() == nil { // which finds out about the charset
-		_, _ = o.Write(appendHTML(nil, page{l, string(r.URI), inUTF8(o)}, entries))
+		_, _ = o.Write(appendJSON(nil, entries))
+	case formatJSONP:
+		o.ContentType = []byte("application/javascript")
+		b := append(append([]byte("/* callback */\r\n"), callback...), '(')
+		_, _ = o.Write(append(appendJSON(b, entries), ");"...))
+	case formatXML:
+		o.ContentType, o.Type.Foreign = []byte("text/xml; charset=utf-8"), true
+		_, _ = o.Write(appendXML(nil, entries))
+	default:
+		o.ContentType = []byte("text/html")
+		if o.SendHead() == nil { // which finds out about the charset
+			_, _ = o.Write(appendHTML(nil, page{l, string(r.URI), inUTF8(o)}, entries))
+		}
 	}
 	return httpd.Done
+}
+
+// callbackOf returns the function that a client of JSONP names, and whether it can be one.
+// There may be none.
+func callbackOf(r *httpd.Request) (name []byte, ok bool) {
+	name, _ = r.Argument("callback")
+	if len(name) > 128 {
+		r.Log(errorlog.Info, "client sent too long callback name: \""+string(name)+"\"", nil)
+		return nil, false
+	}
+	for _, c := range name {
+		if c|0x20 >= 'a' && c|0x20 <= 'z' || c >= '0' && c <= '9' || c == '_' || c == '.' {
+			continue
+		}
+		r.Log(errorlog.Info, "client sent invalid callback name: \""+string(name)+"\"", nil)
+		return nil, false
+	}
+	return name, true
 }
 
 // inUTF8 reports whether the page is said to be in UTF-8.

@@ -19,6 +19,8 @@ const site = `
 		location /rounded/ { alias ROOT/; autoindex_exact_size off; }
 		location /local/ { alias ROOT/; autoindex_localtime on; }
 		location /json/ { alias ROOT/; autoindex_format json; }
+		location /jsonp/ { alias ROOT/; autoindex_format jsonp; }
+		location /xml/ { alias ROOT/; autoindex_format xml; charset koi8-r; }
 		location /utf-8/ { alias ROOT/; charset UTF-8; }
 		location /koi8/ { alias ROOT/; charset koi8-r; }
 		location /off/ { alias ROOT/; autoindex off; }
@@ -43,7 +45,7 @@ func TestSameAsNginx(t *testing.T) {
 	if err := os.Chtimes(filepath.Join(p.Dir, "a.txt"), ancient, ancient); err != nil {
 		t.Fatal(err)
 	}
-	for _, target := range []string{"/", "/dir/", "/empty/", "/rounded/", "/local/", "/json/", "/json/empty/", "/utf-8/", "/koi8/", "/off/", "/nope/", "/a.txt/", "/empty", "/link/", "/empty/?a=b"} {
+	for _, target := range []string{"/", "/dir/", "/empty/", "/rounded/", "/local/", "/json/", "/json/empty/", "/jsonp/", "/jsonp/?callback=foo", "/jsonp/?x=y&CALLBACK=a_b.C9&z", "/jsonp/?callback=", "/jsonp/?callback=a(b", "/jsonp/empty/?callback=f", "/jsonp/nope/?callback=a-b", "/jsonp/?callback=" + strings.Repeat("x", 128), "/jsonp/?callback=" + strings.Repeat("x", 129), "/xml/", "/xml/empty/", "/xml/nope/", "/utf-8/", "/koi8/", "/off/", "/nope/", "/a.txt/", "/empty", "/link/", "/empty/?a=b"} {
 		p.Same(sidebyside.Get(target))
 		p.Same(sidebyside.Ask("HEAD", target))
 		p.Same(sidebyside.Ask("POST", target, "Content-Length: 0"))

@@ -90,7 +90,7 @@ func (l *list) appendSize(b []byte, e *entry) []byte {
 }
 
 // appendJSON appends nginx's array of objects.
-func (l *list) appendJSON(b []byte, entries []entry) []byte {
+func appendJSON(b []byte, entries []entry) []byte {
 	b = append(b, '[')
 	for i := range entries {
 		e := &entries[i]
@@ -98,13 +98,7 @@ func (l *list) appendJSON(b []byte, entries []entry) []byte {
 			b = append(b, ',')
 		}
 		b = append(b, "\r\n"...)
-		kind := "other"
-		switch {
-		case e.dir:
-			kind = "directory"
-		case e.regular:
-			kind = "file"
-		}
+		kind := e.kind()
 		b = append(b, `{ "name":"`...)
 		b = appendJSONText(b, e.name)
 		b = append(b, `", "type":"`+kind+`", "mtime":"`...)
@@ -117,6 +111,34 @@ func (l *list) appendJSON(b []byte, entries []entry) []byte {
 		b = append(b, " }"...)
 	}
 	return append(b, "\r\n]"...)
+}
+
+// appendXML appends nginx's list of elements.
+func appendXML(b []byte, entries []entry) []byte {
+	b = append(b, "<?xml version=\"1.0\"?>\r\n<list>\r\n"...)
+	for i := range entries {
+		e := &entries[i]
+		kind := e.kind()
+		b = append(b, "<"+kind+" mtime=\""...)
+		b = e.modified.UTC().AppendFormat(b, "2006-01-02T15:04:05Z")
+		if kind == "file" {
+			b = append(b, "\" size=\""...)
+			b = strconv.AppendInt(b, e.size, 10)
+		}
+		b = append(b, "\">"+escapeHTML(e.name)+"</"+kind+">\r\n"...)
+	}
+	return append(b, "</list>\r\n"...)
+}
+
+// kind is what nginx calls an entry.
+func (e *entry) kind() string {
+	switch {
+	case e.dir:
+		return "directory"
+	case e.regular:
+		return "file"
+	}
+	return "other"
 }
 
 func appendJSONText(b []byte, s string) []byte {

@@ -137,11 +137,14 @@ func (s *server) asBefore() {
 	}
 }
 
+// gone waits until there is no such file: who removes it may have something else to do
+// before, and be seen doing that.
 func (s *server) gone(path string) {
 	s.t.Helper()
-	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-		s.t.Errorf("%s is still there: %v", path, err)
-	}
+	s.WaitFor("the end of "+path, func() bool {
+		_, err := os.Lstat(path)
+		return errors.Is(err, fs.ErrNotExist)
+	})
 }
 
 // quit ends the server by the pid file and waits until nothing is left of it.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"github.com/baton-deploy/baton/internal/bufpool"
+	"github.com/baton-deploy/baton/internal/netconn"
 	"io"
 	"time"
 )
@@ -61,7 +62,7 @@ func (b *Body) Ahead() (whole bool, err error) {
 	case c.stream != nil:
 		return b.length == chunkedBody && c.stream.end.Ended(), nil
 	case b.length != chunkedBody:
-		return b.left <= int64(len(c.in.data())), nil
+		return b.left <= int64(len(c.in.Data())), nil
 	}
 	whole, err = b.scanAhead()
 	if whole || err != nil {
@@ -76,7 +77,7 @@ func (b *Body) Ahead() (whole bool, err error) {
 
 // scanAhead is Ahead for a chunked body.
 func (b *Body) scanAhead() (whole bool, err error) {
-	ahead, in, read := b.chunks, b.r.c.in.data(), b.read
+	ahead, in, read := b.chunks, b.r.c.in.Data(), b.read
 	for {
 		n, ok := ahead.frame(in)
 		in = in[n:]
@@ -132,9 +133,9 @@ func (b *Body) Read(p []byte) (int, error) {
 	default:
 		n, b.err = b.readChunked(p)
 	}
-	if b.err == ErrInterrupted {
+	if b.err == netconn.ErrInterrupted {
 		b.err = nil
-		return 0, ErrInterrupted
+		return 0, netconn.ErrInterrupted
 	}
 	b.read += int64(n)
 	if b.limit > 0 && b.read > b.limit {
@@ -242,13 +243,13 @@ func (b *Body) readPlain(p []byte) (int, error) {
 // raw reads bytes as they are on the wire.
 func (b *Body) raw(p []byte) (int, error) {
 	c := b.r.c
-	if !c.in.empty() {
-		n := copy(p, c.in.data())
-		c.in.consume(n)
+	if !c.in.Empty() {
+		n := copy(p, c.in.Data())
+		c.in.Consume(n)
 		b.wire += int64(n)
 		return n, nil
 	}
-	n, err := c.readInto(p, b.timeout)
+	n, err := c.ReadInto(p, b.timeout)
 	b.wire += int64(n)
 	return n, b.failed(err)
 }
@@ -258,10 +259,10 @@ func (b *Body) failed(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, errTimeout):
+	case errors.Is(err, netconn.ErrTimeout):
 		return ErrBodyTimeout
-	case errors.Is(err, ErrInterrupted):
-		return ErrInterrupted
+	case errors.Is(err, netconn.ErrInterrupted):
+		return netconn.ErrInterrupted
 	case err == io.EOF && b.r.c.stream != nil:
 		return b.endedEarly()
 	}
@@ -279,13 +280,13 @@ func (b *Body) failed(err error) error {
 func (b *Body) readChunked(p []byte) (int, error) {
 	c := b.r.c
 	for b.chunks.state != chunkData {
-		if c.in.empty() {
-			if err := c.fill(&c.in, b.timeout); err != nil {
+		if c.in.Empty() {
+			if err := c.Fill(&c.in, b.timeout); err != nil {
 				return 0, b.failed(err)
 			}
 		}
-		n, ok := b.chunks.frame(c.in.data())
-		c.in.consume(n)
+		n, ok := b.chunks.frame(c.in.Data())
+		c.in.Consume(n)
 		b.wire += int64(n)
 		switch {
 		case !ok:
@@ -309,7 +310,7 @@ func (b *Body) bufferedBroken() bool {
 	if b.length != chunkedBody || b.err != nil || b.r.c.stream != nil {
 		return false
 	}
-	ahead, in := b.chunks, b.r.c.in.data()
+	ahead, in := b.chunks, b.r.c.in.Data()
 	for len(in) > 0 && ahead.state != chunkDone {
 		n, ok := ahead.frame(in)
 		if !ok {

@@ -1,10 +1,12 @@
 package httpd
 
+import "github.com/baton-deploy/baton/internal/netconn"
+
 // Client is the client's connection as a socket: to see whether the client is
 // still there, and to be one end of a tunnel after a response with Out.Upgraded,
 // whose head was flushed. What the client sent behind its request is in its
 // buffer. httpd closes it when Serve returned.
-func (r *Request) Client() Socket { return Socket{t: r.c.transport, in: &r.c.in} }
+func (r *Request) Client() netconn.Socket { return netconn.SocketOf(r.c.Conn, &r.c.in) }
 
 // ReadApart allows another goroutine to read the rest of the body while this one
 // answers; the response's head must be sent before. Nobody may do anything else

@@ -9,24 +9,25 @@ import (
 
 	"github.com/baton-deploy/baton/internal/bufpool"
 	"github.com/baton-deploy/baton/internal/h2"
+	"github.com/baton-deploy/baton/internal/netconn"
 	"golang.org/x/sys/unix"
 )
 
 // A conn is one client connection. It belongs to the goroutine that runs serve;
-// only state, poke and transport.Close are touched by others.
+// only state, poke and Conn.Close are touched by others.
 type conn struct {
-	*transport
+	*netconn.Conn
 	srv    *Server
 	ln     *listener
 	hosts  *hosts         // the virtual servers at the address it came to
 	tls    *TLSState      // nil: plain
 	asked  *VirtualServer // that the client named in its handshake, nil for none
-	peer   peer
-	here   *peer     // the server's end, when it was asked for
-	number uint64    // $connection: counted over the worker's life
-	served int       // requests so far, the current one included
-	since  time.Time // when it was accepted
-	in     inbuf
+	peer   netconn.Addr
+	here   *netconn.Addr // the server's end, when it was asked for
+	number uint64        // $connection: counted over the worker's life
+	served int           // requests so far, the current one included
+	since  time.Time     // when it was accepted
+	in     netconn.Input
 	out    []byte // written when full or when the response is complete
 	// clock is what the time was when the response was made, as long as nothing was
 	// waited for since; zero: not known. See Request.now.
@@ -53,7 +54,7 @@ type conn struct {
 	stays *Give
 	// later is when a successor put the connection off; see [conn.expects].
 	later time.Time
-	// moveMu guards what follows. The transport's poller is told while it is held;
+	// moveMu guards what follows. The connection's poller is told while it is held;
 	// nothing else is locked.
 	moveMu sync.Mutex
 	window bool            // the connection waits and may be interrupted in order to move
@@ -159,7 +160,7 @@ func (c *conn) headFailed(r *Request, err error) bool {
 	r.keepalive = false
 	c.broken = err
 	r.Out.Status = 400
-	if errors.Is(err, errTimeout) {
+	if errors.Is(err, netconn.ErrTimeout) {
 		r.Out.Status = 408
 	}
 	r.runLog()
@@ -174,18 +175,18 @@ func resetTimedOut(c *conn, r *Request) {
 	if c.stream != nil || !r.core().ending.reset || !timedOut(r) {
 		return
 	}
-	_ = c.raw.Control(func(fd uintptr) {
+	_ = c.Raw.Control(func(fd uintptr) {
 		_ = unix.SetsockoptLinger(int(fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	})
 }
 
 // timedOut reports whether the client was silent for too long, or is to be told nothing.
 func timedOut(r *Request) bool {
-	return r.Out.Status == 444 || errors.Is(r.c.broken, errTimeout) || r.body.err == ErrBodyTimeout
+	return r.Out.Status == 444 || errors.Is(r.c.broken, netconn.ErrTimeout) || r.body.err == ErrBodyTimeout
 }
 
 func (c *conn) logIdleEnd(err error) {
-	if err == io.EOF || errors.Is(err, errTimeout) {
+	if err == io.EOF || errors.Is(err, netconn.ErrTimeout) {
 		return
 	}
 	c.srv.log.Debug("keepalive connection ended", "conn", c.number, "err", err)
@@ -217,12 +218,12 @@ func (c *conn) send(p []byte, timeout time.Duration) error {
 	if c.patient {
 		return c.sendNow(p)
 	}
-	err := c.writeAll(c.out, p, timeout)
+	err := c.WriteAll(c.out, p, timeout)
 	c.out = c.out[:0]
 	if err != nil {
 		c.broken = err
 	}
-	if c.write.armed {
+	if c.WriteWaited() {
 		c.clock = time.Time{}
 	}
 	return err
@@ -235,7 +236,7 @@ func (c *conn) sendNow(p []byte) error {
 		c.hold(p)
 		return nil
 	}
-	n, err := c.writeNow(c.out, p)
+	n, err := c.WriteNow(c.out, p)
 	if err != nil {
 		c.out = c.out[:0]
 		c.broken = err
@@ -256,14 +257,14 @@ func (c *conn) sendNow(p []byte) error {
 // pushFor writes what is pending as far as the client makes room within d. Only an
 // error that ends the connection is one.
 func (c *conn) pushFor(d time.Duration) error {
-	before := c.sent
-	err := c.writeAll(c.out, nil, d)
-	if err != nil && err != errTimeout {
+	before := c.Sent
+	err := c.WriteAll(c.out, nil, d)
+	if err != nil && err != netconn.ErrTimeout {
 		c.out = c.out[:0]
 		c.broken = err
 		return err
 	}
-	c.out = append(c.out[:0], c.out[c.sent-before:]...)
+	c.out = append(c.out[:0], c.out[c.Sent-before:]...)
 	return nil
 }
 
@@ -293,14 +294,14 @@ func (c *conn) push(n int, timeout time.Duration) error {
 	if c.broken != nil {
 		return c.broken
 	}
-	before := c.sent
-	err := c.writeAll(c.out[:n], nil, timeout)
-	if err != nil && err != ErrInterrupted {
+	before := c.Sent
+	err := c.WriteAll(c.out[:n], nil, timeout)
+	if err != nil && err != netconn.ErrInterrupted {
 		c.out = c.out[:0]
 		c.broken = err
 		return err
 	}
-	c.out = append(c.out[:0], c.out[c.sent-before:]...)
+	c.out = append(c.out[:0], c.out[c.Sent-before:]...)
 	return err
 }
 
@@ -337,7 +338,7 @@ func (c *conn) chooseHosts() {
 	if c.ln.specific == nil {
 		return
 	}
-	if h := c.ln.specific[c.local().addr]; h != nil {
+	if h := c.ln.specific[c.local().AddrPort]; h != nil {
 		c.hosts = h
 	}
 }
@@ -345,21 +346,21 @@ func (c *conn) chooseHosts() {
 // askRemote asks the kernel for the client's address and reports whether it told:
 // it forgets that of a connection which was reset.
 func (c *conn) askRemote() (ok bool) {
-	_ = c.raw.Control(func(fd uintptr) {
+	_ = c.Raw.Control(func(fd uintptr) {
 		if sa, err := unix.Getpeername(int(fd)); err == nil {
-			c.peer, ok = peerOf(sa), true
+			c.peer, ok = netconn.PeerAddr(sa), true
 		}
 	})
 	return ok
 }
 
 // local is the server's end of the connection.
-func (c *conn) local() *peer {
+func (c *conn) local() *netconn.Addr {
 	if c.here == nil {
-		p := &peer{}
-		_ = c.raw.Control(func(fd uintptr) {
+		p := &netconn.Addr{}
+		_ = c.Raw.Control(func(fd uintptr) {
 			if sa, err := unix.Getsockname(int(fd)); err == nil {
-				*p = nameOf(sa)
+				*p = netconn.LocalAddr(sa)
 			}
 		})
 		c.here = p
@@ -371,7 +372,7 @@ func (c *conn) local() *peer {
 // be sending: closing a socket with unread input resets it, and the reset could
 // overtake the response on its way to the client.
 func (c *conn) linger(r *Request) {
-	if c.broken != nil || (c.in.empty() && !r.bodyUnread() && !c.transport.pending()) {
+	if c.broken != nil || (c.in.Empty() && !r.bodyUnread() && !c.Conn.Pending()) {
 		return
 	}
 	loc := r.core()
@@ -383,10 +384,10 @@ func (c *conn) linger(r *Request) {
 
 // drainInput reads on for a while, after which the client should have got what was sent.
 func (c *conn) drainInput(loc *coreConf) {
-	c.shutdownWrite()
+	c.ShutdownWrite()
 	var scratch [4096]byte
 	for end := time.Now().Add(loc.ending.time); time.Now().Before(end); {
-		if _, err := c.readInto(scratch[:], loc.ending.timeout); err != nil {
+		if _, err := c.ReadInto(scratch[:], loc.ending.timeout); err != nil {
 			return
 		}
 	}
@@ -395,13 +396,13 @@ func (c *conn) drainInput(loc *coreConf) {
 // close ends the connection and takes it off the server's books.
 func (c *conn) close() {
 	c.settleTurn()
-	c.in.consume(len(c.in.data()))
-	c.in.release()
+	c.in.Consume(len(c.in.Data()))
+	c.in.Release()
 	c.out = c.out[:0]
 	c.releaseOut()
-	if l, ok := c.layer.(*tlsLayer); ok && c.broken == nil {
-		_ = c.raw.Control(func(fd uintptr) { l.farewell(int(fd)) }) // the socket's end comes with Close
+	if l, ok := c.Layer.(*tlsLayer); ok && c.broken == nil {
+		_ = c.Raw.Control(func(fd uintptr) { l.farewell(int(fd)) }) // the socket's end comes with Close
 	}
-	_ = c.transport.Close()
+	_ = c.Conn.Close()
 	c.srv.forget(c)
 }

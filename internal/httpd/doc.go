@@ -13,7 +13,7 @@
 // nginx's time-outs of one server block apply, and where a response is known to be
 // complete. A head is scanned once, by nginx's rules.
 //
-// Between a connection and its socket there may be a [Layer]. TLS is one, by
+// Between a connection and its socket there may be a [netconn.Layer]. TLS is one, by
 // crypto/tls: what a server has for it is its [Security], which a module sets.
 //
 // A request by HTTP/2 has a stream in the place of a connection of its own: package h2

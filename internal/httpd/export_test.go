@@ -13,7 +13,7 @@ func (s *Server) PokeAsInputComes(turns chan struct{}, arrive func()) (poked int
 	}
 	arrive()
 	for _, c := range conns {
-		for c.pending() {
+		for c.Pending() {
 		}
 		c.moveMu.Unlock()
 		turns <- struct{}{}

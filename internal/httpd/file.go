@@ -6,7 +6,7 @@ import (
 	"strconv"
 
 	"github.com/baton-deploy/baton/internal/bufpool"
-	"github.com/baton-deploy/baton/internal/rawcall"
+	"github.com/baton-deploy/baton/internal/netconn"
 	"golang.org/x/sys/unix"
 )
 
@@ -192,7 +192,7 @@ func (o *Response) sendStretch() error {
 
 // sendsFiles reports whether a file goes from the page cache to the socket. Where a
 // layer wants to see the bytes it is better sent together with what is before it.
-func (o *Response) sendsFiles() bool { return o.r.core().sendfile && o.r.c.layer == nil }
+func (o *Response) sendsFiles() bool { return o.r.core().sendfile && o.r.c.Layer == nil }
 
 // maxSendfile bounds one call of sendfile, so that a fast client does not keep
 // its thread for a whole large file.
@@ -200,9 +200,9 @@ const maxSendfile = 2 << 20
 
 func (o *Response) sendfileStretch() error {
 	c, timeout := o.r.c, o.r.core().sendTimeout
-	c.more = true
+	c.More = true
 	err := c.flush(timeout)
-	c.more = false
+	c.More = false
 	if err != nil {
 		return err
 	}
@@ -218,19 +218,19 @@ func (o *Response) sendfileStretch() error {
 func (o *Response) sendfileOnce() error {
 	b, c, timeout := &o.body, o.r.c, o.r.core().sendTimeout
 	n, err := o.allowance(min(b.left, maxSendfile))
-	if err == ErrInterrupted {
+	if err == netconn.ErrInterrupted {
 		return nil
 	}
 	if err != nil {
 		c.broken = err
 		return err
 	}
-	sent, err := c.sendfile(b.fd, b.off, int(n), timeout)
+	sent, err := c.SendFile(b.fd, b.off, int(n), timeout)
 	b.off, b.left = b.off+int64(sent), b.left-int64(sent)
 	o.bodyLen += int64(sent)
 	o.wireLen += int64(sent)
 	o.paced += int64(sent)
-	if err == ErrInterrupted {
+	if err == netconn.ErrInterrupted {
 		return nil
 	}
 	if err != nil {
@@ -246,9 +246,9 @@ func (o *Response) sendfileOnce() error {
 // it can be interrupted, for the limit and for the client.
 func (o *Response) pacedStretch() error {
 	b, c, timeout := &o.body, o.r.c, o.r.core().sendTimeout
-	c.more = true
+	c.More = true
 	err := c.flush(timeout)
-	c.more = false
+	c.More = false
 	if err != nil {
 		return err
 	}
@@ -283,7 +283,7 @@ func (o *Response) allowanceInWindow(n int64) (int64, error) {
 		return 0, nil // the next stretch begins elsewhere
 	}
 	n, err := o.allowance(n)
-	if err == ErrInterrupted {
+	if err == netconn.ErrInterrupted {
 		return 0, nil
 	}
 	if err != nil {
@@ -358,14 +358,4 @@ func (o *Response) readStretch(p []byte) (int, error) {
 		b.off, b.left = b.off+int64(n), b.left-int64(n)
 		return n, nil
 	}
-}
-
-// sendHead writes t.src; with more set the kernel waits for what follows instead
-// of sending a packet that is not full.
-func (t *transport) sendHead(fd int) (int, error) {
-	flags := uintptr(0)
-	if t.more {
-		flags = unix.MSG_MORE
-	}
-	return rawcall.Send(fd, t.src, flags)
 }

@@ -3,6 +3,7 @@ package httpd
 import (
 	"bufio"
 	"bytes"
+	"github.com/baton-deploy/baton/internal/netconn"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -18,7 +19,7 @@ func bareRequest(t testing.TB) *Request {
 	}}
 	srv := NewServer(&Site{}, Env{Log: slog.New(slog.DiscardHandler)})
 	r := srv.requests.Get().(*Request)
-	r.c = &conn{transport: &transport{}, srv: srv, hosts: &hosts{def: vs}}
+	r.c = &conn{Conn: &netconn.Conn{}, srv: srv, hosts: &hosts{def: vs}}
 	r.Out.ContentLength = -1
 	r.begin()
 	r.body.r = r
@@ -28,14 +29,15 @@ func bareRequest(t testing.TB) *Request {
 // acceptedHead reads a head out of b as a connection does; rest is what is behind it.
 func acceptedHead(r *Request, b []byte) (status int, rest []byte, whole bool) {
 	in := &r.c.in
-	*in = inbuf{b: append([]byte(nil), b...), w: len(b)}
+	in.Consume(len(in.Data()))
+	in.FillWith(b)
 	skipBlankLines(in)
-	end, ok := headEnd(in.data(), 0)
+	end, ok := headEnd(in.Data(), 0)
 	if !ok {
 		return 0, nil, false
 	}
-	status = r.acceptHead(in.data()[:end])
-	return status, in.data(), true
+	status = r.acceptHead(in.Data()[:end])
+	return status, in.Data(), true
 }
 
 // FuzzHead: no head crashes the parser; in one that is accepted there is nothing

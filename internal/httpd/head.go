@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 
+	"github.com/baton-deploy/baton/internal/netconn"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,11 +18,11 @@ var errHeadClosed = errors.New("client closed the connection")
 func (r *Request) readHead() (status int, err error) {
 	c := r.c
 	lim := c.defaultServer()
-	c.limit = lim.maxHead()
+	c.Limit = lim.maxHead()
 	scanned, judged := 0, 0
 	for {
 		skipBlankLines(&c.in)
-		data := c.in.data()
+		data := c.in.Data()
 		end, ok := headEnd(data, scanned)
 		if ok {
 			return r.acceptHead(data[:end]), nil
@@ -47,7 +48,7 @@ func (r *Request) readHead() (status int, err error) {
 		case err == errMoved:
 			return 0, err
 		default:
-			return 0, r.endHead(c.in.data(), err)
+			return 0, r.endHead(c.in.Data(), err)
 		}
 	}
 }
@@ -62,13 +63,13 @@ func (r *Request) endHead(data []byte, err error) error {
 	}
 	why := "client prematurely closed connection"
 	switch {
-	case errors.Is(err, errTimeout):
+	case errors.Is(err, netconn.ErrTimeout):
 		why = "client timed out (110: Connection timed out)"
 	case errors.Is(err, unix.ECONNRESET):
 		why = "recv() failed (104: Connection reset by peer)"
 	}
 	r.Log(levelInfo, why+" while reading client request "+part, nil)
-	if errors.Is(err, errTimeout) {
+	if errors.Is(err, netconn.ErrTimeout) {
 		return err
 	}
 	return errHeadClosed
@@ -76,7 +77,7 @@ func (r *Request) endHead(data []byte, err error) error {
 
 // acceptHead parses a complete head and takes it off the input.
 func (r *Request) acceptHead(head []byte) int {
-	defer r.c.in.consume(len(head))
+	defer r.c.in.Consume(len(head))
 	return r.takeHead(head)
 }
 
@@ -127,14 +128,14 @@ func (r *Request) keepLine(data []byte) {
 }
 
 // skipBlankLines drops line ends before a request line, as nginx does.
-func skipBlankLines(in *inbuf) {
-	d := in.data()
+func skipBlankLines(in *netconn.Input) {
+	d := in.Data()
 	n := 0
 	for n < len(d) && (d[n] == '\r' || d[n] == '\n') {
 		n++
 	}
 	if n > 0 {
-		in.consume(n)
+		in.Consume(n)
 	}
 }
 

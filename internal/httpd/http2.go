@@ -6,6 +6,7 @@ import (
 
 	"github.com/baton-deploy/baton/internal/bufpool"
 	"github.com/baton-deploy/baton/internal/h2"
+	"github.com/baton-deploy/baton/internal/netconn"
 	"golang.org/x/net/http2"
 )
 
@@ -50,7 +51,7 @@ func (c *conn) speaksHTTP2() bool {
 	}
 	end := time.Now().Add(c.hosts.def.clientHeaderTimeout)
 	for {
-		p := c.in.data()
+		p := c.in.Data()
 		n := min(len(p), len(http2.ClientPreface))
 		if string(p[:n]) != http2.ClientPreface[:n] {
 			return false
@@ -59,7 +60,7 @@ func (c *conn) speaksHTTP2() bool {
 			return true
 		}
 		left := time.Until(end)
-		if left <= 0 || c.fill(&c.in, left) != nil {
+		if left <= 0 || c.Fill(&c.in, left) != nil {
 			return false // whoever reads the head will see it, too
 		}
 	}
@@ -76,13 +77,13 @@ func (c *conn) serveHTTP2() {
 		HeaderTimeout: def.clientHeaderTimeout, IdleTimeout: core.keepaliveTimeout, SendTimeout: core.sendTimeout,
 		Crew: &c.srv.crew,
 	})
-	c.transport.first = bufpool.Large // frames of bodies have 16 KB
+	c.Conn.First = bufpool.Large // frames of bodies have 16 KB
 	c.h2.Store(hc)
 	if c.srv.retiring.Load() {
 		hc.Retire() // Retire may have looked too early
 	}
 	hc.Serve()
-	c.resume()
+	c.Resume()
 	if core.ending.linger != lingerOff {
 		c.drainInput(core)
 	}
@@ -100,35 +101,35 @@ func (s *Server) retireHTTP2() {
 // An h2Socket is the connection as package h2 uses it.
 type h2Socket struct{ c *conn }
 
-func (s h2Socket) Buffered() bool { return !s.c.in.empty() }
+func (s h2Socket) Buffered() bool { return !s.c.in.Empty() }
 
 func (s h2Socket) Read(p []byte, timeout time.Duration) (int, error) {
 	in := &s.c.in
-	if in.empty() {
-		if err := s.c.fill(in, timeout); err != nil {
+	if in.Empty() {
+		if err := s.c.Fill(in, timeout); err != nil {
 			return 0, h2Error(err)
 		}
 	}
-	n := copy(p, in.data())
-	in.consume(n)
+	n := copy(p, in.Data())
+	in.Consume(n)
 	return n, nil
 }
 
-func (s h2Socket) WriteNow(p []byte) (int, error) { return s.c.writeNow(p, nil) }
+func (s h2Socket) WriteNow(p []byte) (int, error) { return s.c.WriteNow(p, nil) }
 
 func (s h2Socket) Write(p []byte, timeout time.Duration) error {
-	return h2Error(s.c.writeAll(p, nil, timeout))
+	return h2Error(s.c.WriteAll(p, nil, timeout))
 }
 
-func (s h2Socket) Interrupt() { s.c.interrupt() }
+func (s h2Socket) Interrupt() { s.c.Interrupt() }
 
 func h2Error(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, errTimeout):
+	case errors.Is(err, netconn.ErrTimeout):
 		return h2.ErrTimeout
-	case errors.Is(err, ErrInterrupted):
+	case errors.Is(err, netconn.ErrInterrupted):
 		return h2.ErrInterrupted
 	}
 	return err
@@ -157,7 +158,7 @@ func (h h2Host) Log(msg string) {
 	e := log.Begin(levelInfo)
 	e.Conn(h.c.number)
 	e.Text(msg + " while processing HTTP/2 connection")
-	e.Field("client", h.c.peer.text)
+	e.Field("client", h.c.peer.Text())
 	e.Field("server", h.c.ln.key)
 	e.Write()
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/baton-deploy/baton/internal/h2"
+	"github.com/baton-deploy/baton/internal/netconn"
 	"golang.org/x/net/http2"
 )
 
@@ -20,7 +21,7 @@ type streamConn struct {
 	owes bool   // what flush was to send had no room
 }
 
-// A streamEnd is the stream as the transport uses it.
+// A streamEnd is the stream as package netconn uses it.
 type streamEnd struct {
 	*h2.Stream
 	carrier *conn
@@ -45,7 +46,7 @@ func (e *streamEnd) Write(try func(fd uintptr) bool) error {
 }
 
 // Control lends the descriptor of the socket that carries the stream.
-func (e *streamEnd) Control(f func(fd uintptr)) error { return e.carrier.raw.Control(f) }
+func (e *streamEnd) Control(f func(fd uintptr)) error { return e.carrier.Raw.Control(f) }
 
 func (e *streamEnd) SetDeadline(t time.Time) error {
 	e.Stream.SetReadDeadline(t)
@@ -76,13 +77,11 @@ func (e *streamEnd) CanMove() bool                        { return false }
 // getStream returns the connection of a request that came on st.
 func (s *Server) getStream(carrier *conn, st *h2.Stream) *streamConn {
 	sc := s.streams.Get().(*streamConn)
-	if sc.transport == nil {
-		sc.transport = newTransportOn(&sc.end, &sc.end)
+	if sc.Conn == nil {
+		sc.Conn = netconn.NewOn(&sc.end, &sc.end)
 	}
 	sc.end, sc.owes = streamEnd{st, carrier}, false
-	t := sc.transport
-	t.read, t.write, t.sent = side{}, side{}, 0
-	t.stopped.Store(false)
+	sc.Reset()
 	c := &sc.conn
 	c.stream, c.carrier = sc, carrier
 	c.srv, c.ln, c.hosts, c.tls, c.asked = carrier.srv, carrier.ln, carrier.hosts, carrier.tls, carrier.asked
@@ -94,8 +93,8 @@ func (s *Server) getStream(carrier *conn, st *h2.Stream) *streamConn {
 }
 
 func (s *Server) putStream(sc *streamConn) {
-	sc.in.consume(len(sc.in.data()))
-	sc.in.release()
+	sc.in.Consume(len(sc.in.Data()))
+	sc.in.Release()
 	sc.out = sc.out[:0]
 	sc.releaseOut()
 	sc.end, sc.carrier = streamEnd{}, nil
@@ -106,8 +105,8 @@ func (s *Server) putStream(sc *streamConn) {
 // patient it may come to owe that.
 func (sc *streamConn) flush(timeout time.Duration) error {
 	if sc.broken == nil {
-		err := sc.writeNothing(timeout, sc.patient)
-		if sc.owes = err == ErrWouldBlock; !sc.owes {
+		err := sc.WriteNothing(timeout, sc.patient)
+		if sc.owes = err == netconn.ErrWouldBlock; !sc.owes {
 			sc.broken = err
 		}
 	}
@@ -217,7 +216,7 @@ func (o *Response) sendStreamHead(sc *streamConn) {
 // readStream reads from a body of which only the stream's end tells the length.
 func (b *Body) readStream(p []byte) (int, error) {
 	c := b.r.c
-	n, err := c.readInto(p, b.timeout)
+	n, err := c.ReadInto(p, b.timeout)
 	b.wire += int64(n)
 	if err == io.EOF {
 		return n, err
@@ -237,7 +236,7 @@ func (b *Body) endedEarly() error {
 // when there is more the request is broken.
 func (b *Body) checkStreamEnd() error {
 	var more [1]byte
-	n, err := b.r.c.readInto(more[:], b.timeout)
+	n, err := b.r.c.ReadInto(more[:], b.timeout)
 	switch {
 	case n == 0 && err == io.EOF:
 		return io.EOF

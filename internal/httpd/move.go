@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/baton-deploy/baton/internal/handoff"
+	"github.com/baton-deploy/baton/internal/netconn"
 	"golang.org/x/sys/unix"
 )
 
@@ -35,7 +36,7 @@ type waiter interface {
 // openWindowOn is openWindow for a goroutine that waits on w.
 func (c *conn) openWindowOn(w waiter) {
 	c.moveMu.Lock()
-	c.window, c.waiter = c.canMove(), w
+	c.window, c.waiter = c.CanMove(), w
 	turn := c.turn
 	c.turn = nil
 	c.moveMu.Unlock()
@@ -55,7 +56,7 @@ func (c *conn) closeWindow() {
 	case w != nil:
 		w.Resume()
 	default:
-		c.resume()
+		c.Resume()
 	}
 }
 
@@ -63,7 +64,7 @@ func (c *conn) closeWindow() {
 // after all goes on here: others need not wait for what becomes of him.
 func (c *conn) endWait(err error) {
 	c.closeWindow()
-	if !errors.Is(err, ErrInterrupted) {
+	if !errors.Is(err, netconn.ErrInterrupted) {
 		c.settleTurn()
 	}
 }
@@ -79,7 +80,7 @@ func (c *conn) poke(turn <-chan struct{}) bool {
 	case c.waiter != nil:
 		c.waiter.Interrupt()
 	default:
-		c.interrupt()
+		c.Interrupt()
 	}
 	c.poked, c.turn = true, turn
 	return true
@@ -88,7 +89,7 @@ func (c *conn) poke(turn <-chan struct{}) bool {
 // movable reports whether the connection is to be moved as soon as it can be.
 func (c *conn) movable() bool {
 	give := c.srv.give.Load()
-	return give != nil && give != c.stays && c.canMove()
+	return give != nil && give != c.stays && c.CanMove()
 }
 
 // drains reports whether the connection is to end with its next response.
@@ -114,14 +115,14 @@ func (c *conn) giveAway(t *ticket, more ...int) bool {
 		return false
 	}
 	t.number, t.served, t.listen = c.number, uint64(c.served), c.ln.key
-	t.age, t.peer = time.Since(c.since), c.peer.addr
-	t.input = c.in.data()
+	t.age, t.peer = time.Since(c.since), c.peer.AddrPort
+	t.input = c.in.Data()
 	state := t.append(nil)
 	if len(state) > handoff.MaxState && t.shed(c.srv.site.carried) {
 		state = t.append(nil)
 	}
 	err := errors.New("the descriptor is gone")
-	if ctlErr := c.raw.Control(func(fd uintptr) {
+	if ctlErr := c.Raw.Control(func(fd uintptr) {
 		err = (*give)(t.kind, state, append([]int{int(fd)}, more...)...)
 	}); ctlErr != nil {
 		err = ctlErr
@@ -139,14 +140,6 @@ func (c *conn) giveAway(t *ticket, more ...int) bool {
 	return true
 }
 
-// left is how much of a wait with this time-out is still to come.
-func (s *side) left() time.Duration {
-	if !s.armed || s.timeout <= 0 {
-		return s.timeout
-	}
-	return max(time.Until(s.want), time.Millisecond)
-}
-
 // await waits for the first byte of a request and reports whether there is one.
 // timeout of zero waits for ever. A retiring server moves the connection here.
 func (c *conn) await(timeout time.Duration) bool {
@@ -155,7 +148,7 @@ func (c *conn) await(timeout time.Duration) bool {
 		if c.movable() && c.giveAway(c.waiting(whole, timeout)) {
 			return false
 		}
-		if !c.in.empty() {
+		if !c.in.Empty() {
 			c.pipelined = c.headWaited == 0 // else it is a head that moved before it was whole
 			return true
 		}
@@ -165,18 +158,19 @@ func (c *conn) await(timeout time.Duration) bool {
 			c.closeWindow()
 			continue
 		}
-		c.read.clock, c.clock = c.clock, time.Time{}
-		err := c.fill(&c.in, timeout)
-		c.read.clock = time.Time{}
+		c.BeginWaitAt(c.clock)
+		c.clock = time.Time{}
+		err := c.Fill(&c.in, timeout)
+		c.BeginWaitAt(time.Time{})
 		c.endWait(err)
 		switch {
 		case err == nil:
 			return true
-		case !errors.Is(err, ErrInterrupted):
+		case !errors.Is(err, netconn.ErrInterrupted):
 			c.logIdleEnd(err)
 			return false
 		}
-		timeout = c.read.left()
+		timeout = c.ReadLeft()
 	}
 }
 
@@ -196,7 +190,7 @@ func (c *conn) fillHead(start time.Time, whole time.Duration) error {
 	for {
 		left := time.Until(start.Add(whole))
 		if left <= 0 {
-			return errTimeout
+			return netconn.ErrTimeout
 		}
 		if c.movable() {
 			// This request counts where it is answered.
@@ -211,9 +205,9 @@ func (c *conn) fillHead(start time.Time, whole time.Duration) error {
 			c.closeWindow()
 			continue
 		}
-		err := c.fill(&c.in, left)
+		err := c.Fill(&c.in, left)
 		c.endWait(err)
-		if !errors.Is(err, ErrInterrupted) {
+		if !errors.Is(err, netconn.ErrInterrupted) {
 			return err
 		}
 	}
@@ -263,22 +257,22 @@ func (s *Server) adopt(t *ticket, fds []int) error {
 		closeFDs(fds)
 		return fmt.Errorf("take a connection: %w", err)
 	}
-	tr, err := newTransport(fds[0], "client")
+	tr, err := netconn.New(fds[0], "client")
 	if err != nil {
 		closeFDs(fds[1:])
 		return fmt.Errorf("take a connection: %w", err)
 	}
 	c := &conn{
-		transport: tr, srv: s, ln: s.homes[t.listen], number: t.number, served: int(t.served),
+		Conn: tr, srv: s, ln: s.homes[t.listen], number: t.number, served: int(t.served),
 		since: time.Now().Add(-t.age),
 	}
 	if !c.askRemote() {
-		c.peer.addr = t.peer // the client has reset the connection meanwhile
+		c.peer.AddrPort = t.peer // the client has reset the connection meanwhile
 	}
-	tr.delays = c.peer.addr.IsValid()
+	tr.Delays = c.peer.AddrPort.IsValid()
 	c.chooseHosts()
 	if len(t.input) > 0 {
-		c.in.fillWith(t.input)
+		c.in.FillWith(t.input)
 	}
 	if !s.rememberTaken(c) {
 		closeFDs(fds[1:])

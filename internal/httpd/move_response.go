@@ -1,6 +1,9 @@
 package httpd
 
-import "time"
+import (
+	"github.com/baton-deploy/baton/internal/netconn"
+	"time"
+)
 
 // fileMovable reports whether what is being sent can go on in another process, on a
 // connection that is to move: one stretch of a file as it is, which is all that the
@@ -25,11 +28,11 @@ func (o *Response) sendCopied(timeout time.Duration) error {
 	}
 	c.openWindow()
 	defer c.closeWindow()
-	err := ErrInterrupted
+	err := netconn.ErrInterrupted
 	if !c.movable() {
 		err = c.push(len(c.out), timeout)
 	}
-	if err == ErrInterrupted {
+	if err == netconn.ErrInterrupted {
 		o.takeBack()
 		return nil
 	}
@@ -135,7 +138,7 @@ func (r *Request) restore(t *ticket) {
 	o.headLen, o.wireLen, o.bodyLen = int64(t.headBytes), int64(t.wire), int64(t.body)
 	owed := int64(len(t.owed))
 	o.paced = o.bodyLen - owed
-	r.sentBefore = r.c.sent - o.headLen - o.wireLen + owed
+	r.sentBefore = r.c.Sent - o.headLen - o.wireLen + owed
 	o.ContentLength = o.bodyLen + int64(t.left+t.spooled)
 	for _, f := range t.fields {
 		o.setField(f)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"github.com/baton-deploy/baton/internal/bufpool"
+	"github.com/baton-deploy/baton/internal/netconn"
 	"log/slog"
 	"time"
 )
@@ -130,7 +131,7 @@ func (r *Request) giveSpool(s *Stream) bool {
 }
 
 // stream is the Stream of a ticket, on a server's socket.
-func (t *ticket) stream(server *Socket) (*Stream, error) {
+func (t *ticket) stream(server *netconn.Socket) (*Stream, error) {
 	s := &Stream{
 		Server: server, Left: -1, Timeout: t.timeout, Waited: t.waited, Spool: t.spoolConf(), IgnoreAbort: t.ignoreAbort,
 	}
@@ -181,15 +182,15 @@ func (k *taken) drop() {
 // owns fds: the server's socket unless the answer is complete, and a file if a part
 // of it lies there.
 func (r *Request) goOnStream(t *ticket, fds []int) error {
-	var server *Socket
+	var server *netconn.Socket
 	if t.sockets() > 0 {
 		var err error
-		if server, err = NewSocket(fds[0], "upstream"); err != nil {
+		if server, err = netconn.NewSocket(fds[0], "upstream"); err != nil {
 			closeFDs(fds[1:])
 			return err
 		}
-		server.SetBuffer(BufferLarge, BufferLarge)
-		server.in.fillWith(t.toClient)
+		server.SetBuffer(bufpool.Large, bufpool.Large)
+		server.FillWith(t.toClient)
 		fds = fds[1:]
 	}
 	s, err := t.stream(server)

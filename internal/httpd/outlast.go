@@ -3,6 +3,7 @@ package httpd
 import (
 	"errors"
 	"github.com/baton-deploy/baton/internal/bufpool"
+	"github.com/baton-deploy/baton/internal/netconn"
 	"log/slog"
 	"time"
 )
@@ -106,7 +107,7 @@ func (r *Request) startReading(s *Stream) {
 	go func() { // ends with stopReading, or when the answer is complete
 		defer close(done)
 		err := r.Guarded(s.readOn)
-		if !errors.Is(err, ErrInterrupted) {
+		if !errors.Is(err, netconn.ErrInterrupted) {
 			s.end(err)
 		}
 	}()
@@ -188,7 +189,7 @@ func (s *Stream) stopReading() {
 func (s *Stream) goesOn() bool {
 	s.spool.mu.Lock()
 	defer s.spool.mu.Unlock()
-	return s.failed == nil && (s.over || !s.stays() && s.Server.t.canMove())
+	return s.failed == nil && (s.over || !s.stays() && s.Server.CanMove())
 }
 
 // unspool lets go of the spool.
@@ -240,21 +241,21 @@ func (r *Request) sendPending(s *Stream) error {
 func (o *Response) push() error {
 	c := o.r.c
 	n, err := o.allowance(int64(len(c.out)))
-	if err == ErrInterrupted {
+	if err == netconn.ErrInterrupted {
 		return nil
 	}
 	if err != nil {
 		c.broken = err
 		return err
 	}
-	before := c.sent
+	before := c.Sent
 	err = c.push(int(n), o.r.core().sendTimeout)
-	o.paced += c.sent - before
+	o.paced += c.Sent - before
 	if len(c.out) == 0 {
 		c.stalled = false
 		c.releaseOut()
 	}
-	if err == ErrInterrupted {
+	if err == netconn.ErrInterrupted {
 		return nil
 	}
 	return err

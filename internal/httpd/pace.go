@@ -1,8 +1,6 @@
 package httpd
 
 import (
-	"errors"
-	"os"
 	"time"
 
 	"github.com/baton-deploy/baton/internal/conf"
@@ -58,7 +56,7 @@ func (o *Response) allowance(n int64) (int64, error) {
 			return allowed, nil
 		}
 		wait := time.Duration(float64(missing) / float64(o.rate) * float64(time.Second))
-		if err := o.r.c.pause(min(max(wait, time.Millisecond), maxPause)); err != nil {
+		if err := o.r.c.Pause(min(max(wait, time.Millisecond), maxPause)); err != nil {
 			return 0, err
 		}
 	}
@@ -104,41 +102,6 @@ func (o *Response) putPaced(p []byte) error {
 		}
 		o.paced += max(n-c.unsent(), 0)
 		p = p[n:]
-	}
-	return nil
-}
-
-// delayLook is how often a delay looks whether the client is still there.
-const delayLook = 100 * time.Millisecond
-
-// Delay waits for d. It returns false, at once, when the peer closed at least its sending
-// side or the socket was closed here.
-func (s *Socket) Delay(d time.Duration) bool {
-	for until := time.Now().Add(d); d > 0; d = time.Until(until) {
-		if s.HungUp() || s.t.pause(min(d, delayLook)) != nil {
-			return false
-		}
-	}
-	return true
-}
-
-// pause waits for d; it ends early, with an error, when the connection is closed
-// by its server. The write side's deadline is the timer.
-func (t *transport) pause(d time.Duration) error {
-	until := time.Now().Add(d)
-	t.write.set = until
-	if err := t.file.SetWriteDeadline(until); err != nil {
-		return err
-	}
-	t.keepStopped(t.file.SetWriteDeadline)
-	err := t.raw.Write(func(uintptr) bool { return !time.Now().Before(until) })
-	switch {
-	case err == nil:
-		return nil
-	case !errors.Is(err, os.ErrDeadlineExceeded):
-		return err
-	case t.stopped.Load():
-		return ErrInterrupted
 	}
 	return nil
 }

@@ -28,7 +28,7 @@ func (s *Stream) hold(goOn func() error) error {
 			return nil
 		}
 		// Nothing is written to the server meanwhile: else the stream is pinned.
-		if err := s.Server.t.pause(min(wait, lastLook)); err != nil {
+		if err := s.Server.Pause(min(wait, lastLook)); err != nil {
 			return err
 		}
 		if err := goOn(); err != nil {

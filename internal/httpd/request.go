@@ -82,7 +82,7 @@ func (r *Request) begin() {
 	r.c.clock = time.Time{}
 	r.start = time.Now().Add(-r.c.headWaited)
 	r.c.headWaited = 0
-	r.sentBefore = r.c.sent
+	r.sentBefore = r.c.Sent
 	r.Server = r.c.defaultServer()
 	r.loc = r.Server.root
 	r.Out.r = r
@@ -199,7 +199,7 @@ func (r *Request) RemoteAddr() string { return r.c.peer.Text() }
 
 // RemoteIP is the client's address; false for a unix socket.
 func (r *Request) RemoteIP() (netip.Addr, bool) {
-	return r.c.peer.addr.Addr(), r.c.peer.addr.IsValid()
+	return r.c.peer.AddrPort.Addr(), r.c.peer.AddrPort.IsValid()
 }
 
 // RemotePort is the client's port, "" for a unix socket.

@@ -124,7 +124,7 @@ func (o *Response) BodyBytes() int64 { return o.bodyLen }
 // BytesSent is everything of the response that was written to the client: heads,
 // content, framing.
 func (o *Response) BytesSent() int64 {
-	sent := o.r.c.sent - o.r.sentBefore
+	sent := o.r.c.Sent - o.r.sentBefore
 	if s := o.r.c.stream; s != nil {
 		sent += s.end.Overhead()
 	}

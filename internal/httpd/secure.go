@@ -12,6 +12,7 @@ import (
 
 	"github.com/baton-deploy/baton/internal/bufpool"
 	"github.com/baton-deploy/baton/internal/conf"
+	"github.com/baton-deploy/baton/internal/netconn"
 	"github.com/baton-deploy/baton/internal/ticketkeys"
 	"github.com/baton-deploy/baton/internal/tlsconf"
 	"golang.org/x/sys/unix"
@@ -193,20 +194,20 @@ const typeHandshake = 0x16
 // begins with something else is served as a plain one: it gets an answer that says so.
 func (c *conn) secure(timeout time.Duration) (left time.Duration, ok bool) {
 	begun := time.Now()
-	c.first = bufpool.Page // a client that offers keys for times to come says more than 1 KB
-	defer func() { c.first = bufpool.Small }()
-	if err := c.fill(&c.in, timeout); err != nil {
+	c.First = bufpool.Page // a client that offers keys for times to come says more than 1 KB
+	defer func() { c.First = bufpool.Small }()
+	if err := c.Fill(&c.in, timeout); err != nil {
 		c.handshakeFailed(err, true)
 		return 0, false
 	}
-	if b := c.in.data()[0]; b != typeHandshake && b&0x80 == 0 {
+	if b := c.in.Data()[0]; b != typeHandshake && b&0x80 == 0 {
 		return timeout, true
 	}
 	var offered sessionID
-	offered.offeredIn(c.in.data())
+	offered.offeredIn(c.in.Data())
 	c.srv.stats.handshakes(1)
 	defer c.srv.stats.handshakes(-1)
-	l := newTLSLayer(c.transport, c.srv.tlsConfig, tls.Server)
+	l := newTLSLayer(c.Conn, c.srv.tlsConfig, tls.Server)
 	l.owner, l.early = c, &c.in
 	if err := l.handshake(rest(timeout, begun)); err != nil {
 		c.handshakeFailed(err, false)
@@ -303,7 +304,7 @@ func (c *conn) handshakeFailed(err error, silent bool) {
 	e := log.Begin(levelInfo)
 	e.Conn(c.number)
 	switch {
-	case errors.Is(err, errTimeout):
+	case errors.Is(err, netconn.ErrTimeout):
 		e.Text("client timed out")
 		e.Cause(unix.ETIMEDOUT)
 	case errors.Is(err, io.EOF) && silent:

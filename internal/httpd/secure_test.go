@@ -15,7 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/baton-deploy/baton/internal/bufpool"
 	"github.com/baton-deploy/baton/internal/httpd"
+	"github.com/baton-deploy/baton/internal/netconn"
 	"github.com/baton-deploy/baton/internal/testbed"
 	"golang.org/x/sys/unix"
 )
@@ -37,7 +39,7 @@ func securedServer(t *testing.T) (addr string, client *tls.Config) {
 }
 
 // socketTo is a connected socket.
-func socketTo(t *testing.T, addr string) *httpd.Socket {
+func socketTo(t *testing.T, addr string) *netconn.Socket {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -53,17 +55,17 @@ func socketTo(t *testing.T, addr string) *httpd.Socket {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := httpd.NewSocket(fd, "server")
+	s, err := netconn.NewSocket(fd, "server")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.SetBuffer(httpd.BufferLarge, httpd.BufferLarge)
+	s.SetBuffer(bufpool.Large, bufpool.Large)
 	t.Cleanup(s.Drop)
 	return s
 }
 
 // reader reads what a socket gives.
-type reader struct{ s *httpd.Socket }
+type reader struct{ s *netconn.Socket }
 
 func (r reader) Read(p []byte) (int, error) {
 	if len(r.s.Buffered()) == 0 {
@@ -82,14 +84,14 @@ func TestSocketTowardsServerWithTLS(t *testing.T) {
 		c := config.Clone()
 		c.MaxVersion = version
 		s := socketTo(t, addr)
-		if _, err := s.Secure(c, 10*time.Second); err != nil {
+		if _, err := httpd.SecureSocket(s, c, 10*time.Second); err != nil {
 			t.Fatal(err)
 		}
 		in := bufio.NewReader(reader{s})
 		for _, size := range []int{3, 100_000, 3_000_000} {
 			body := strings.Repeat("x", size)
 			head := fmt.Sprintf("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", size)
-			if n, err := s.Ask([]byte(head), 10*time.Millisecond); n != len(head) || !errors.Is(err, httpd.ErrTimeout) && err != nil {
+			if n, err := s.Ask([]byte(head), 10*time.Millisecond); n != len(head) || !errors.Is(err, netconn.ErrTimeout) && err != nil {
 				t.Fatalf("Ask = %d, %v", n, err)
 			}
 			wrote := make(chan error, 1)
@@ -119,7 +121,7 @@ func TestSocketTowardsServerWithTLS(t *testing.T) {
 func TestSocketTowardsStrangerWithTLS(t *testing.T) {
 	addr, config := securedServer(t)
 	config.ServerName = "other.test"
-	if _, err := socketTo(t, addr).Secure(config, 10*time.Second); err == nil || !strings.Contains(err.Error(), "other.test") {
+	if _, err := httpd.SecureSocket(socketTo(t, addr), config, 10*time.Second); err == nil || !strings.Contains(err.Error(), "other.test") {
 		t.Errorf("a server of another name is taken: %v", err)
 	}
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
@@ -127,7 +129,7 @@ func TestSocketTowardsStrangerWithTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	if _, err := socketTo(t, silent.Addr().String()).Secure(config, 50*time.Millisecond); !errors.Is(err, httpd.ErrTimeout) {
+	if _, err := httpd.SecureSocket(socketTo(t, silent.Addr().String()), config, 50*time.Millisecond); !errors.Is(err, netconn.ErrTimeout) {
 		t.Errorf("a silent server: %v, want a time-out", err)
 	}
 }

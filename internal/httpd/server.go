@@ -17,6 +17,7 @@ import (
 
 	"github.com/baton-deploy/baton/internal/errorlog"
 	"github.com/baton-deploy/baton/internal/h2"
+	"github.com/baton-deploy/baton/internal/netconn"
 	"github.com/baton-deploy/baton/internal/ticketkeys"
 	"golang.org/x/sys/unix"
 )
@@ -293,14 +294,14 @@ func (s *Server) pauseAccept() {
 
 // accepted starts a goroutine for a new connection.
 func (s *Server) accepted(l *listener, fd int, sa unix.Sockaddr) {
-	p := peerOf(sa)
-	t, err := newTransport(fd, "client")
+	p := netconn.PeerAddr(sa)
+	t, err := netconn.New(fd, "client")
 	if err != nil {
 		s.log.Error("accept a connection", "err", err)
 		return
 	}
-	t.delays = p.addr.IsValid()
-	c := &conn{transport: t, srv: s, ln: l, peer: p, number: s.numbers.Add(1), since: time.Now()}
+	t.Delays = p.AddrPort.IsValid()
+	c := &conn{Conn: t, srv: s, ln: l, peer: p, number: s.numbers.Add(1), since: time.Now()}
 	c.chooseHosts()
 	if !s.remember(c) {
 		s.stats.refused()
@@ -427,7 +428,7 @@ func (s *Server) Close() {
 	for c := range s.conns {
 		// Apart, for it waits for a Give under way. c's own goroutine counts in wg
 		// until it has taken c out of conns.
-		s.wg.Go(func() { _ = c.transport.Close() })
+		s.wg.Go(func() { _ = c.Conn.Close() })
 	}
 	s.mu.Unlock()
 	s.site.flush()

@@ -2,18 +2,19 @@ package httpd
 
 import (
 	"crypto/tls"
+	"github.com/baton-deploy/baton/internal/netconn"
 	"net"
 	"time"
 )
 
-// Secure does a client's handshake of TLS; from then on the socket reads and writes
-// through that. Nothing may be buffered. timeout bounds the whole, which cannot be
+// SecureSocket does a client's handshake of TLS on s; from then on s reads and writes
+// through TLS. Nothing may be buffered. timeout bounds the whole, which cannot be
 // interrupted. After an error only Drop is of use.
-func (s *Socket) Secure(config *tls.Config, timeout time.Duration) (tls.ConnectionState, error) {
+func SecureSocket(s *netconn.Socket, config *tls.Config, timeout time.Duration) (tls.ConnectionState, error) {
 	if timeout <= 0 {
 		timeout = never
 	}
-	l := newTLSLayer(s.t, config, func(c net.Conn, config *tls.Config) *tls.Conn {
+	l := newTLSLayer(s.Conn(), config, func(c net.Conn, config *tls.Config) *tls.Conn {
 		return tls.Client(addressed{c}, config)
 	})
 	if err := l.handshake(timeout); err != nil {

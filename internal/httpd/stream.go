@@ -3,6 +3,7 @@ package httpd
 import (
 	"errors"
 	"github.com/baton-deploy/baton/internal/bufpool"
+	"github.com/baton-deploy/baton/internal/netconn"
 	"io"
 	"log/slog"
 	"time"
@@ -12,7 +13,7 @@ import (
 // consists of is here, so that it can be gone on with in another process: the
 // server's socket with what was read from it, and how the body is framed.
 type Stream struct {
-	Server *Socket
+	Server *netconn.Socket
 	// Chunks decodes the body; nil when it is not in chunks.
 	Chunks *Chunks
 	// Records decodes the body; nil when it is not in records. One that is does not
@@ -235,7 +236,7 @@ func (r *Request) more(s *Stream, flush bool) error {
 		}
 	}
 	before := len(s.Server.Buffered())
-	err := ErrWouldBlock
+	err := netconn.ErrWouldBlock
 	switch owed := len(r.c.out); {
 	case !flush || owed == 0 && r.Out.encoder == nil:
 		// Nothing is to be done before the wait, which looks first.
@@ -244,7 +245,7 @@ func (r *Request) more(s *Stream, flush bool) error {
 	default:
 		err = s.Server.FillNow()
 	}
-	if errors.Is(err, ErrWouldBlock) {
+	if errors.Is(err, netconn.ErrWouldBlock) {
 		if flush {
 			if err := r.Out.Flush(); err != nil && !s.IgnoreAbort {
 				return ErrGone
@@ -277,8 +278,8 @@ func (r *Request) fillShortly(s *Stream) error {
 		wait = min(wait, s.Timeout)
 	}
 	err := s.fill(wait)
-	if errors.Is(err, ErrTimeout) && (s.Timeout <= 0 || s.Waited < s.Timeout) {
-		return ErrWouldBlock
+	if errors.Is(err, netconn.ErrTimeout) && (s.Timeout <= 0 || s.Waited < s.Timeout) {
+		return netconn.ErrWouldBlock
 	}
 	return err
 }
@@ -303,7 +304,7 @@ func (r *Request) waitStream(s *Stream) error {
 			wait = max(min(wait, s.Timeout-s.Waited), time.Millisecond)
 		}
 		err := r.fillStream(s, wait)
-		if !errors.Is(err, ErrTimeout) {
+		if !errors.Is(err, netconn.ErrTimeout) {
 			return err
 		}
 		if s.Timeout > 0 && s.Waited >= s.Timeout {
@@ -324,10 +325,10 @@ func (r *Request) waitStream(s *Stream) error {
 func (s *Stream) fill(timeout time.Duration) error {
 	err := s.Server.Fill(timeout)
 	switch {
-	case errors.Is(err, ErrTimeout):
+	case errors.Is(err, netconn.ErrTimeout):
 		s.Waited += timeout
-	case errors.Is(err, ErrInterrupted):
-		s.Waited += timeout - s.Server.t.read.left()
+	case errors.Is(err, netconn.ErrInterrupted):
+		s.Waited += timeout - s.Server.ReadLeft()
 	default:
 		s.Waited = 0
 	}
@@ -340,7 +341,7 @@ func (r *Request) fillStream(s *Stream, timeout time.Duration) error {
 	c, end := r.c, s.Waited+timeout
 	for {
 		timeout = max(end-s.Waited, time.Millisecond)
-		if s.pinned() || s.stays() || !r.Out.streamMovable() || !s.Server.t.canMove() {
+		if s.pinned() || s.stays() || !r.Out.streamMovable() || !s.Server.CanMove() {
 			return s.fill(timeout)
 		}
 		if c.movable() && r.moveStream(s) {
@@ -353,7 +354,7 @@ func (r *Request) fillStream(s *Stream, timeout time.Duration) error {
 		}
 		err := s.fill(timeout)
 		c.endWait(err)
-		if !errors.Is(err, ErrInterrupted) {
+		if !errors.Is(err, netconn.ErrInterrupted) {
 			return err
 		}
 	}

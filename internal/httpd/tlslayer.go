@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/baton-deploy/baton/internal/bufpool"
+	"github.com/baton-deploy/baton/internal/netconn"
 	"github.com/baton-deploy/baton/internal/rawcall"
 	"golang.org/x/sys/unix"
 )
@@ -20,10 +21,10 @@ import (
 // over: a read that would have to wait is an error that tls.Conn takes for a passing
 // one, and what the socket has no room for is kept here.
 type tlsLayer struct {
-	t     *transport
+	t     *netconn.Conn
 	conn  *tls.Conn
-	owner *conn  // of a client's connection
-	early *inbuf // what was read before the handshake; nil for nothing
+	owner *conn          // of a client's connection
+	early *netconn.Input // what was read before the handshake; nil for nothing
 	// record is how many bytes of plain text go into one record.
 	record int
 
@@ -85,7 +86,7 @@ func (again) Timeout() bool   { return true }
 func (again) Temporary() bool { return true }
 
 // newTLSLayer makes the layer for t. client or server is [tls.Client] or [tls.Server].
-func newTLSLayer(t *transport, config *tls.Config, side func(net.Conn, *tls.Config) *tls.Conn) *tlsLayer {
+func newTLSLayer(t *netconn.Conn, config *tls.Config, side func(net.Conn, *tls.Config) *tls.Conn) *tlsLayer {
 	l := &tlsLayer{t: t, record: maxRecord}
 	l.conn = side(cipherConn{l}, config)
 	return l
@@ -105,7 +106,7 @@ func (l *tlsLayer) handshake(timeout time.Duration) error {
 	err := l.conn.Handshake()
 	if err != nil {
 		l.mu.Lock()
-		_ = l.t.raw.Control(func(fd uintptr) { _ = l.flushLocked(int(fd)) }) // the alert
+		_ = l.t.Raw.Control(func(fd uintptr) { _ = l.flushLocked(int(fd)) }) // the alert
 		l.mu.Unlock()
 		if l.plain != 0 {
 			return &net.OpError{Op: "remote error", Err: l.plain}
@@ -113,9 +114,9 @@ func (l *tlsLayer) handshake(timeout time.Duration) error {
 		return err
 	}
 	l.until = time.Time{}
-	l.t.sent = 0 // what is counted is plain text
-	_ = l.t.raw.Control(l.t.hurry)
-	l.t.layer = l
+	l.t.Sent = 0 // what is counted is plain text
+	_ = l.t.Raw.Control(l.t.Hurry)
+	l.t.Layer = l
 	return nil
 }
 
@@ -142,16 +143,16 @@ func (c cipherConn) Read(p []byte) (int, error) {
 // readWaiting is Read during the handshake.
 func (l *tlsLayer) readWaiting(p []byte) (int, error) {
 	if l.early != nil {
-		n := copy(p, l.early.data())
-		if l.early.consume(n); l.early.empty() {
-			l.early.release()
+		n := copy(p, l.early.Data())
+		if l.early.Consume(n); l.early.Empty() {
+			l.early.Release()
 			l.early = nil
 		}
 		return n, nil
 	}
 	left := time.Until(l.until)
 	if left <= 0 {
-		return 0, errTimeout
+		return 0, netconn.ErrTimeout
 	}
 	l.mu.Lock()
 	out := l.out
@@ -159,13 +160,13 @@ func (l *tlsLayer) readWaiting(p []byte) (int, error) {
 	l.flushed = l.appended
 	l.mu.Unlock()
 	if out != nil {
-		err := l.t.writeAll(out, nil, left)
+		err := l.t.WriteAll(out, nil, left)
 		bufpool.Put(out)
 		if err != nil {
 			return 0, err
 		}
 	}
-	n, err := l.t.readInto(p, left)
+	n, err := l.t.ReadInto(p, left)
 	l.notePlainAlert(p[:max(n, 0)])
 	return n, err
 }
@@ -417,7 +418,7 @@ func (l *tlsLayer) Peek(fd int) error {
 
 // HungUp looks at the socket, as nginx does.
 func (l *tlsLayer) HungUp(fd int) bool {
-	return pollFD(fd, unix.POLLRDHUP)&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0
+	return netconn.Poll(fd, unix.POLLRDHUP)&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0
 }
 
 // CloseWrite says close_notify, and that the socket ends with it.
@@ -427,8 +428,8 @@ func (l *tlsLayer) CloseWrite(fd int) {
 	}
 }
 
-// endWrite makes a close_notify what is to be written next. The peer is still listened to.
-func (l *tlsLayer) endWrite() { _ = l.conn.CloseWrite() }
+// EndWrite makes a close_notify what is to be written next. The peer is still listened to.
+func (l *tlsLayer) EndWrite() { _ = l.conn.CloseWrite() }
 
 // farewell says close_notify. It reports false when that is still unsent.
 func (l *tlsLayer) farewell(fd int) (sent bool) {

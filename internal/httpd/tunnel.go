@@ -5,6 +5,9 @@ import (
 	"io"
 	"sync/atomic"
 	"time"
+
+	"github.com/baton-deploy/baton/internal/bufpool"
+	"github.com/baton-deploy/baton/internal/netconn"
 )
 
 // A Tunnel is two sockets between which bytes go both ways: a WebSocket and its
@@ -12,7 +15,7 @@ import (
 // that it can be stopped and gone on with elsewhere: the two sockets, whose
 // buffers hold the bytes in between, and the time-outs.
 type Tunnel struct {
-	Client, Server *Socket
+	Client, Server *netconn.Socket
 	// ReadTimeout ends a tunnel in which nothing was passed on, either way, for so long.
 	// SendTimeout bounds each write to the server, ClientTimeout to the client.
 	ReadTimeout, SendTimeout, ClientTimeout time.Duration
@@ -42,7 +45,7 @@ func (t *Tunnel) Run() error {
 	}()
 	err := t.direct(&t.ServerEnded, func() error { return t.pump(t.Server, t.Client, t.ClientTimeout, &t.FromServer) })
 	other := <-back
-	if err == nil || errors.Is(err, ErrInterrupted) && other != nil {
+	if err == nil || errors.Is(err, netconn.ErrInterrupted) && other != nil {
 		err = other // the one that failed first says why
 	}
 	return err
@@ -87,7 +90,7 @@ func (t *Tunnel) Resume() {
 
 // pump passes bytes from one socket to the other until the one has no more, which the other
 // is told, or either fails.
-func (t *Tunnel) pump(from, to *Socket, send time.Duration, count *int64) error {
+func (t *Tunnel) pump(from, to *netconn.Socket, send time.Duration, count *int64) error {
 	for {
 		if p := from.Buffered(); len(p) > 0 {
 			n, err := to.WriteSome(p, send)
@@ -110,14 +113,14 @@ func (t *Tunnel) pump(from, to *Socket, send time.Duration, count *int64) error 
 }
 
 // wait waits for input as long as something moves in the other direction.
-func (t *Tunnel) wait(from *Socket, idle time.Duration) error {
+func (t *Tunnel) wait(from *netconn.Socket, idle time.Duration) error {
 	left := idle
 	if idle > 0 {
 		left = max(idle-t.idle(), time.Millisecond)
 	}
 	for {
 		err := from.Fill(left)
-		if !errors.Is(err, ErrTimeout) {
+		if !errors.Is(err, netconn.ErrTimeout) {
 			return err
 		}
 		left = idle - t.idle()
@@ -143,7 +146,7 @@ var ErrMoved = errMoved
 func (r *Request) ServeTunnel(t *Tunnel, settle func()) error {
 	c := r.c
 	t.guard = r.Guarded
-	if !t.Server.t.canMove() {
+	if !t.Server.CanMove() {
 		return t.Run()
 	}
 	for {
@@ -162,7 +165,7 @@ func (r *Request) ServeTunnel(t *Tunnel, settle func()) error {
 		err := t.Run()
 		c.closeWindow()
 		t.Resume() // Run leaves both sides interrupted
-		if !errors.Is(err, ErrInterrupted) {
+		if !errors.Is(err, netconn.ErrInterrupted) {
 			return err
 		}
 	}
@@ -199,13 +202,13 @@ func (t *ticket) setEnded(tunnel *Tunnel) {
 
 // goOnTunnel serves a tunnel that was taken until it ends, or moves on.
 func (r *Request) goOnTunnel(tk *ticket, fd int) error {
-	server, err := NewSocket(fd, "upstream")
+	server, err := netconn.NewSocket(fd, "upstream")
 	if err != nil {
 		return err
 	}
 	defer server.Drop()
-	server.SetBuffer(BufferPage, BufferLarge)
-	server.in.fillWith(tk.toClient)
+	server.SetBuffer(bufpool.Page, bufpool.Large)
+	server.FillWith(tk.toClient)
 	client := r.Client()
 	t := &Tunnel{
 		Client: &client, Server: server,
@@ -228,7 +231,7 @@ func (r *Request) goOnTunnel(tk *ticket, fd int) error {
 		return nil
 	}
 	settle()
-	if errors.Is(err, ErrTimeout) {
+	if errors.Is(err, netconn.ErrTimeout) {
 		r.Log(levelError, "upstream timed out while proxying upgraded connection", nil)
 	}
 	r.Lost(0)

@@ -10,12 +10,12 @@ import (
 func connVariables() map[string]Variable {
 	return map[string]Variable{
 		"remote_addr": func(r *Request, _ string, dst []byte) ([]byte, bool) { return append(dst, r.RemoteAddr()...), true },
-		"remote_port": func(r *Request, _ string, dst []byte) ([]byte, bool) { return r.c.peer.appendPort(dst), true },
+		"remote_port": func(r *Request, _ string, dst []byte) ([]byte, bool) { return r.c.peer.AppendPort(dst), true },
 		"binary_remote_addr": func(r *Request, _ string, dst []byte) ([]byte, bool) {
-			return r.c.peer.appendBinary(dst), true
+			return r.c.peer.AppendBinary(dst), true
 		},
 		"server_addr": func(r *Request, _ string, dst []byte) ([]byte, bool) { return append(dst, r.c.local().Text()...), true },
-		"server_port": func(r *Request, _ string, dst []byte) ([]byte, bool) { return r.c.local().appendPort(dst), true },
+		"server_port": func(r *Request, _ string, dst []byte) ([]byte, bool) { return r.c.local().AppendPort(dst), true },
 		"connection": func(r *Request, _ string, dst []byte) ([]byte, bool) {
 			return strconv.AppendUint(dst, r.c.number, 10), true
 		},
@@ -39,7 +39,7 @@ func connVariables() map[string]Variable {
 func tcpVariable(get func(*unix.TCPInfo) uint32) Variable {
 	return func(r *Request, _ string, dst []byte) ([]byte, bool) {
 		var info *unix.TCPInfo
-		err := r.c.raw.Control(func(fd uintptr) {
+		err := r.c.Raw.Control(func(fd uintptr) {
 			info, _ = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
 		})
 		if err != nil || info == nil {

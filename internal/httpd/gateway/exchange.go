@@ -7,8 +7,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/baton-deploy/baton/internal/bufpool"
 	"github.com/baton-deploy/baton/internal/httpd"
 	"github.com/baton-deploy/baton/internal/httpd/upstream"
+	"github.com/baton-deploy/baton/internal/netconn"
 )
 
 // Levels of the error log.
@@ -124,7 +126,7 @@ type Exchange struct {
 	doing  string    // what the log says it does
 	sent   bool      // some of the request was written in this try
 	whole  bool      // all of it was
-	client httpd.Socket
+	client netconn.Socket
 	out    sending
 	sender chan Failure // of the goroutine that sends on; nil: there is none
 	// watching is closed when the goroutine of watch has ended; nil: there is none.
@@ -246,7 +248,7 @@ func (x *Exchange) try(peer *upstream.Peer) Failure {
 		}
 		x.now().Connect = time.Since(x.tried) // one that is kept was there at once
 	}
-	x.conn.SetBuffer(min(httpd.BufferPage, x.loc.bufferSize), x.loc.bufferSize)
+	x.conn.SetBuffer(min(bufpool.Page, x.loc.bufferSize), x.loc.bufferSize)
 	x.conn.Used()
 	x.doing = "sending request to upstream"
 	x.sent = true
@@ -282,7 +284,7 @@ func (x *Exchange) ask() (f Failure, stop bool, waited time.Duration) {
 	switch {
 	case err == nil:
 		x.raw = int64(len(x.conn.Buffered()))
-	case errors.Is(err, httpd.ErrTimeout):
+	case errors.Is(err, netconn.ErrTimeout):
 		waited = wait
 	default:
 		x.doing = "reading response header from upstream"

@@ -10,6 +10,7 @@ import (
 	"github.com/baton-deploy/baton/internal/errorlog"
 	"github.com/baton-deploy/baton/internal/httpd"
 	"github.com/baton-deploy/baton/internal/httpd/upstream"
+	"github.com/baton-deploy/baton/internal/netconn"
 )
 
 // cause is an error as nginx writes it: "(111: Connection refused)".
@@ -24,7 +25,7 @@ func cause(err error) string {
 // connectFailed accounts a connection that did not come about. A time-out is
 // logged by next, as all are.
 func (x *Exchange) connectFailed(err error) Failure {
-	if errors.Is(err, httpd.ErrTimeout) {
+	if errors.Is(err, netconn.ErrTimeout) {
 		return FailTimeout
 	}
 	var local *upstream.LocalError
@@ -88,7 +89,7 @@ func (x *Exchange) readFailed(err error) Failure {
 	case errors.Is(err, errGone):
 		x.Log(LevelInfo, "client prematurely closed connection, so upstream connection is closed too while "+x.doing)
 		return FailGone
-	case errors.Is(err, httpd.ErrTimeout):
+	case errors.Is(err, netconn.ErrTimeout):
 		return FailTimeout
 	case err == io.EOF:
 		x.Log(LevelError, "upstream prematurely closed connection while "+x.doing)
@@ -102,7 +103,7 @@ func (x *Exchange) readFailed(err error) Failure {
 }
 
 func (x *Exchange) sendFailed(err error) Failure {
-	if errors.Is(err, httpd.ErrTimeout) {
+	if errors.Is(err, netconn.ErrTimeout) {
 		return FailTimeout
 	}
 	if x.out.duplex {

@@ -7,7 +7,7 @@ import (
 	"io"
 	"time"
 
-	"github.com/baton-deploy/baton/internal/httpd"
+	"github.com/baton-deploy/baton/internal/netconn"
 )
 
 // An answer is the head of a server's answer.
@@ -170,12 +170,12 @@ func (x *Exchange) fillAfter(waited time.Duration) error {
 		switch {
 		case waited <= 0:
 		case waited >= timeout:
-			return httpd.ErrTimeout
+			return netconn.ErrTimeout
 		case x.gone():
 			return errGone
 		}
 		wait := min(tick, timeout-waited)
-		if err := x.conn.Fill(wait); !errors.Is(err, httpd.ErrTimeout) {
+		if err := x.conn.Fill(wait); !errors.Is(err, netconn.ErrTimeout) {
 			return err
 		}
 		waited += wait

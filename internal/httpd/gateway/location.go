@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/baton-deploy/baton/internal/bufpool"
 	"github.com/baton-deploy/baton/internal/conf"
 	"github.com/baton-deploy/baton/internal/httpd"
 	"github.com/baton-deploy/baton/internal/httpd/upstream"
@@ -116,7 +117,7 @@ func (rd *reader) words(l *Location) {
 }
 
 func (rd *reader) sizes(l *Location) {
-	size, err := rd.s.Size(rd.name("buffer_size"), httpd.BufferPage)
+	size, err := rd.s.Size(rd.name("buffer_size"), bufpool.Page)
 	rd.keep(err)
 	l.bufferSize = max(int(size), minBuffer)
 	l.limitRate, err = rd.s.Size(rd.name("limit_rate"), 0)

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/baton-deploy/baton/internal/bufpool"
 	"github.com/baton-deploy/baton/internal/httpd"
 )
 
@@ -17,11 +18,11 @@ const ratePieces = 10
 // relay passes the answer's body on.
 func (x *Exchange) relay() int {
 	a, s := &x.ans, &x.rest
-	if b := x.conn.Buffered(); x.Records == nil && a.length >= 0 && a.length <= min(httpd.BufferPage, int64(len(b))) && x.R.Out.Rate() == 0 {
+	if b := x.conn.Buffered(); x.Records == nil && a.length >= 0 && a.length <= min(bufpool.Page, int64(len(b))) && x.R.Out.Rate() == 0 {
 		return x.passWhole(b[:a.length])
 	}
-	if a.chunks || a.length < 0 || a.length > httpd.BufferPage {
-		x.conn.SetBuffer(httpd.BufferLarge, httpd.BufferLarge)
+	if a.chunks || a.length < 0 || a.length > bufpool.Page {
+		x.conn.SetBuffer(bufpool.Large, bufpool.Large)
 	}
 	buffers := x.buffers()
 	*s = httpd.Stream{
@@ -42,8 +43,8 @@ func (x *Exchange) relay() int {
 	if buffers {
 		s.Spool, s.Rate = &x.loc.spool, x.loc.limitRate
 	}
-	if s.Rate > 0 && s.Rate < ratePieces*httpd.BufferLarge {
-		piece := int(max(min(s.Rate/ratePieces, httpd.BufferPage), minBuffer))
+	if s.Rate > 0 && s.Rate < ratePieces*bufpool.Large {
+		piece := int(max(min(s.Rate/ratePieces, bufpool.Page), minBuffer))
 		x.conn.SetBuffer(piece, piece)
 	}
 	a.close = a.close || !a.chunks && a.length < 0 && x.Records == nil

@@ -7,6 +7,7 @@ import (
 
 	"github.com/baton-deploy/baton/internal/errorlog"
 	"github.com/baton-deploy/baton/internal/httpd"
+	"github.com/baton-deploy/baton/internal/netconn"
 	"github.com/baton-deploy/baton/internal/tlsconf"
 )
 
@@ -38,7 +39,7 @@ func (x *Exchange) secure() Failure {
 		return FailHere
 	}
 	x.doing = "SSL handshaking to upstream"
-	state, err := x.conn.Secure(config, x.loc.dial.Timeout)
+	state, err := httpd.SecureSocket(x.conn.Socket, config, x.loc.dial.Timeout)
 	if err != nil {
 		return x.handshakeFailed(err)
 	}
@@ -54,7 +55,7 @@ func (x *Exchange) handshakeFailed(err error) Failure {
 	const closed = "peer closed connection in SSL handshake"
 	var what string
 	switch {
-	case errors.Is(err, httpd.ErrTimeout):
+	case errors.Is(err, netconn.ErrTimeout):
 		return FailTimeout
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		what = closed

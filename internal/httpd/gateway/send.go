@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/baton-deploy/baton/internal/httpd"
+	"github.com/baton-deploy/baton/internal/netconn"
 )
 
 // What of a request is still to be sent.
@@ -97,7 +97,7 @@ func (x *Exchange) pushed(err error, idle *time.Duration, waited time.Duration) 
 	switch {
 	case err == nil:
 		return 0, false
-	case !errors.Is(err, httpd.ErrTimeout):
+	case !errors.Is(err, netconn.ErrTimeout):
 		x.unwatch() // who reads now
 		if !x.out.duplex && x.ready() && x.conn.Fill(x.loc.readTimeout) == nil {
 			return 0, true // it answered and closed its ear
@@ -176,7 +176,7 @@ func (x *Exchange) stream() (f Failure, stop bool) {
 	const last = "0\r\n\r\n"
 	n, err := x.R.Body().Read(s.buf[room : len(s.buf)-behind])
 	switch {
-	case err == httpd.ErrInterrupted:
+	case err == netconn.ErrInterrupted:
 		return 0, true // by watch, or by joinSender
 	case err != nil && err != io.EOF:
 		return x.bodyFailed(err), false
@@ -225,7 +225,7 @@ func (x *Exchange) watch() {
 	server, client := x.conn.Socket, x.client
 	go func() { // ends with unwatch
 		defer close(done)
-		if server.WaitInput(0) != httpd.ErrInterrupted {
+		if server.WaitInput(0) != netconn.ErrInterrupted {
 			client.Interrupt()
 		}
 	}()

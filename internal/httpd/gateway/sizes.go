@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"github.com/baton-deploy/baton/internal/bufpool"
 	"github.com/baton-deploy/baton/internal/conf"
 	"github.com/baton-deploy/baton/internal/httpd"
 )
@@ -19,7 +20,7 @@ func (k *Kind) spoolSizes(s *conf.Scope) (c httpd.SpoolConf, err error) {
 	if err != nil {
 		return c, err
 	}
-	first, err := s.Size(name("buffer_size"), httpd.BufferPage)
+	first, err := s.Size(name("buffer_size"), bufpool.Page)
 	if err != nil {
 		return c, err
 	}
@@ -66,7 +67,7 @@ func (k *Kind) blamed(s *conf.Scope, rest string) *conf.Directive {
 // buffers reads *_buffers; nil is its absence.
 func buffers(d *conf.Directive) (count, size int64, err error) {
 	if d == nil {
-		return defaultBuffers, httpd.BufferPage, nil
+		return defaultBuffers, bufpool.Page, nil
 	}
 	count, err = conf.ParseNumber(d.Arg(0))
 	if err == nil {

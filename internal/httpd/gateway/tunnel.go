@@ -3,7 +3,9 @@ package gateway
 import (
 	"errors"
 
+	"github.com/baton-deploy/baton/internal/bufpool"
 	"github.com/baton-deploy/baton/internal/httpd"
+	"github.com/baton-deploy/baton/internal/netconn"
 )
 
 // tunnel sends the head of a 101 answer and passes bytes both ways from then on.
@@ -27,7 +29,7 @@ func (x *Exchange) tunnel() int {
 		return x.finish(err, nil, false)
 	}
 	x.doing = "proxying upgraded connection"
-	x.conn.SetBuffer(httpd.BufferPage, httpd.BufferLarge)
+	x.conn.SetBuffer(bufpool.Page, bufpool.Large)
 	t := &httpd.Tunnel{
 		Client: &x.client, Server: x.conn.Socket,
 		ReadTimeout: x.loc.readTimeout, SendTimeout: x.loc.sendTimeout,
@@ -48,7 +50,7 @@ func (x *Exchange) tunnel() int {
 		x.done(false)
 		return httpd.Done
 	}
-	if errors.Is(err, httpd.ErrTimeout) {
+	if errors.Is(err, netconn.ErrTimeout) {
 		x.logTimeout()
 	}
 	settle()

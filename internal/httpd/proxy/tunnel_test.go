@@ -9,18 +9,19 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/baton-deploy/baton/internal/httpd"
+	"github.com/baton-deploy/baton/internal/netconn"
 )
 
 // pair is a connected pair of sockets: ours, and the other end.
-func pair(t *testing.T) (ours, other *httpd.Socket) {
+func pair(t *testing.T) (ours, other *netconn.Socket) {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var ends [2]*httpd.Socket
+	var ends [2]*netconn.Socket
 	for i, fd := range fds {
-		if ends[i], err = httpd.NewSocket(fd, "test"); err != nil {
+		if ends[i], err = netconn.NewSocket(fd, "test"); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = ends[i].Close() })
@@ -31,7 +32,7 @@ func pair(t *testing.T) (ours, other *httpd.Socket) {
 const patience = time.Minute
 
 // expect reads exactly want from s.
-func expect(t *testing.T, s *httpd.Socket, want string) {
+func expect(t *testing.T, s *netconn.Socket, want string) {
 	t.Helper()
 	for len(s.Buffered()) < len(want) {
 		if err := s.Fill(patience); err != nil {
@@ -44,7 +45,7 @@ func expect(t *testing.T, s *httpd.Socket, want string) {
 	s.Consume(len(want))
 }
 
-func send(t *testing.T, s *httpd.Socket, text string) {
+func send(t *testing.T, s *netconn.Socket, text string) {
 	t.Helper()
 	if err := s.Write([]byte(text), nil, patience); err != nil {
 		t.Fatal(err)
@@ -68,7 +69,7 @@ func TestInterruptedTunnelGoesOn(t *testing.T) {
 		}
 		send(t, browser, "left behind")
 		tunnel.Interrupt()
-		if err := <-done; !errors.Is(err, httpd.ErrInterrupted) {
+		if err := <-done; !errors.Is(err, netconn.ErrInterrupted) {
 			t.Fatalf("an interrupted tunnel returned %v", err)
 		}
 		tunnel.Resume()
@@ -111,7 +112,7 @@ func TestTunnelGoesOnWhenOneSideHasEnded(t *testing.T) {
 		send(t, other, "last")
 		expect(t, one, "last")
 		tunnel.Interrupt()
-		if err := <-done; !errors.Is(err, httpd.ErrInterrupted) || !*ended {
+		if err := <-done; !errors.Is(err, netconn.ErrInterrupted) || !*ended {
 			t.Errorf("stopped after the end of the %s: %v, ended %v", first, err, *ended)
 		}
 		tunnel.Resume()
@@ -164,7 +165,7 @@ func TestTunnelTimesOutOnlyWhenNothingMoves(t *testing.T) {
 		send(t, browser, "x")
 		expect(t, app, "x")
 	}
-	if err := <-done; !errors.Is(err, httpd.ErrTimeout) {
+	if err := <-done; !errors.Is(err, netconn.ErrTimeout) {
 		t.Errorf("a silent tunnel returned %v", err)
 	}
 	if d := time.Since(start); d < 2*idle {

@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/baton-deploy/baton/internal/httpd"
+	"github.com/baton-deploy/baton/internal/netconn"
 	"golang.org/x/sys/unix"
 )
 
 // A Conn is a connection to a server. It belongs to one goroutine.
 type Conn struct {
-	*httpd.Socket
+	*netconn.Socket
 	// Reused says that it was taken from the cache: the server may close it at the
 	// very moment of the next request.
 	Reused bool
@@ -57,7 +57,7 @@ func (e *LocalError) Error() string { return e.Call + ": " + e.Err.Error() }
 
 func (e *LocalError) Unwrap() error { return e.Err }
 
-// Dial connects to p. The error is [httpd.ErrTimeout], a [*RefusedError], a
+// Dial connects to p. The error is [netconn.ErrTimeout], a [*RefusedError], a
 // [*LocalError], or wraps an errno.
 func Dial(p *Peer, o *DialOptions) (*Conn, error) {
 	fd, err := unix.Socket(p.family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
@@ -74,7 +74,7 @@ func Dial(p *Peer, o *DialOptions) (*Conn, error) {
 		_ = unix.Close(fd)
 		return nil, &RefusedError{p.name, err}
 	}
-	s, err := httpd.NewSocket(fd, "upstream")
+	s, err := netconn.NewSocket(fd, "upstream")
 	if err != nil {
 		return nil, fmt.Errorf("poll upstream socket: %w", err)
 	}

@@ -6,19 +6,19 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/baton-deploy/baton/internal/httpd"
+	"github.com/baton-deploy/baton/internal/netconn"
 )
 
 // idleConn is a connection to p, and its other end.
-func idleConn(t *testing.T, p *Peer) (c *Conn, other *httpd.Socket) {
+func idleConn(t *testing.T, p *Peer) (c *Conn, other *netconn.Socket) {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var ends [2]*httpd.Socket
+	var ends [2]*netconn.Socket
 	for i, fd := range fds {
-		if ends[i], err = httpd.NewSocket(fd, "test"); err != nil {
+		if ends[i], err = netconn.NewSocket(fd, "test"); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = ends[i].Close() })

@@ -1,18 +1,22 @@
-package httpd
+package netconn
 
 import "github.com/baton-deploy/baton/internal/bufpool"
 
-// inbuf holds what was read from a client and not yet consumed: b[r:w].
-type inbuf struct {
+// Input holds what was read from a peer and not yet consumed: b[r:w]. The zero value is
+// empty and holds no buffer. It belongs to the goroutine that reads.
+type Input struct {
 	b    []byte
 	r, w int
 }
 
-func (in *inbuf) data() []byte { return in.b[in.r:in.w] }
-func (in *inbuf) empty() bool  { return in.r == in.w }
+// Data is what was read and not yet consumed. It is valid until the next fill.
+func (in *Input) Data() []byte { return in.b[in.r:in.w] }
 
-// consume drops n bytes from the front.
-func (in *inbuf) consume(n int) {
+// Empty reports whether there is no Data.
+func (in *Input) Empty() bool { return in.r == in.w }
+
+// Consume drops n bytes from the front.
+func (in *Input) Consume(n int) {
 	in.r += n
 	if in.r == in.w {
 		in.r, in.w = 0, 0
@@ -21,7 +25,7 @@ func (in *inbuf) consume(n int) {
 
 // room makes sure that there is space to read into, with a buffer of at most limit
 // bytes, and reports whether there is. first is the size of a first buffer.
-func (in *inbuf) room(first, limit int) bool {
+func (in *Input) room(first, limit int) bool {
 	switch {
 	case in.b == nil:
 		in.b = bufpool.Get(first)
@@ -43,20 +47,20 @@ func (in *inbuf) room(first, limit int) bool {
 	return true
 }
 
-// release gives the buffer back when nothing is in it.
-func (in *inbuf) release() {
+// Release gives the buffer back when nothing is in it.
+func (in *Input) Release() {
 	if in.b != nil && in.r == in.w {
 		bufpool.Put(in.b)
-		*in = inbuf{}
+		*in = Input{}
 	}
 }
 
-// fillWith makes p the content of a buffer that has none.
-func (in *inbuf) fillWith(p []byte) {
+// FillWith makes p, which is copied, the content of a buffer that has none.
+func (in *Input) FillWith(p []byte) {
 	if len(p) == 0 {
 		return
 	}
-	in.release()
+	in.Release()
 	in.b = bufpool.Get(max(len(p), bufpool.Small))
 	in.r, in.w = 0, copy(in.b, p)
 }

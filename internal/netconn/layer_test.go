@@ -1,4 +1,4 @@
-package httpd
+package netconn
 
 import (
 	"bytes"
@@ -70,7 +70,7 @@ func (m *mask) Send(fd int, a, b []byte) (int, error) {
 	return min(maskBlock, len(a)+len(b)), nil // what went before this call, too
 }
 
-func (m *mask) HungUp(fd int) bool { return pollFD(fd, unix.POLLRDHUP)&unix.POLLRDHUP != 0 }
+func (m *mask) HungUp(fd int) bool { return Poll(fd, unix.POLLRDHUP)&unix.POLLRDHUP != 0 }
 func (m *mask) CloseWrite(fd int)  { _ = unix.Shutdown(fd, unix.SHUT_WR) }
 func (m *mask) CanMove() bool      { return false }
 
@@ -99,7 +99,7 @@ func TestLayerReadsAndWritesForTheSocket(t *testing.T) {
 	if _, err := far.Write(turnOver(nil, []byte("question"))); err != nil {
 		t.Fatal(err)
 	}
-	if !s.Ready() || s.Idle() || !s.t.pending() {
+	if !s.Ready() || s.Idle() || !s.c.Pending() {
 		t.Error("the question has come: not Ready, or Idle, or not pending")
 	}
 	if err := s.Fill(time.Minute); err != nil || string(s.Buffered()) != "question" {
@@ -159,10 +159,10 @@ func TestLayerLosesNothingWhenInterrupted(t *testing.T) {
 	n, err = s.WriteSome(want[sent:], 0)
 	stalled(n, err)
 	s.Resume()
-	n, err = s.t.writeNow(want[sent:sent+5], want[sent+5:])
+	n, err = s.c.WriteNow(want[sent:sent+5], want[sent+5:])
 	stalled(n, err)
-	if stops != 2 || sent >= len(want) || s.t.sent != int64(sent) {
-		t.Fatalf("%d of %d bytes sent, %d stops, counted %d", sent, len(want), stops, s.t.sent)
+	if stops != 2 || sent >= len(want) || s.c.Sent != int64(sent) {
+		t.Fatalf("%d of %d bytes sent, %d stops, counted %d", sent, len(want), stops, s.c.Sent)
 	}
 	var got []byte
 	var wg sync.WaitGroup
@@ -250,9 +250,9 @@ func (p *pipeEnd) Peek(int) error {
 
 func TestTransportWithoutSocket(t *testing.T) {
 	p := &pipeEnd{came: make(chan struct{}, 1)}
-	tr := newTransportOn(p, p)
-	var in inbuf
-	if err := tr.fill(&in, 10*time.Millisecond); err != errTimeout {
+	tr := NewOn(p, p)
+	var in Input
+	if err := tr.Fill(&in, 10*time.Millisecond); err != ErrTimeout {
 		t.Errorf("fill of nothing = %v, want a time-out", err)
 	}
 	go func() {
@@ -261,10 +261,10 @@ func TestTransportWithoutSocket(t *testing.T) {
 		p.mu.Unlock()
 		p.came <- struct{}{}
 	}()
-	if err := tr.fill(&in, time.Minute); err != nil || string(in.data()) != "hello" {
-		t.Errorf("fill = %q, %v", in.data(), err)
+	if err := tr.Fill(&in, time.Minute); err != nil || string(in.Data()) != "hello" {
+		t.Errorf("fill = %q, %v", in.Data(), err)
 	}
-	if err := tr.writeAll([]byte("a"), []byte("b"), time.Minute); err != nil || string(p.output) != "ab" || tr.sent != 2 {
-		t.Errorf("wrote %q, counted %d, %v", p.output, tr.sent, err)
+	if err := tr.WriteAll([]byte("a"), []byte("b"), time.Minute); err != nil || string(p.output) != "ab" || tr.Sent != 2 {
+		t.Errorf("wrote %q, counted %d, %v", p.output, tr.Sent, err)
 	}
 }

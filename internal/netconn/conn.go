@@ -1,4 +1,10 @@
-package httpd
+// Package netconn is a stream connection whose waits hold no thread and no buffer:
+// reads into a buffer that is lent, writes of two slices and of files, time-outs, and
+// interruptions that lose nothing. A [Layer] may stand between a connection and its socket.
+//
+// It knows bytes, descriptors and addresses. What a connection speaks, who serves it and
+// that it may move to another process are for those above.
+package netconn
 
 import (
 	"errors"
@@ -13,43 +19,44 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// transport is a non-blocking socket on the runtime's poller, read and written
+// A Conn is a non-blocking socket on the runtime's poller, read and written
 // through its raw descriptor: the first attempt costs one system call and no
 // deadline, and only an attempt that would block arms one.
 //
-// One goroutine reads and one writes, which may be the same; Close and interrupt
-// may be called from any.
-type transport struct {
+// One goroutine reads and one writes, which may be the same; [Conn.Close] and
+// [Conn.Interrupt] may be called from any. A field that is exported is set and read by
+// the goroutine that its direction belongs to, between two calls.
+type Conn struct {
 	file  closer
-	raw   syscall.RawConn
-	layer Layer // nil: the socket itself is read and written
+	Raw   syscall.RawConn // of the same socket; Control lends its descriptor
+	Layer Layer           // nil: the socket itself is read and written
 
-	read  side
-	write side
+	read  direction
+	write direction
 
-	stopped atomic.Bool // by interrupt
+	stopped atomic.Bool // by Interrupt
 
 	// What the raw callbacks work on. The callbacks themselves are made once for
 	// each connection: a closure for each call would be garbage.
-	in      *inbuf
-	first   int // size of a first input buffer
-	limit   int // and of the largest
+	in      *Input
+	First   int // size in bytes of a first input buffer
+	Limit   int // and of the largest
 	dst     []byte
 	src     []byte
 	src2    []byte
-	more    bool // what is written now is the head of a file that follows
+	More    bool // what is written now is the head of a file that follows
 	sendFD  int
 	sendOff int64
 	sendN   int
-	sent    int64 // bytes written so far
-	delays  bool  // TCP_NODELAY is not set yet
+	Sent    int64 // bytes written so far, those of files too
+	Delays  bool  // TCP_NODELAY is not set yet
 	atOnce  bool  // what is written now must not wait
 
 	onFill, onFillNow, onAsk, onRead, onWrite, onSendfile func(fd uintptr) bool
 }
 
-// A side is the deadline of one direction.
-type side struct {
+// A direction is the deadline of one direction.
+type direction struct {
 	timeout time.Duration
 	// want is when the present wait ends; set is what the poller was last told.
 	// The poller may fire early, never late by more than lateness or half the time-out:
@@ -78,63 +85,66 @@ var ErrInterrupted = errors.New("interrupted")
 // ErrWouldBlock is returned where there is nothing to be had without waiting.
 var ErrWouldBlock = errors.New("would block")
 
-// errTimeout is returned by a read or write that waited for its time-out.
-var errTimeout = errors.New("timed out")
+// ErrTimeout is returned by a read or write that waited for its time-out.
+var ErrTimeout = errors.New("timed out")
 
-func newTransport(fd int, name string) (*transport, error) {
+// New makes a connection of the non-blocking socket fd, which it owns from then on, also
+// when it fails. name is what errors call it.
+func New(fd int, name string) (*Conn, error) {
 	f := os.NewFile(uintptr(fd), name)
 	raw, err := f.SyscallConn()
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
-	t := &transport{file: f, raw: raw}
+	t := &Conn{file: f, Raw: raw}
 	t.init()
 	return t, nil
 }
 
-func (t *transport) init() {
-	t.first, t.limit = bufpool.Small, bufpool.Large
+func (t *Conn) init() {
+	t.First, t.Limit = bufpool.Small, bufpool.Large
 	t.onFill, t.onFillNow, t.onAsk = t.tryFill, t.tryFillNow, t.tryAsk
 	t.onRead, t.onWrite, t.onSendfile = t.tryRead, t.tryWrite, t.trySendfile
 }
 
-// fill reads once into in, at least one byte. It waits for at most timeout;
+// Fill reads once into in, at least one byte. It waits for at most timeout;
 // zero means for ever. While it waits with in empty it holds no buffer.
-func (t *transport) fill(in *inbuf, timeout time.Duration) error {
+func (t *Conn) Fill(in *Input, timeout time.Duration) error {
 	t.in = in
 	t.read.timeout = timeout
-	return t.wait(&t.read, t.raw.Read, t.onFill, t.file.SetReadDeadline)
+	return t.wait(&t.read, t.Raw.Read, t.onFill, t.file.SetReadDeadline)
 }
 
-// readInto reads once into p, at least one byte.
-func (t *transport) readInto(p []byte, timeout time.Duration) (int, error) {
+// ReadInto reads once into p, at least one byte, and returns how many. It waits for at
+// most timeout; zero means for ever.
+func (t *Conn) ReadInto(p []byte, timeout time.Duration) (int, error) {
 	t.dst = p
 	t.read.timeout = timeout
-	err := t.wait(&t.read, t.raw.Read, t.onRead, t.file.SetReadDeadline)
+	err := t.wait(&t.read, t.Raw.Read, t.onRead, t.file.SetReadDeadline)
 	t.dst = nil
 	return t.read.n, err
 }
 
-// writeAll writes a and then b whole. timeout bounds the time between two
+// WriteAll writes a and then b whole. timeout bounds the time between two
 // successful writes, not the whole.
-func (t *transport) writeAll(a, b []byte, timeout time.Duration) error {
+func (t *Conn) WriteAll(a, b []byte, timeout time.Duration) error {
 	t.src, t.src2 = a, b
 	t.write.timeout = timeout
 	var err error
 	for err == nil && len(t.src)+len(t.src2) > 0 {
-		err = t.wait(&t.write, t.raw.Write, t.onWrite, t.file.SetWriteDeadline)
+		err = t.wait(&t.write, t.Raw.Write, t.onWrite, t.file.SetWriteDeadline)
 	}
 	t.src, t.src2 = nil, nil
 	return err
 }
 
-// writeNow writes of a and then b what goes without waiting, and returns how much.
-func (t *transport) writeNow(a, b []byte) (int, error) {
+// WriteNow writes of a and then b what goes without waiting, and returns how much.
+func (t *Conn) WriteNow(a, b []byte) (int, error) {
 	t.src, t.src2, t.atOnce = a, b, true
 	var err error
 	for err == nil && len(t.src)+len(t.src2) > 0 {
-		err = t.wait(&t.write, t.raw.Write, t.onWrite, t.file.SetWriteDeadline)
+		err = t.wait(&t.write, t.Raw.Write, t.onWrite, t.file.SetWriteDeadline)
 	}
 	n := len(a) + len(b) - len(t.src) - len(t.src2)
 	t.src, t.src2, t.atOnce = nil, nil, false
@@ -144,26 +154,26 @@ func (t *transport) writeNow(a, b []byte) (int, error) {
 	return n, err
 }
 
-// writeNothing lets a layer write what it has to write besides content. With atOnce it
+// WriteNothing lets a layer write what it has to write besides content. With atOnce it
 // does not wait, and returns [ErrWouldBlock] when there is no room.
-func (t *transport) writeNothing(timeout time.Duration, atOnce bool) error {
+func (t *Conn) WriteNothing(timeout time.Duration, atOnce bool) error {
 	t.write.timeout, t.atOnce = timeout, atOnce
-	err := t.wait(&t.write, t.raw.Write, t.onWrite, t.file.SetWriteDeadline)
+	err := t.wait(&t.write, t.Raw.Write, t.onWrite, t.file.SetWriteDeadline)
 	t.atOnce = false
 	return err
 }
 
-// sendfile sends at most n bytes of the open file fd from off on, and returns how
+// SendFile sends at most n bytes of the open file fd from off on, and returns how
 // many went; io.ErrUnexpectedEOF when the file has become shorter.
-func (t *transport) sendfile(fd int, off int64, n int, timeout time.Duration) (int, error) {
+func (t *Conn) SendFile(fd int, off int64, n int, timeout time.Duration) (int, error) {
 	t.sendFD, t.sendOff, t.sendN = fd, off, n
 	t.write.timeout = timeout
-	err := t.wait(&t.write, t.raw.Write, t.onSendfile, t.file.SetWriteDeadline)
+	err := t.wait(&t.write, t.Raw.Write, t.onSendfile, t.file.SetWriteDeadline)
 	return t.write.n, err
 }
 
 // wait runs one raw operation until it is done or its time is over.
-func (t *transport) wait(s *side, op func(func(uintptr) bool) error, try func(uintptr) bool, set func(time.Time) error) error {
+func (t *Conn) wait(s *direction, op func(func(uintptr) bool) error, try func(uintptr) bool, set func(time.Time) error) error {
 	s.armed = false
 	for {
 		s.n, s.err = 0, nil
@@ -181,7 +191,7 @@ func (t *transport) wait(s *side, op func(func(uintptr) bool) error, try func(ui
 		now := time.Now()
 		switch {
 		case s.armed && s.timeout > 0 && !now.Before(s.want):
-			return errTimeout
+			return ErrTimeout
 		case !s.armed:
 			s.set = time.Time{}
 			if err := set(time.Time{}); err != nil {
@@ -198,7 +208,7 @@ func (t *transport) wait(s *side, op func(func(uintptr) bool) error, try func(ui
 }
 
 // arm sets the deadline of a wait that is about to begin.
-func (s *side) arm(t *transport, set func(time.Time) error) {
+func (s *direction) arm(t *Conn, set func(time.Time) error) {
 	if s.armed {
 		return
 	}
@@ -223,36 +233,36 @@ func (s *side) arm(t *transport, set func(time.Time) error) {
 	_ = set(s.want)
 }
 
-// interrupt ends the waits under way, and those that begin until resume, with
+// Interrupt ends the waits under way, and those that begin until [Conn.Resume], with
 // [ErrInterrupted]. Nothing that was read or written is lost by it.
-func (t *transport) interrupt() {
+func (t *Conn) Interrupt() {
 	t.stopped.Store(true)
 	_ = t.file.SetDeadline(longAgo)
 }
 
-// resume undoes interrupt. Nobody may be waiting.
-func (t *transport) resume() {
+// Resume undoes [Conn.Interrupt]. Nobody may be waiting.
+func (t *Conn) Resume() {
 	t.stopped.Store(false)
 	t.read.set, t.write.set = time.Time{}, time.Time{}
 	_ = t.file.SetDeadline(time.Time{})
 }
 
-// keepStopped repeats what interrupt did when a wait has just overwritten it.
-func (t *transport) keepStopped(set func(time.Time) error) {
+// keepStopped repeats what Interrupt did when a wait has just overwritten it.
+func (t *Conn) keepStopped(set func(time.Time) error) {
 	if t.stopped.Load() {
 		_ = set(longAgo)
 	}
 }
 
-func (t *transport) tryFill(fd uintptr) bool {
+func (t *Conn) tryFill(fd uintptr) bool {
 	in := t.in
-	if !in.room(t.first, t.limit) {
+	if !in.room(t.First, t.Limit) {
 		t.read.err = io.ErrShortBuffer
 		return true
 	}
 	n, err := t.recv(fd, in.b[in.w:])
 	if err == unix.EAGAIN {
-		in.release()
+		in.Release()
 		t.read.arm(t, t.file.SetReadDeadline)
 		return false
 	}
@@ -270,7 +280,7 @@ func (t *transport) tryFill(fd uintptr) bool {
 // tryAsk writes t.src the first time and is tryFill from then on. The write happens
 // after the poller has forgotten what it knew of the socket, so it cannot miss the
 // answer.
-func (t *transport) tryAsk(fd uintptr) bool {
+func (t *Conn) tryAsk(fd uintptr) bool {
 	if len(t.src) == 0 {
 		return t.tryFill(fd)
 	}
@@ -282,7 +292,7 @@ func (t *transport) tryAsk(fd uintptr) bool {
 		t.read.err = t.sysError("send", err)
 		return true
 	}
-	t.sent += int64(n)
+	t.Sent += int64(n)
 	if t.src = t.src[n:]; len(t.src) > 0 {
 		return true
 	}
@@ -291,9 +301,9 @@ func (t *transport) tryAsk(fd uintptr) bool {
 }
 
 // tryFillNow is tryFill that does not wait.
-func (t *transport) tryFillNow(fd uintptr) bool {
+func (t *Conn) tryFillNow(fd uintptr) bool {
 	in := t.in
-	if !in.room(t.first, t.limit) {
+	if !in.room(t.First, t.Limit) {
 		t.read.err = io.ErrShortBuffer
 		return true
 	}
@@ -311,7 +321,7 @@ func (t *transport) tryFillNow(fd uintptr) bool {
 	return true
 }
 
-func (t *transport) tryRead(fd uintptr) bool {
+func (t *Conn) tryRead(fd uintptr) bool {
 	n, err := t.recv(fd, t.dst)
 	if err == unix.EAGAIN {
 		t.read.arm(t, t.file.SetReadDeadline)
@@ -327,15 +337,15 @@ func (t *transport) tryRead(fd uintptr) bool {
 	return true
 }
 
-func (t *transport) tryWrite(fd uintptr) bool {
-	if t.sent > 0 {
-		t.hurry(fd)
+func (t *Conn) tryWrite(fd uintptr) bool {
+	if t.Sent > 0 {
+		t.Hurry(fd)
 	}
 	var n int
 	var err error
 	switch {
-	case t.layer != nil:
-		n, err = t.layer.Send(int(fd), t.src, t.src2)
+	case t.Layer != nil:
+		n, err = t.Layer.Send(int(fd), t.src, t.src2)
 	case len(t.src2) == 0:
 		n, err = t.sendHead(int(fd))
 	case len(t.src) == 0:
@@ -356,25 +366,25 @@ func (t *transport) tryWrite(fd uintptr) bool {
 		return true
 	}
 	t.write.n = n
-	t.sent += int64(n)
+	t.Sent += int64(n)
 	k := min(n, len(t.src))
 	t.src, t.src2 = t.src[k:], t.src2[n-k:]
 	return true
 }
 
-// hurry makes the kernel send what is not a full packet although something before it
+// Hurry makes the kernel send what is not a full packet although something before it
 // was not acknowledged. The first write of a connection has nothing before it, and a
 // connection that is closed after one response needs no more.
-func (t *transport) hurry(fd uintptr) {
-	if t.delays {
-		t.delays = false
+func (t *Conn) Hurry(fd uintptr) {
+	if t.Delays {
+		t.Delays = false
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	}
 }
 
-func (t *transport) trySendfile(fd uintptr) bool {
-	t.hurry(fd)
-	if t.layer != nil {
+func (t *Conn) trySendfile(fd uintptr) bool {
+	t.Hurry(fd)
+	if t.Layer != nil {
 		return t.trySendThrough(fd)
 	}
 	var n int
@@ -397,26 +407,36 @@ func (t *transport) trySendfile(fd uintptr) bool {
 		t.write.err = io.ErrUnexpectedEOF
 	}
 	t.write.n = max(n, 0)
-	t.sent += int64(t.write.n)
+	t.Sent += int64(t.write.n)
 	return true
 }
 
-// pending reports whether input waits, without waiting for any.
-func (t *transport) pending() bool {
-	if t.layer != nil {
+// sendHead writes t.src; with more set the kernel waits for what follows instead
+// of sending a packet that is not full.
+func (t *Conn) sendHead(fd int) (int, error) {
+	flags := uintptr(0)
+	if t.More {
+		flags = unix.MSG_MORE
+	}
+	return rawcall.Send(fd, t.src, flags)
+}
+
+// Pending reports whether input waits, without waiting for any.
+func (t *Conn) Pending() bool {
+	if t.Layer != nil {
 		return t.peek() == nil
 	}
 	var n int
-	_ = t.raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
+	_ = t.Raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
 	return n > 0
 }
 
-// shutdownWrite tells the client that no more bytes follow. Only for a connection
+// ShutdownWrite tells the peer that no more bytes follow. Only for a connection
 // that is about to be closed: it acts on the socket, not on the descriptor.
-func (t *transport) shutdownWrite() {
-	_ = t.raw.Control(func(fd uintptr) {
-		if t.layer != nil {
-			t.layer.CloseWrite(int(fd))
+func (t *Conn) ShutdownWrite() {
+	_ = t.Raw.Control(func(fd uintptr) {
+		if t.Layer != nil {
+			t.Layer.CloseWrite(int(fd))
 			return
 		}
 		_ = unix.Shutdown(int(fd), unix.SHUT_WR)
@@ -425,4 +445,4 @@ func (t *transport) shutdownWrite() {
 
 // Close closes the descriptor. It may be called from any goroutine; a read or
 // write under way then fails.
-func (t *transport) Close() error { return t.file.Close() }
+func (t *Conn) Close() error { return t.file.Close() }

@@ -1,4 +1,4 @@
-package httpd
+package netconn
 
 import (
 	"io"
@@ -16,7 +16,7 @@ import (
 //
 // It does what the system calls do that it stands for, on the descriptor fd where
 // there is one, and like them it never waits: waiting, time-outs and interruptions
-// stay the transport's, which calls again. Recv and Peek are called by the goroutine
+// stay the connection's, which calls again. Recv and Peek are called by the goroutine
 // that reads, Send by the one that writes, the others by either of them, HungUp by
 // any.
 type Layer interface {
@@ -41,7 +41,11 @@ type Layer interface {
 	CanMove() bool
 }
 
-// An Endpoint is what a transport waits on: a socket on the runtime's poller, which
+// A writeEnder is a [Layer] that can tell its peer that nothing follows, and goes on to
+// read what the peer sends. EndWrite makes that the next thing to be written.
+type writeEnder interface{ EndWrite() }
+
+// An Endpoint is what a [Conn] waits on: a socket on the runtime's poller, which
 // is an *os.File with its syscall.RawConn, or what behaves like that. Read calls its
 // argument until it returns true, and waits for input between two calls; when the
 // deadline has passed it returns an error that is os.ErrDeadlineExceeded. Write
@@ -65,59 +69,59 @@ type closer interface {
 	Close() error
 }
 
-// newTransportOn makes a transport of an endpoint that is no socket: l is what reads
+// NewOn makes a connection of an endpoint that is no socket: l is what reads
 // and writes there.
-func newTransportOn(e Endpoint, l Layer) *transport {
-	t := &transport{file: e, raw: e, layer: l}
+func NewOn(e Endpoint, l Layer) *Conn {
+	t := &Conn{file: e, Raw: e, Layer: l}
 	t.init()
 	return t
 }
 
 // recv is recv(2) on what the connection reads from.
-func (t *transport) recv(fd uintptr, p []byte) (int, error) {
-	if t.layer != nil {
-		return t.layer.Recv(int(fd), p)
+func (t *Conn) recv(fd uintptr, p []byte) (int, error) {
+	if t.Layer != nil {
+		return t.Layer.Recv(int(fd), p)
 	}
 	return rawcall.Recv(int(fd), p)
 }
 
 // send is send(2) on what the connection writes to.
-func (t *transport) send(fd uintptr, p []byte) (int, error) {
-	if t.layer != nil {
-		return t.layer.Send(int(fd), p, nil)
+func (t *Conn) send(fd uintptr, p []byte) (int, error) {
+	if t.Layer != nil {
+		return t.Layer.Send(int(fd), p, nil)
 	}
 	return rawcall.Send(int(fd), p, 0)
 }
 
 // peek says what recv would come to.
-func (t *transport) peek() error {
+func (t *Conn) peek() error {
 	err := error(unix.EBADF)
-	_ = t.raw.Control(func(fd uintptr) { err = t.layer.Peek(int(fd)) })
+	_ = t.Raw.Control(func(fd uintptr) { err = t.Layer.Peek(int(fd)) })
 	return err
 }
 
 // readable reports whether recv would not have to wait.
-func (t *transport) readable(fd uintptr) bool {
-	if t.layer != nil {
-		return t.layer.Peek(int(fd)) != unix.EAGAIN
+func (t *Conn) readable(fd uintptr) bool {
+	if t.Layer != nil {
+		return t.Layer.Peek(int(fd)) != unix.EAGAIN
 	}
-	return pollFD(int(fd), unix.POLLIN) != 0
+	return Poll(int(fd), unix.POLLIN) != 0
 }
 
 // hungUp reports whether the peer closed at least its sending side, or the
 // connection is closed here.
-func (t *transport) hungUp() bool {
+func (t *Conn) hungUp() bool {
 	gone := true
-	_ = t.raw.Control(func(fd uintptr) { gone = t.layer.HungUp(int(fd)) })
+	_ = t.Raw.Control(func(fd uintptr) { gone = t.Layer.HungUp(int(fd)) })
 	return gone
 }
 
-// canMove reports whether what is known of the connection in this process is enough
+// CanMove reports whether what is known of the connection in this process is enough
 // for another one to go on.
-func (t *transport) canMove() bool { return t.layer == nil || t.layer.CanMove() }
+func (t *Conn) CanMove() bool { return t.Layer == nil || t.Layer.CanMove() }
 
 // trySendThrough is trySendfile for a layer, which wants to see the bytes.
-func (t *transport) trySendThrough(fd uintptr) bool {
+func (t *Conn) trySendThrough(fd uintptr) bool {
 	buf := bufpool.Get(min(t.sendN, bufpool.Large))
 	defer bufpool.Put(buf)
 	n, err := unix.Pread(t.sendFD, buf[:min(t.sendN, len(buf))], t.sendOff)
@@ -133,21 +137,21 @@ func (t *transport) trySendThrough(fd uintptr) bool {
 		}
 		return true
 	}
-	n, err = t.layer.Send(int(fd), buf[:n], nil)
+	n, err = t.Layer.Send(int(fd), buf[:n], nil)
 	if err == unix.EAGAIN {
 		t.write.arm(t, t.file.SetWriteDeadline)
 		return false
 	}
 	t.write.err = err
 	t.write.n = n
-	t.sent += int64(n)
+	t.Sent += int64(n)
 	return true
 }
 
 // sysError is an error of the system call that stands for op; that of a layer says
 // itself what it is about.
-func (t *transport) sysError(op string, err error) error {
-	if t.layer != nil {
+func (t *Conn) sysError(op string, err error) error {
+	if t.Layer != nil {
 		return err
 	}
 	return os.NewSyscallError(op, err)

@@ -177,7 +177,12 @@ func (h *host) below(pid int) (children []tree.Process, err error) {
 
 // until looks at a fact until it holds, for at most 20 seconds.
 func until(ctx context.Context, what string, ok func() bool) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	return within(ctx, 20*time.Second, what, ok)
+}
+
+// within waits for d at most until ok returns true.
+func within(ctx context.Context, d time.Duration, what string, ok func() bool) error {
+	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	again := time.NewTicker(5 * time.Millisecond)
 	defer again.Stop()

@@ -127,6 +127,9 @@ func measure(ctx context.Context, o options, stdout, progress io.Writer) error {
 		err = r.lifecycle(ctx, o, tr, progress)
 	}
 	if err == nil {
+		err = r.large(ctx, o, tr, progress)
+	}
+	if err == nil {
 		err = r.hot(ctx, o, tr, progress)
 	}
 	if left, uprootErr := tr.Uproot(); uprootErr != nil {

@@ -33,6 +33,9 @@ func (r *report) Markdown() string {
 			fmt.Fprintf(&b, "| %s | %.0f | %.1f | %.1f |\n", l.name, l.start, l.master, l.worker)
 		}
 	}
+	if len(r.largeRows) > 0 {
+		b.WriteString(r.largeTable())
+	}
 	return b.String()
 }
 

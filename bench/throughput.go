@@ -82,6 +82,8 @@ type report struct {
 	life []lifeRow
 	time time.Duration
 
+	largeRows []largeRow
+
 	hotRows []hotRow
 	idle    idleRow
 }

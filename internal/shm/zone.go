@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -73,9 +74,13 @@ func Create(name string, size int64, kind string) (fd int, err error) {
 	if fd, err = proc.Shared("zone "+shortened(name), int(size)); err != nil {
 		return -1, err
 	}
-	if n, err := unix.Pwrite(fd, head, 0); err != nil || n < len(head) {
+	n, err := unix.Pwrite(fd, head, 0)
+	if err == nil && n < len(head) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
 		_ = unix.Close(fd)
-		return -1, fmt.Errorf("create zone %s: write head: %w", name, errors.Join(err))
+		return -1, fmt.Errorf("create zone %s: write head: %w", name, err)
 	}
 	return fd, nil
 }
@@ -103,8 +108,10 @@ func Check(fd int, size int64, kind string) error {
 		return fmt.Errorf("%w: its size can be changed", ErrUnknown)
 	}
 	b := make([]byte, headBytes)
-	if n, err := unix.Pread(fd, b, 0); err != nil || n < len(b) {
-		return fmt.Errorf("read head of zone: %w", errors.Join(err))
+	if n, err := unix.Pread(fd, b, 0); err != nil {
+		return fmt.Errorf("read head of zone: %w", err)
+	} else if n < len(b) {
+		return fmt.Errorf("%w: its head is damaged", ErrUnknown)
 	}
 	head, store := binary.NativeEndian.Uint32(b[8:]), binary.NativeEndian.Uint32(b[12:])
 	switch {

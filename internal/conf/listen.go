@@ -56,7 +56,7 @@ func (l Listen) Key() string {
 // Wildcard reports whether it listens on all addresses of its family.
 func (l Listen) Wildcard() bool { return l.Network == "tcp" && l.Addr.Addr().IsUnspecified() }
 
-// ParseListen reads a listen directive.
+// ParseListen reads a listen directive; of a range of ports it takes the first.
 func ParseListen(d *Directive) (Listen, error) {
 	l := newListen()
 	l.File, l.Line = d.File, d.Line
@@ -189,10 +189,24 @@ func parsePort(text string) (port uint16, fault string) {
 		return 0, "invalid port"
 	case n > last:
 		return 0, "invalid port range"
-	case dash:
-		return 0, "port range, which baton does not support,"
 	}
 	return uint16(n), ""
+}
+
+// eachPort is l for each port of text, an address that was understood: it names one or a
+// range, of which l has the first.
+func (l Listen) eachPort(text string) []Listen {
+	ls := []Listen{l}
+	if l.Network == "unix" {
+		return ls
+	}
+	_, to, _ := strings.Cut(text[strings.LastIndexAny(text, ":]")+1:], "-")
+	last, err := ParseNumber(to)
+	for port := int64(l.Addr.Port()) + 1; err == nil && port <= last; port++ {
+		l.Addr = netip.AddrPortFrom(l.Addr.Addr(), uint16(port))
+		ls = append(ls, l)
+	}
+	return ls
 }
 
 // parameter reads one parameter after the address.

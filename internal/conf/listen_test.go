@@ -71,9 +71,11 @@ func TestListenParametersBatonHasNotAreRefused(t *testing.T) {
 			t.Errorf("%s: got %v, want %s", arg, err, want)
 		}
 	}
-	_, err := ParseListen(&Directive{Name: "listen", Args: []string{"8000-8010"}, File: "f", Line: 3})
-	if want := `port range, which baton does not support, in "8000-8010" of the "listen" directive in f:3`; err == nil || err.Error() != want {
-		t.Errorf("got %v, want %s", err, want)
+	for arg, fault := range map[string]string{"8010-8000": "invalid port range", "8000-70000": "invalid port", "[::1]:8000-0": "invalid port"} {
+		_, err := ParseListen(&Directive{Name: "listen", Args: []string{arg}, File: "f", Line: 3})
+		if want := fault + ` in "` + arg + `" of the "listen" directive in f:3`; err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
 	}
 }
 
@@ -101,6 +103,8 @@ func TestSocketsToOpen(t *testing.T) {
 		{"server { listen 127.0.0.1:81; } server { listen 81; } server { listen 127.0.0.1:82; }", []string{"0.0.0.0:81", "127.0.0.1:82"}},
 		{"server { listen 127.0.0.1:81 bind; } server { listen 81; }", []string{"127.0.0.1:81", "0.0.0.0:81"}},
 		{"server { listen [::1]:81; } server { listen 81; } server { listen [::]:82; listen [::1]:82; }", []string{"[::1]:81", "0.0.0.0:81", "[::]:82"}},
+		{"server { listen 81-83; listen [::1]:84-85; } server { listen 82; listen 127.0.0.1:86-86; listen localhost:87-88; listen 127.0.0.1:83-84; listen unix:/a:1-2; }",
+			[]string{"0.0.0.0:81", "0.0.0.0:82", "0.0.0.0:83", "[::1]:84", "[::1]:85", "127.0.0.1:86", "127.0.0.1:87", "127.0.0.1:88", "127.0.0.1:84", "unix:/a:1-2"}},
 		{"server { listen unix:/a; } server { listen unix:/b; listen unix:/a; }", []string{"unix:/a", "unix:/b"}},
 	} {
 		if got := keys(t, c.servers); !slices.Equal(got, c.want) {

@@ -15,7 +15,7 @@ func (c *Config) ServerListens(server *Directive) ([]Listen, error) {
 		if err != nil {
 			return nil, err
 		}
-		ls = append(ls, l)
+		ls = append(ls, l.eachPort(d.Arg(0))...)
 	}
 	if len(ls) == 0 {
 		l := newListen()

@@ -3,10 +3,11 @@ package httpd
 import (
 	"errors"
 	"fmt"
-	"github.com/baton-deploy/baton/internal/bufpool"
-	"github.com/baton-deploy/baton/internal/netconn"
 	"io"
 	"time"
+
+	"github.com/baton-deploy/baton/internal/bufpool"
+	"github.com/baton-deploy/baton/internal/netconn"
 )
 
 // ErrBodyTooLarge is wrapped by what Body.Read returns for a chunked body that goes over

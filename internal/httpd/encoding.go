@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"bytes"
+
 	"github.com/baton-deploy/baton/internal/bufpool"
 )
 

@@ -3,11 +3,12 @@ package httpd
 import (
 	"bufio"
 	"bytes"
-	"github.com/baton-deploy/baton/internal/netconn"
 	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/baton-deploy/baton/internal/netconn"
 )
 
 // bareRequest is a request on a connection that does not exist, for what reads no

@@ -2,12 +2,13 @@ package httpd
 
 import (
 	"errors"
-	"github.com/baton-deploy/baton/internal/rawcall"
 	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/baton-deploy/baton/internal/rawcall"
 )
 
 // A LogFile is a file that the master opened for its workers and may replace at

@@ -3,7 +3,6 @@ package httpd
 import (
 	"bytes"
 	"errors"
-	"github.com/baton-deploy/baton/internal/rawcall"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/baton-deploy/baton/internal/rawcall"
 )
 
 func openedLog(t *testing.T, path string, flags int) *os.File {

@@ -1,8 +1,9 @@
 package httpd
 
 import (
-	"github.com/baton-deploy/baton/internal/netconn"
 	"time"
+
+	"github.com/baton-deploy/baton/internal/netconn"
 )
 
 // fileMovable reports whether what is being sent can go on in another process, on a

@@ -3,10 +3,11 @@ package httpd
 import (
 	"bytes"
 	"errors"
-	"github.com/baton-deploy/baton/internal/bufpool"
-	"github.com/baton-deploy/baton/internal/netconn"
 	"log/slog"
 	"time"
+
+	"github.com/baton-deploy/baton/internal/bufpool"
+	"github.com/baton-deploy/baton/internal/netconn"
 )
 
 // How the body of a moved answer is framed by its server.

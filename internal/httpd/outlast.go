@@ -2,10 +2,11 @@ package httpd
 
 import (
 	"errors"
-	"github.com/baton-deploy/baton/internal/bufpool"
-	"github.com/baton-deploy/baton/internal/netconn"
 	"log/slog"
 	"time"
+
+	"github.com/baton-deploy/baton/internal/bufpool"
+	"github.com/baton-deploy/baton/internal/netconn"
 )
 
 // outlast serves a client that is slower than its server. When it does not help to

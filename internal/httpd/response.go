@@ -2,9 +2,10 @@ package httpd
 
 import (
 	"errors"
-	"github.com/baton-deploy/baton/internal/bufpool"
 	"strconv"
 	"time"
+
+	"github.com/baton-deploy/baton/internal/bufpool"
 )
 
 // A Field is one header field of a response.

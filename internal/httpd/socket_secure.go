@@ -2,9 +2,10 @@ package httpd
 
 import (
 	"crypto/tls"
-	"github.com/baton-deploy/baton/internal/netconn"
 	"net"
 	"time"
+
+	"github.com/baton-deploy/baton/internal/netconn"
 )
 
 // SecureSocket does a client's handshake of TLS on s; from then on s reads and writes

@@ -2,11 +2,12 @@ package httpd
 
 import (
 	"errors"
-	"github.com/baton-deploy/baton/internal/bufpool"
-	"github.com/baton-deploy/baton/internal/netconn"
 	"io"
 	"log/slog"
 	"time"
+
+	"github.com/baton-deploy/baton/internal/bufpool"
+	"github.com/baton-deploy/baton/internal/netconn"
 )
 
 // A Stream is the body of an answer that a server is still sending. All that it

@@ -36,6 +36,7 @@ func allowed() []struct{ pkg, may, why string } {
 		{"internal/control", "internal/conf internal/proc", "messages between processes know nothing of HTTP"},
 		{"internal/errorlog", "internal/gather", "everything logs, so it imports only what is below all"},
 		{"internal/shm", "internal/proc", "a zone holds entries of any kind"},
+		{"internal/logfile", "internal/rawcall", "a log can be of any protocol"},
 		{"internal/netconn", "internal/bufpool internal/rawcall", "a connection can carry any protocol"},
 		{"internal/sock", "internal/conf internal/proc", "a socket can carry any protocol"},
 		{"internal/upgrade", "internal/proc internal/report", "it knows a server only as an operator does, so that it works for nginx too"},
@@ -43,7 +44,7 @@ func allowed() []struct{ pkg, may, why string } {
 			"internal/shm internal/sock internal/ticketkeys", "a crash in serving must not be able to reach the master"},
 		{"internal/worker", "internal/conf internal/control internal/errorlog internal/handoff internal/proc",
 			"it runs any service; cmd/baton gives it ours"},
-		{"internal/httpd", "internal/bufpool internal/conf internal/errorlog internal/h2 internal/handoff internal/netconn internal/rawcall " +
+		{"internal/httpd", "internal/bufpool internal/conf internal/errorlog internal/h2 internal/handoff internal/logfile internal/netconn internal/rawcall " +
 			"internal/shm internal/ticketkeys internal/tlsconf",
 			"serving does not know which process it is in"},
 		{"internal/httpd/access", "internal/conf internal/httpd", ""},

@@ -17,6 +17,7 @@ import (
 
 	"github.com/baton-deploy/baton/internal/errorlog"
 	"github.com/baton-deploy/baton/internal/h2"
+	"github.com/baton-deploy/baton/internal/logfile"
 	"github.com/baton-deploy/baton/internal/netconn"
 	"github.com/baton-deploy/baton/internal/ticketkeys"
 	"golang.org/x/sys/unix"
@@ -58,9 +59,9 @@ type Server struct {
 	requests  sync.Pool
 	crew      h2.Crew // serves the streams of HTTP/2
 	streams   sync.Pool
-	loggers   []*errorlog.Direct   // by Location.logger
-	outputs   map[string]*LogFile  // files of error logs
-	homes     map[string]*listener // by address: where moved connections belong
+	loggers   []*errorlog.Direct       // by Location.logger
+	outputs   map[string]*logfile.File // files of error logs
+	homes     map[string]*listener     // by address: where moved connections belong
 	tickets   *ticketkeys.Ring
 	tlsConfig *tls.Config // that a handshake begins with
 
@@ -92,7 +93,7 @@ func NewServer(site *Site, env Env) *Server {
 		site: site, log: env.Log, shared: env.Shared,
 		maxConns: int64(env.MaxConns),
 		conns:    map[*conn]struct{}{},
-		outputs:  map[string]*LogFile{},
+		outputs:  map[string]*logfile.File{},
 		homes:    map[string]*listener{},
 		tickets:  env.Tickets,
 	}
@@ -141,7 +142,7 @@ func (s *Server) errorOutput(path string) io.Writer {
 		return os.Stderr
 	}
 	if s.outputs[path] == nil {
-		s.outputs[path] = new(LogFile)
+		s.outputs[path] = new(logfile.File)
 	}
 	return s.outputs[path]
 }
@@ -159,9 +160,9 @@ func (s *Server) logger(l *Location) *errorlog.Direct {
 // Reopen has returned.
 func (s *Server) Reopen(logs map[string]*os.File) {
 	for path, f := range logs {
-		for _, known := range []map[string]*LogFile{s.site.logs, s.outputs} {
+		for _, known := range []map[string]*logfile.File{s.site.logs, s.outputs} {
 			if l := known[path]; l != nil {
-				l.set(f)
+				l.Set(f)
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/baton-deploy/baton/internal/conf"
+	"github.com/baton-deploy/baton/internal/logfile"
 )
 
 // A Site is a compiled configuration: everything that is known before the first
@@ -14,7 +15,7 @@ import (
 type Site struct {
 	hosts     map[string]*hosts // by conf.Listen.Key
 	errorLogs [][]conf.ErrorLog // by Location.logger
-	logs      map[string]*LogFile
+	logs      map[string]*logfile.File
 	closers   []Closer
 	movers    map[string]Mover // by name of their module
 	carried   []carriedVariable
@@ -56,7 +57,7 @@ type Builder struct {
 func Compile(c *conf.Config, modules []Module, product string) (*Site, error) {
 	site := &Site{
 		hosts:   map[string]*hosts{},
-		logs:    map[string]*LogFile{},
+		logs:    map[string]*logfile.File{},
 		movers:  map[string]Mover{},
 		process: c.Process,
 		product: product,
@@ -160,9 +161,9 @@ func (b *Builder) Pattern(d *conf.Directive, text string, fold bool) (*Pattern, 
 
 // Log returns the log file at an absolute path. It can be written to once a
 // server runs.
-func (b *Builder) Log(path string) *LogFile {
+func (b *Builder) Log(path string) *logfile.File {
 	if b.site.logs[path] == nil {
-		b.site.logs[path] = new(LogFile)
+		b.site.logs[path] = new(logfile.File)
 	}
 	return b.site.logs[path]
 }

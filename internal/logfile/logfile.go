@@ -1,4 +1,8 @@
-package httpd
+// Package logfile writes lines to files that another process opened and may replace while
+// they are written to.
+//
+// It knows whole lines and files, not what is logged or who asked for it.
+package logfile
 
 import (
 	"errors"
@@ -11,9 +15,9 @@ import (
 	"github.com/baton-deploy/baton/internal/rawcall"
 )
 
-// A LogFile is a file that the master opened for its workers and may replace at
-// any time (USR1). The zero LogFile drops what is written.
-type LogFile struct {
+// A File is a file that the master opened for its workers and may replace at
+// any time (USR1). The zero File drops what is written.
+type File struct {
 	f atomic.Pointer[openLog]
 	// slow is until when the disk is taken to be slow, in nanoseconds since 1970.
 	slow atomic.Int64
@@ -25,8 +29,9 @@ type openLog struct {
 	raw syscall.RawConn // of a regular file, else nil
 }
 
-// set replaces the file.
-func (l *LogFile) set(f *os.File) {
+// Set replaces the file by f, which stays the caller's. The one that was replaced may be
+// closed once Set has returned.
+func (l *File) Set(f *os.File) {
 	o := &openLog{File: f}
 	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
 		o.raw, _ = f.SyscallConn()
@@ -37,7 +42,7 @@ func (l *LogFile) set(f *os.File) {
 // Write appends p with one write(2), so that lines of several workers do not mix.
 // The file may be replaced and then closed at the same moment: the line goes to
 // one of the two.
-func (l *LogFile) Write(p []byte) (int, error) {
+func (l *File) Write(p []byte) (int, error) {
 	for {
 		f := l.f.Load()
 		if f == nil {
@@ -58,7 +63,7 @@ const (
 	slowDisk  = time.Second
 )
 
-func (l *LogFile) writeTo(f *openLog, p []byte) (int, error) {
+func (l *File) writeTo(f *openLog, p []byte) (int, error) {
 	if f.raw == nil || len(p) == 0 || len(p) > rawcall.MaxBytes {
 		return f.Write(p) // a pipe's reader may take any time, and two calls let another's line between them
 	}

@@ -1,4 +1,4 @@
-package httpd
+package logfile
 
 import (
 	"bytes"
@@ -30,8 +30,8 @@ func TestLogLinesAreWrittenWhole(t *testing.T) {
 	t.Parallel()
 	const each = 50
 	path := filepath.Join(t.TempDir(), "log")
-	var l LogFile
-	l.set(openedLog(t, path, os.O_WRONLY|os.O_CREATE|os.O_APPEND))
+	var l File
+	l.Set(openedLog(t, path, os.O_WRONLY|os.O_CREATE|os.O_APPEND))
 	var wg sync.WaitGroup
 	written := map[string]int{}
 	for w, size := range []int{0, 1, 100, 500, rawcall.MaxBytes - 1, rawcall.MaxBytes, 2*rawcall.MaxBytes + 1, 2*rawcall.MaxBytes + 1, 2*rawcall.MaxBytes + 1, 2*rawcall.MaxBytes + 1} {
@@ -65,13 +65,13 @@ func TestLogLinesAreWrittenWhole(t *testing.T) {
 func TestLogTellsWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "log")
-	var l LogFile
-	l.set(openedLog(t, path, os.O_RDONLY|os.O_CREATE))
+	var l File
+	l.Set(openedLog(t, path, os.O_RDONLY|os.O_CREATE))
 	if n, err := l.Write([]byte("x\n")); n != 0 || !errors.Is(err, syscall.EBADF) {
 		t.Errorf("Write to what cannot be written = %d, %v", n, err)
 	}
 	f := openedLog(t, path, os.O_WRONLY)
-	l.set(f)
+	l.Set(f)
 	_ = f.Close()
 	if n, err := l.Write([]byte("x\n")); n != 0 || !errors.Is(err, os.ErrClosed) {
 		t.Errorf("Write to what is closed = %d, %v", n, err)
@@ -87,12 +87,12 @@ func TestOnlyWritesThatDoNotWaitAreRaw(t *testing.T) {
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var l LogFile
-	l.set(openedLog(t, pipe, os.O_RDWR))
+	var l File
+	l.Set(openedLog(t, pipe, os.O_RDWR))
 	if l.f.Load().raw != nil {
 		t.Error("a pipe is written to as if it could not wait")
 	}
-	l.set(openedLog(t, filepath.Join(dir, "log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND))
+	l.Set(openedLog(t, filepath.Join(dir, "log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND))
 	if l.f.Load().raw == nil {
 		t.Error("a file is not written to at once")
 	}

@@ -144,7 +144,7 @@ func TestDesignShowsTheFloors(t *testing.T) {
 		t.Fatal(err)
 	}
 	floors := map[string]int{}
-	row := regexp.MustCompile("(?m)^\\| *([0-9]+) *\\|([^|]*)\\|")
+	row := regexp.MustCompile(`(?m)^\| *([0-9]+) *\|([^|]*)\|`)
 	for _, m := range row.FindAllStringSubmatch(string(design), -1) {
 		floor, err := strconv.Atoi(m[1])
 		if err != nil {

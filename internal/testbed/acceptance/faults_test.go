@@ -58,7 +58,7 @@ func (p *play) upgradeAndStop(old int) {
 func batons(t *testing.T, main string, test func(p *play, old int)) {
 	t.Helper()
 	t.Parallel()
-	pr := pair{name: "baton to baton", old: baton(oldVersion), new: baton(newVersion), gentle: true}
+	pr := pair{name: "baton to baton", old: plain(oldVersion), new: plain(newVersion), gentle: true}
 	p := newPlay(t, pr)
 	p.Configure(testbed.Conf{Main: main})
 	p.Sh(`$P/sbin/nginx`)

@@ -21,10 +21,10 @@ func TestConnectionsDrainBesideNginx(t *testing.T) {
 		old, new func(t *testing.T) build
 		leave    func(p *play, old, new int)
 	}{
-		{"upgrade to nginx", baton(oldVersion), nginx, func(p *play, old, _ int) {
+		{"upgrade to nginx", plain(oldVersion), nginx, func(p *play, old, _ int) {
 			p.Sh(fmt.Sprintf(`kill -QUIT %d`, old))
 		}},
-		{"roll-back to nginx", nginx, baton(newVersion), func(p *play, old, new int) {
+		{"roll-back to nginx", nginx, plain(newVersion), func(p *play, old, new int) {
 			p.Sh(fmt.Sprintf(`kill -WINCH %d`, old))
 			p.WaitShape(newWorkersOnly)
 			p.startKept() // all with Baton

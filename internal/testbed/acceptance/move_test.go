@@ -67,13 +67,9 @@ func newMover(t *testing.T, conf func(m *mover) testbed.Conf) *mover {
 	return startMover(t, baton(oldVersion), baton(newVersion), soon, conf)
 }
 
-// newPlainMover is a starter of servers without the race detector, which are as quick
-// and as small as those that users have. See [testbed.BuildPlain].
+// newPlainMover is a starter of servers without the race detector, see plain.
 func newPlainMover(t *testing.T, conf func(m *mover) testbed.Conf) *mover {
 	t.Helper()
-	plain := func(version string) func(t *testing.T) build {
-		return func(t *testing.T) build { return build{path: testbed.PlainFor(t, version), server: "baton/" + version} }
-	}
 	return startMover(t, plain(oldVersion), plain(newVersion), soon, conf)
 }
 

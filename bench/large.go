@@ -72,14 +72,8 @@ func (r *report) large(ctx context.Context, o options, tr *tree.Tree, progress i
 
 // newLarge lays out a prefix for binary in dir, with a configuration of a shape.
 func newLarge(tr *tree.Tree, name, binary, dir string, sh shape) (*server, error) {
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return nil, err
-	}
-	prefix, err := testbed.NewPrefix(dir)
+	prefix, err := newPrefix(dir, binary)
 	if err != nil {
-		return nil, err
-	}
-	if err := prefix.Install(binary); err != nil {
 		return nil, err
 	}
 	port, err := testbed.TakePort()

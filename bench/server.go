@@ -45,10 +45,8 @@ var files = map[string]int{"1k.bin": 1 << 10, "100k.bin": 100 << 10, "100k.txt":
 // origins are the addresses of what servers pass requests on to, "" for none.
 type origins struct{ http, fastcgi string }
 
-// newServer lays out a prefix for binary under dir. A server with an origin for FastCGI
-// has all that is measured, TLS too; else it has what a small site has.
-func newServer(tr *tree.Tree, name, binary, dir string, from origins, core string) (*server, error) {
-	dir = filepath.Join(dir, name)
+// newPrefix makes the folder dir and installs binary there.
+func newPrefix(dir, binary string) (*testbed.Prefix, error) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -56,7 +54,15 @@ func newServer(tr *tree.Tree, name, binary, dir string, from origins, core strin
 	if err != nil {
 		return nil, err
 	}
-	if err := prefix.Install(binary); err != nil {
+	return prefix, prefix.Install(binary)
+}
+
+// newServer lays out a prefix for binary under dir. A server with an origin for FastCGI
+// has all that is measured, TLS too; else it has what a small site has.
+func newServer(tr *tree.Tree, name, binary, dir string, from origins, core string) (*server, error) {
+	dir = filepath.Join(dir, name)
+	prefix, err := newPrefix(dir, binary)
+	if err != nil {
 		return nil, err
 	}
 	for file, size := range files {

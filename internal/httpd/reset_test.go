@@ -28,16 +28,20 @@ func TestTimedOutConnectionsAreReset(t *testing.T) {
 	p := sidebyside.Start(t, `server { listen ADDR; reset_timedout_connection on; `+places+` }`,
 		sidebyside.Files{"file": strings.Repeat("x", 16<<20)})
 	q := sidebyside.Start(t, `server { listen ADDR; `+places+` }`, sidebyside.Files{"file": strings.Repeat("x", 16<<20)})
-	logged := func(p *sidebyside.Pair, baton bool) func() bool {
-		return func() bool {
-			n, b := p.Logs("logs/access.log")
+	// gaveUp waits until a server has logged that it sends the file to nobody any more.
+	gaveUp := func(p *sidebyside.Pair, baton bool) {
+		p.WaitLogs("logs/access.log", func(n, b string) bool {
 			if baton {
 				n = b
 			}
 			return strings.Contains(n, "/file")
-		}
+		})
 	}
-	ends := func(addr, sent string, wait bool, gaveUp func() bool) string {
+	ends := func(p *sidebyside.Pair, baton bool, sent string, slow bool) string {
+		addr := p.Nginx
+		if baton {
+			addr = p.Baton
+		}
 		c, err := net.Dial("tcp", addr)
 		if err != nil {
 			t.Fatal(err)
@@ -46,8 +50,8 @@ func TestTimedOutConnectionsAreReset(t *testing.T) {
 		_ = c.(*net.TCPConn).SetReadBuffer(32 << 10)
 		_ = c.SetDeadline(time.Now().Add(time.Minute))
 		_, _ = io.WriteString(c, sent)
-		for wait && !gaveUp() {
-			time.Sleep(20 * time.Millisecond)
+		if slow {
+			gaveUp(p, baton)
 		}
 		_, err = io.Copy(io.Discard, c)
 		switch {
@@ -73,8 +77,8 @@ func TestTimedOutConnectionsAreReset(t *testing.T) {
 		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()
 			got := fmt.Sprint(
-				ends(p.Nginx, x.sent, x.slow, logged(p, false)), ends(p.Baton, x.sent, x.slow, logged(p, true)),
-				ends(q.Nginx, x.sent, x.slow, logged(q, false)), ends(q.Baton, x.sent, x.slow, logged(q, true)))
+				ends(p, false, x.sent, x.slow), ends(p, true, x.sent, x.slow),
+				ends(q, false, x.sent, x.slow), ends(q, true, x.sent, x.slow))
 			if want := fmt.Sprint(x.on, x.on, "end", "end"); got != want {
 				t.Errorf("nginx and baton, with and without: %s, want %s", got, want)
 			}

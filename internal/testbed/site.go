@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -51,6 +52,19 @@ func FaultyFor(t testing.TB, version string) (path string) {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// AnotherBuild returns another build of the program at path, as far as anybody can see who
+// looks at the bytes. A child writes it: what this process had open for writing others may
+// still hold when it is to be executed.
+func AnotherBuild(t testing.TB, path string) string {
+	t.Helper()
+	another := filepath.Join(t.TempDir(), filepath.Base(path))
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", `cp "$0" "$1" && echo >>"$1"`, path, another)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("copy %s: %v: %s", path, err, out)
+	}
+	return another
 }
 
 // A Site is a prefix, a process tree and an address, for the length of a test.

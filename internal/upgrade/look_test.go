@@ -37,31 +37,8 @@ func nginxPath(t *testing.T) string {
 	return ""
 }
 
-// newNginx is another build of it, as far as anybody can see who looks at the bytes. A
-// child writes it: what this process had open for writing others may still hold when it is
-// to be executed.
-func newNginx(t *testing.T) string {
-	path := filepath.Join(t.TempDir(), "nginx")
-	cmd := exec.CommandContext(t.Context(), "sh", "-c", `cp "$0" "$1" && echo >>"$1"`, nginxPath(t), path)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	return path
-}
-
 // anotherNginx returns another build of the same nginx.
-func anotherNginx(t *testing.T) string {
-	t.Helper()
-	text, err := os.ReadFile(nginxPath(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "nginx")
-	if err := os.WriteFile(path, append(text, '\n'), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
+func anotherNginx(t *testing.T) string { return testbed.AnotherBuild(t, nginxPath(t)) }
 
 // A kind is a server, before and after an upgrade.
 type kind struct {
@@ -166,7 +143,7 @@ func TestStatusLeadsThroughAnUpgrade(t *testing.T) {
 		}
 
 		if s.kind.name == "nginx" {
-			s.new = newNginx(t)
+			s.new = anotherNginx(t)
 		}
 		if err := s.Install(s.new); err != nil {
 			t.Fatal(err)

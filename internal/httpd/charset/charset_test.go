@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/baton-deploy/baton/internal/httpd/sidebyside"
 )
@@ -167,13 +166,10 @@ server {
 	}
 	said := regexp.MustCompile(`(?:unknown charset "[^"]*" to override|no "charset_map" between the charsets "[^"]*" and "[^"]*")`)
 	var nginx, baton []string
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		n, b := p.Logs("logs/error.log")
+	p.WaitLogs("logs/error.log", func(n, b string) bool {
 		nginx, baton = said.FindAllString(n, -1), said.FindAllString(b, -1)
-		if len(nginx) == len(baton) && len(nginx) > 0 {
-			break
-		}
-	}
+		return len(nginx) == len(baton) && len(nginx) > 0
+	})
 	slices.Sort(nginx)
 	slices.Sort(baton)
 	if !slices.Equal(nginx, baton) || len(nginx) == 0 {

@@ -102,13 +102,8 @@ server {
 		t.Fatal(err)
 	}
 	c.Close()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
-		if _, log := p.Logs("logs/access.log"); strings.Contains(log, "/slow 499 DELAYED") {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("a client that has left is still waited for")
-		}
+	if !p.WaitLogs("logs/access.log", func(_, log string) bool { return strings.Contains(log, "/slow 499 DELAYED") }) {
+		t.Fatal("a client that has left is still waited for")
 	}
 }
 

@@ -13,13 +13,10 @@ func (p *Pair) SameLogs(name string, keep *regexp.Regexp) {
 	t := p.t
 	t.Helper()
 	var n, b []string
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		nginx, baton := p.Logs(name)
+	p.WaitLogs(name, func(nginx, baton string) bool {
 		n, b = p.logLines(nginx, keep), p.logLines(baton, keep)
-		if len(n) == len(b) && len(n) > 0 {
-			break
-		}
-	}
+		return len(n) == len(b) && len(n) > 0
+	})
 	if len(n)+len(b) == 0 {
 		t.Errorf("%s: neither server has a line to compare", name)
 	}
@@ -53,4 +50,16 @@ func (p *Pair) logLines(text string, keep *regexp.Regexp) []string {
 		}
 	}
 	return lines
+}
+
+// WaitLogs waits until a log of the two servers, one that ok looks at, has what is waited
+// for. It reports whether that came within a minute.
+func (p *Pair) WaitLogs(name string, ok func(nginx, baton string) bool) bool {
+	p.t.Helper()
+	for deadline := time.Now().Add(time.Minute); !ok(p.Logs(name)); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			return false
+		}
+	}
+	return true
 }

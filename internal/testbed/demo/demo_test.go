@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -104,25 +103,10 @@ func TestDemoReplacesBaton(t *testing.T) {
 	}
 }
 
-// anotherNginx returns another build of the same nginx: one that runs already is not
-// upgraded to.
-func anotherNginx(t *testing.T) string {
-	t.Helper()
-	text, err := os.ReadFile(nginx(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "nginx")
-	if err := os.WriteFile(path, append(text, '\n'), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-// The commands do the same for nginx.
+// The commands do the same for nginx. One that runs already is not upgraded to.
 func TestDemoReplacesNginx(t *testing.T) {
 	var stdout, stderr bytes.Buffer
-	if status := run(t.Context(), []string{"-old", nginx(t), "-new", anotherNginx(t)}, &stdout, &stderr); status != 0 {
+	if status := run(t.Context(), []string{"-old", nginx(t), "-new", testbed.AnotherBuild(t, nginx(t))}, &stdout, &stderr); status != 0 {
 		t.Fatalf("status %d: %s\n%s", status, &stderr, &stdout)
 	}
 	for _, want := range []string{"$ $BATON upgrade ", " serves as before\n", "new connections: nothing lost"} {
